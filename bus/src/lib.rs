@@ -1,0 +1,5 @@
+//! Busbar: what users hold. Typed topics over single-writer journals.
+
+extern crate self as bus;
+
+pub mod event;
