@@ -1,0 +1,31 @@
+//! The simulated exchange: a deterministic market on real sockets, with the faults of real ones.
+
+use bus::event::{Price, Quantity, Side, Symbol, Text, Time};
+
+/// One fill of an order of ours, as the exchange reports it on the drop copy. Fill n of a session depends on the seed,
+/// the session and n alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Execution {
+    /// Number of the fill within the session, from 1.
+    pub number: u64,
+    /// Account that traded (FIX tag 1).
+    pub account: Text<16>,
+    /// Symbol (55).
+    pub instrument: Symbol,
+    /// Our side (54).
+    pub side: Side,
+    /// Price of the fill, a traded price of the market (31).
+    pub price: Price,
+    /// Quantity of the fill (32); the order is complete with it.
+    pub quantity: Quantity,
+    /// ExecID (17), unique over all sessions.
+    pub execution: Text<32>,
+    /// OrderID (37).
+    pub order: Text<32>,
+    /// ClOrdID (11).
+    pub client_order: Text<32>,
+    /// Transaction time (60): the time of the market message that carries the trade.
+    pub time: Time,
+    /// Trade date (75) as the number YYYYMMDD: the date on which the session began.
+    pub trade_date: u32,
+}
