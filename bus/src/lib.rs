@@ -3,3 +3,4 @@
 extern crate self as bus;
 
 pub mod event;
+pub mod program;

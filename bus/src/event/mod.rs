@@ -19,6 +19,7 @@
 //! assert_eq!(Quote::INFO.size, 32);
 //! ```
 
+pub mod decimal;
 mod field;
 pub mod market;
 pub mod risk;
