@@ -1,1 +1,4 @@
 //! placeholder
+
+pub mod memory;
+pub mod storage;
