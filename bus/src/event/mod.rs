@@ -21,12 +21,16 @@
 
 pub mod decimal;
 mod field;
+pub mod json;
 pub mod market;
 pub mod risk;
+pub mod schema;
 pub mod trade;
 
 pub use bus_derive::Event;
 pub use field::{Bytes, Cause, Code, Field, FieldKind, Money, Price, Quantity, Side, Symbol, Text, Time};
+pub use json::FrameInfo;
+pub use schema::{Kind, Schema, SchemaError, SchemaField};
 
 #[cfg(target_endian = "big")]
 compile_error!("Busbar's formats are little-endian and used in place; big-endian machines are not supported");
