@@ -1,8 +1,18 @@
 //! Where packets come from: sockets and captures, behind one trait, so that both take the same code path.
 
+mod buffers;
+mod control;
+mod recvmmsg;
+mod socket;
+mod udp;
+mod uring;
+
 use std::io;
 
 use bus::event::Time;
+
+pub use udp::{Backend, LARGEST_DATAGRAM, OpenError, Stamps, UdpConfig, UdpSource, Wait};
+pub use uring::RingRefused;
 
 /// One packet as it came, valid until the handler returns.
 #[derive(Debug, Clone, Copy)]
