@@ -1,4 +1,5 @@
 //! placeholder
 
+pub mod lock;
 pub mod memory;
 pub mod storage;
