@@ -2,5 +2,11 @@
 
 extern crate self as bus;
 
+pub mod agent;
+pub mod clock;
+pub mod config;
 pub mod event;
+mod machine;
+pub mod plan;
 pub mod program;
+pub mod wait;

@@ -1,7 +1,7 @@
 //! Durations, sizes, rates and dates as people write them.
 
 use super::Value;
-use crate::event::Time;
+use crate::event::{Money, Price, Time};
 use std::time::Duration;
 
 impl Value for Duration {
@@ -18,6 +18,20 @@ impl Value for Duration {
             _ => return None,
         };
         scaled(number, nanoseconds).map(Self::from_nanos)
+    }
+}
+
+impl Value for Price {
+    const EXPECTED: &'static str = "a price such as 4807.5, with at most nine digits after the point";
+    fn parse(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+}
+
+impl Value for Money {
+    const EXPECTED: &'static str = "an amount such as 1000.25, with at most nine digits after the point";
+    fn parse(text: &str) -> Option<Self> {
+        Self::parse(text)
     }
 }
 

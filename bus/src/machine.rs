@@ -1,0 +1,121 @@
+//! What the system grants this process beyond what it asks libraries for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Processor time that a control group grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CpuQuota {
+    /// Microseconds of processor time in each period.
+    pub(crate) quota_us: u64,
+    /// Length of a period in microseconds, never 0.
+    pub(crate) period_us: u64,
+}
+
+impl CpuQuota {
+    /// Whole cores that the time fills.
+    pub(crate) fn whole_cores(self) -> usize {
+        usize::try_from(self.quota_us / self.period_us).unwrap_or(usize::MAX)
+    }
+
+    /// `cpu.max` of version 2: `MAX PERIOD`, where `max` is no limit.
+    fn parse_v2(text: &str) -> Option<Self> {
+        let (quota, period) = text.trim().split_once(' ')?;
+        Self::new(quota.parse().ok()?, period.parse().ok()?)
+    }
+
+    fn new(quota_us: u64, period_us: u64) -> Option<Self> {
+        (period_us > 0).then_some(Self { quota_us, period_us })
+    }
+
+    fn is_tighter_than(self, other: Self) -> bool {
+        u128::from(self.quota_us) * u128::from(other.period_us)
+            < u128::from(other.quota_us) * u128::from(self.period_us)
+    }
+}
+
+/// The tightest limit on processor time of this process's control groups, if any limits it.
+pub(crate) fn cpu_quota() -> Option<CpuQuota> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    tightest(Path::new("/sys/fs/cgroup"), &groups)
+}
+
+fn tightest(root: &Path, groups: &str) -> Option<CpuQuota> {
+    group_directories(root, groups).iter().filter_map(|directory| read_quota(directory)).reduce(
+        |tightest, quota| {
+            if quota.is_tighter_than(tightest) { quota } else { tightest }
+        },
+    )
+}
+
+/// Directories of the groups of the processor controller and of those above them. `groups` is `/proc/self/cgroup`:
+/// lines `NUMBER:CONTROLLERS:/PATH`, in version 2 without controllers.
+fn group_directories(root: &Path, groups: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+        let hierarchy = match controllers {
+            "" => root.to_owned(),
+            names if names.split(',').any(|name| name == "cpu") => root.join(names),
+            _ => continue,
+        };
+        let below = hierarchy.join(path.trim_start_matches('/'));
+        found.extend(below.ancestors().take_while(|above| above.starts_with(&hierarchy)).map(Path::to_owned));
+        if controllers.contains(',') {
+            found.push(root.join("cpu"));
+        }
+    }
+    found
+}
+
+fn read_quota(directory: &Path) -> Option<CpuQuota> {
+    if let Ok(text) = fs::read_to_string(directory.join("cpu.max")) {
+        return CpuQuota::parse_v2(&text);
+    }
+    // Version 1; −1 is no limit and not an unsigned number.
+    let number = |name: &str| fs::read_to_string(directory.join(name)).ok()?.trim().parse().ok();
+    CpuQuota::new(number("cpu.cfs_quota_us")?, number("cpu.cfs_period_us")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(root: &Path, file: &str, text: &str) {
+        let file = root.join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+
+    #[test]
+    fn the_tightest_group_above_counts() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "cpu.max", "max 100000\n");
+        write(root.path(), "pod/cpu.max", "150000 100000\n");
+        write(root.path(), "pod/box/cpu.max", "400000 100000\n");
+        let quota = tightest(root.path(), "0::/pod/box\n").unwrap();
+        assert_eq!((quota.quota_us, quota.period_us, quota.whole_cores()), (150_000, 100_000, 1));
+        assert_eq!(tightest(root.path(), "0::/\n"), None);
+    }
+
+    #[test]
+    fn version_1_counts_too() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "cpu/box/cpu.cfs_quota_us", "50000\n");
+        write(root.path(), "cpu/box/cpu.cfs_period_us", "100000\n");
+        write(root.path(), "cpu/cpu.cfs_quota_us", "-1\n");
+        write(root.path(), "cpu/cpu.cfs_period_us", "100000\n");
+        assert_eq!(tightest(root.path(), "4:memory:/x\n1:cpu:/box\n").unwrap().whole_cores(), 0);
+        assert_eq!(tightest(root.path(), "1:cpu:/other\n"), None);
+    }
+
+    #[test]
+    fn nonsense_is_no_limit() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "cpu.max", "100000 0\n");
+        for groups in ["", ":", "0::", "0::/../..", "x:y"] {
+            assert_eq!(tightest(root.path(), groups), None, "{groups}");
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The core plan: which thread runs on which core, and how it waits.
+//!
+//! Roles that react in nanoseconds are *hot*; each spins on a core of its own where at least one core is left for the
+//! rest. Where hot roles share cores with others, none spins purely; where they outnumber the cores, all park and the
+//! system places them. Roles that are not hot always park, on the cores that no spinner has.
+
+use crate::wait::WaitStrategy;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::OnceLock;
+
+/// A thread's task, by its name in the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Role {
+    name: &'static str,
+    is_hot: bool,
+}
+
+impl Role {
+    /// A role that must react in nanoseconds.
+    pub const fn hot(name: &'static str) -> Self {
+        Self { name, is_hot: true }
+    }
+    /// Any other role.
+    pub const fn cold(name: &'static str) -> Self {
+        Self { name, is_hot: false }
+    }
+}
+
+/// Where a role runs and how it waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// The role.
+    pub role: &'static str,
+    /// Its core, or `None` where the system decides.
+    pub core: Option<usize>,
+    /// How it waits.
+    pub wait: WaitStrategy,
+}
+
+/// What a configuration says about a role; the rest of its placement stays automatic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlacementConfig {
+    /// The core to run on.
+    pub core: Option<usize>,
+    /// How to wait: `spin`, `yield` or `park`.
+    pub wait: Option<WaitStrategy>,
+}
+
+/// Placements for all roles of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    placements: Vec<Placement>,
+    cores: usize,
+}
+
+impl Plan {
+    /// The plan that the numbers of roles and cores give. Spinners take the last of `cores`: the first ones serve the
+    /// interrupts.
+    pub fn automatic(roles: &[Role], cores: &[usize]) -> Self {
+        let hot = roles.iter().filter(|role| role.is_hot).count();
+        let placements = match cores.len() {
+            available if available > hot => Self::spread(roles, cores.split_at(available - hot)),
+            available if available == hot => Self::shared(roles, cores),
+            _ => roles.iter().map(|role| place(role, None, WaitStrategy::Park)).collect(),
+        };
+        Self { placements, cores: cores.len() }
+    }
+
+    /// Hot roles spin, each on a core of its own; the others go round on the rest.
+    fn spread(roles: &[Role], (rest, own): (&[usize], &[usize])) -> Vec<Placement> {
+        let (mut own, mut rest) = (own.iter(), rest.iter().cycle());
+        let placed = |role: &Role| match role.is_hot {
+            true => place(role, own.next().copied(), WaitStrategy::Spin),
+            false => place(role, rest.next().copied(), WaitStrategy::Park),
+        };
+        roles.iter().map(placed).collect()
+    }
+
+    /// Hot roles yield, one on each core; the system puts the others where there is room.
+    fn shared(roles: &[Role], cores: &[usize]) -> Vec<Placement> {
+        let mut cores = cores.iter();
+        let placed = |role: &Role| match role.is_hot {
+            true => place(role, cores.next().copied(), WaitStrategy::Yield),
+            false => place(role, None, WaitStrategy::Park),
+        };
+        roles.iter().map(placed).collect()
+    }
+
+    /// The automatic plan with what a configuration says in its place, checked.
+    ///
+    /// # Errors
+    /// An unknown role, a core that this process may not use, a spinner that shares its core.
+    pub fn configured(
+        roles: &[Role],
+        cores: &[usize],
+        config: &BTreeMap<String, PlacementConfig>,
+    ) -> Result<Self, PlanError> {
+        let mut plan = Self::automatic(roles, cores);
+        for (name, wanted) in config {
+            let known = || roles.iter().map(|role| role.name).collect::<Vec<_>>().join(", ");
+            let Some(placement) = plan.placements.iter_mut().find(|placement| placement.role == name) else {
+                return Err(PlanError::UnknownRole { role: name.clone(), known: known() });
+            };
+            placement.core = wanted.core.or(placement.core);
+            placement.wait = wanted.wait.unwrap_or(placement.wait);
+        }
+        plan.check(cores)?;
+        Ok(plan)
+    }
+
+    fn check(&self, cores: &[usize]) -> Result<(), PlanError> {
+        for placement in &self.placements {
+            let Placement { role, core, wait } = *placement;
+            if let Some(core) = core.filter(|core| !cores.contains(core)) {
+                return Err(PlanError::UnknownCore { role, core, cores: cores.to_vec() });
+            }
+            let shares =
+                |other: &&Placement| other.role != role && other.core.is_some() && other.core == core;
+            if let Some(other) = self.placements.iter().find(shares).filter(|_| wait == WaitStrategy::Spin) {
+                return Err(PlanError::SharedSpin {
+                    role,
+                    other: other.role,
+                    core: core.unwrap_or_default(),
+                });
+            }
+            if wait == WaitStrategy::Spin && (core.is_none() || cores.len() == 1) {
+                return Err(PlanError::LooseSpin { role });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a role runs.
+    ///
+    /// # Panics
+    /// If the plan was made without that role.
+    pub fn place(&self, role: &str) -> &Placement {
+        let found = self.placements.iter().find(|placement| placement.role == role);
+        found.unwrap_or_else(|| panic!("the role '{role}' is not in the plan"))
+    }
+
+    /// All placements, in the order of the roles.
+    pub fn placements(&self) -> &[Placement] {
+        &self.placements
+    }
+
+    /// The plan in one line, for the start of a program.
+    pub fn describe(&self) -> String {
+        let placed: Vec<_> = self.placements.iter().map(ToString::to_string).collect();
+        let cores = if self.cores == 1 { "1 core" } else { &format!("{} cores", self.cores) };
+        format!("core plan for {cores}: {}", placed.join(", "))
+    }
+}
+
+fn place(role: &Role, core: Option<usize>, wait: WaitStrategy) -> Placement {
+    Placement { role: role.name, core, wait }
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.core {
+            Some(core) => write!(f, "{} on core {core} ({})", self.role, self.wait),
+            None => write!(f, "{} on any ({})", self.role, self.wait),
+        }
+    }
+}
+
+/// Why a plan was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlanError {
+    /// The configuration places a role that the program does not have.
+    UnknownRole {
+        /// The role.
+        role: String,
+        /// The program's roles.
+        known: String,
+    },
+    /// The process may not run on that core.
+    UnknownCore {
+        /// The role.
+        role: &'static str,
+        /// The core.
+        core: usize,
+        /// Cores that it may use.
+        cores: Vec<usize>,
+    },
+    /// A role spins on a core that another role has too.
+    SharedSpin {
+        /// The spinner.
+        role: &'static str,
+        /// The other.
+        other: &'static str,
+        /// Their core.
+        core: usize,
+    },
+    /// A role spins without a core of its own.
+    LooseSpin {
+        /// The spinner.
+        role: &'static str,
+    },
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownRole { role, known } => write!(f, "unknown role: {role}; the roles are {known}"),
+            Self::UnknownCore { role, core, cores } => {
+                write!(f, "no such core: {role} on core {core}; this process may use {cores:?}")
+            }
+            Self::SharedSpin { role, other, core } => {
+                write!(
+                    f,
+                    "a spinner shares its core: {role} and {other} on core {core}; let both yield or move one"
+                )
+            }
+            Self::LooseSpin { role } => {
+                write!(
+                    f,
+                    "a spinner without a core of its own: {role}; give it one of several cores or let it yield"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for PlanError {}
+
+/// The cores that this process may use, as they were when this was first called: to be called before any thread is
+/// pinned, since a pinned thread is told only its own core. Where a control group limits the processor time, no more
+/// cores than that time fills are listed, since more spinners would be stopped for a while in each period.
+pub fn available_cores() -> &'static [usize] {
+    static CORES: OnceLock<Vec<usize>> = OnceLock::new();
+    CORES.get_or_init(|| {
+        let found = core_affinity::get_core_ids().unwrap_or_default();
+        let mut cores: Vec<usize> = found.into_iter().map(|core| core.id).collect();
+        if cores.is_empty() {
+            cores.push(0);
+        }
+        if let Some(quota) = crate::machine::cpu_quota() {
+            cores.truncate(quota.whole_cores().max(1));
+        }
+        cores
+    })
+}
+
+/// Pins the calling thread. A refusal (the core went away) is told by `false` and leaves the thread where it was.
+pub fn pin(core: usize) -> bool {
+    core_affinity::set_for_current(core_affinity::CoreId { id: core })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ROLES: [Role; 4] =
+        [Role::hot("gateway"), Role::hot("risk"), Role::cold("write-out"), Role::cold("listener")];
+
+    fn cores(count: usize) -> Vec<usize> {
+        (0..count).collect()
+    }
+
+    fn line(count: usize) -> String {
+        Plan::automatic(&ROLES, &cores(count)).describe()
+    }
+
+    #[test]
+    fn the_rules_from_one_core_to_many() {
+        assert_eq!(
+            line(1),
+            "core plan for 1 core: gateway on any (park), risk on any (park), write-out on any (park), \
+             listener on any (park)"
+        );
+        assert_eq!(
+            line(2),
+            "core plan for 2 cores: gateway on core 0 (yield), risk on core 1 (yield), write-out on any (park), \
+             listener on any (park)"
+        );
+        assert_eq!(
+            line(3),
+            "core plan for 3 cores: gateway on core 1 (spin), risk on core 2 (spin), write-out on core 0 (park), \
+             listener on core 0 (park)"
+        );
+        assert!(line(4).ends_with("write-out on core 0 (park), listener on core 1 (park)"));
+        assert!(line(16).contains("gateway on core 14 (spin), risk on core 15 (spin), write-out on core 0"));
+    }
+
+    fn configured(role: &str, core: Option<usize>, wait: Option<WaitStrategy>) -> Result<Plan, String> {
+        let config = BTreeMap::from([(role.to_owned(), PlacementConfig { core, wait })]);
+        Plan::configured(&ROLES, &cores(4), &config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_configuration_replaces_what_it_names() {
+        let plan = configured("write-out", Some(1), Some(WaitStrategy::Yield)).unwrap();
+        assert_eq!(plan.place("write-out").to_string(), "write-out on core 1 (yield)");
+        assert_eq!(plan.place("risk").to_string(), "risk on core 3 (spin)");
+    }
+
+    #[test]
+    fn wrong_plans_are_refused() {
+        for (plan, want) in [
+            (
+                configured("riks", None, None),
+                "unknown role: riks; the roles are gateway, risk, write-out, listener",
+            ),
+            (
+                configured("risk", Some(9), None),
+                "no such core: risk on core 9; this process may use [0, 1, 2, 3]",
+            ),
+            (configured("risk", Some(2), None), "a spinner shares its core: gateway and risk on core 2"),
+            (
+                configured("write-out", Some(3), None),
+                "a spinner shares its core: risk and write-out on core 3",
+            ),
+        ] {
+            let error = plan.unwrap_err();
+            assert!(error.starts_with(want), "{error}");
+        }
+        let spin =
+            BTreeMap::from([("risk".into(), PlacementConfig { core: None, wait: Some(WaitStrategy::Spin) })]);
+        let error = Plan::configured(&ROLES, &[0], &spin).unwrap_err();
+        assert_eq!(error, PlanError::LooseSpin { role: "risk" });
+    }
+
+    proptest! {
+        #[test]
+        fn automatic_plans_are_right_for_any_numbers(hot in 0..20_usize, cold in 0..20_usize, count in 1..40_usize) {
+            let names: Vec<&'static str> = (0..hot + cold).map(|n| &*format!("r{n}").leak()).collect();
+            let role = |(n, name): (usize, &&'static str)| if n < hot { Role::hot(name) } else { Role::cold(name) };
+            let roles: Vec<_> = names.iter().enumerate().map(role).collect();
+            let plan = Plan::automatic(&roles, &cores(count));
+            prop_assert_eq!(plan.check(&cores(count)), Ok(()));
+            let spinners = plan.placements().iter().filter(|placed| placed.wait == WaitStrategy::Spin).count();
+            prop_assert_eq!(spinners, if count > hot { hot } else { 0 });
+            prop_assert_eq!(plan.placements().len(), roles.len());
+        }
+    }
+}
