@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Packet;
 use super::control::{self, CONTROL_ROOM, NAME_ROOM};
-use super::udp::{Intake, Stamps, UdpConfig, Wait, now};
+use super::udp::{Intake, Stamps, UdpConfig, Wait};
 
 /// Packets taken from a socket at once.
 const MOST: usize = 32;
@@ -50,7 +50,7 @@ impl Batch {
         let mut handed = 0;
         for (line, socket) in sockets.iter().enumerate() {
             let received = self.receive(socket)?;
-            let seen = now();
+            let seen = intake.clock.now();
             for (slot, length) in self.slots.iter().zip(received.into_iter().flatten()) {
                 let stamp = if self.stamped { control::stamp(&slot.control) } else { None };
                 let bytes = slot.data.get(..length).unwrap_or(&slot.data);

@@ -28,6 +28,16 @@ pub(super) fn receiver(address: SocketAddrV4, interface: Option<Ipv4Addr>) -> io
     Ok(socket)
 }
 
+/// A non-blocking UDP socket for sending, to multicast groups through `interface`.
+pub(crate) fn sender(interface: Option<Ipv4Addr>) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.set_nonblocking(true)?;
+    if let Some(interface) = interface {
+        set(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MULTICAST_IF, &interface.octets())?;
+    }
+    Ok(socket)
+}
+
 /// Raises the socket's receive queue to about `bytes`, beyond the system's limit where permitted, and returns the
 /// bytes that it got as the kernel counts them (bookkeeping included).
 pub(super) fn raise_queue(socket: &UdpSocket, bytes: usize) -> io::Result<usize> {

@@ -4,9 +4,9 @@ use std::error::Error;
 use std::fmt::{self, Display, Formatter};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use bus::event::Time;
+use bus::clock::Clock;
 
 use super::recvmmsg::Batch;
 use super::uring::{Ring, RingRefused};
@@ -255,6 +255,7 @@ pub(super) struct Intake {
     longest: usize,
     /// For each line the only address it may come from.
     sources: Vec<Option<Ipv4Addr>>,
+    pub(super) clock: Clock,
     pub(super) counters: Counters,
 }
 
@@ -262,7 +263,7 @@ impl Intake {
     fn new(config: &UdpConfig) -> Self {
         let mut sources = vec![config.source; config.lines.len()];
         sources.push(config.source.and(config.rerequest).map(|server| *server.ip()));
-        Self { longest: config.longest, sources, counters: Counters::default() }
+        Self { longest: config.longest, sources, clock: Clock::new(), counters: Counters::default() }
     }
 
     /// Hands a packet over, unless it is too long or from elsewhere.
@@ -285,10 +286,4 @@ impl Intake {
         handle(packet);
         1
     }
-}
-
-/// The time of day.
-pub(super) fn now() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -17,7 +17,7 @@ use io_uring::{IoUring, Submitter, cqueue, opcode, squeue};
 use super::Packet;
 use super::buffers::{BufferRing, GROUP};
 use super::control::{self, CONTROL_ROOM, NAME_ROOM};
-use super::udp::{Intake, Stamps, UdpConfig, Wait, now};
+use super::udp::{Intake, Stamps, UdpConfig, Wait};
 
 /// Room in a buffer beside the datagram: the message header with name and control bytes, and some to see a cut.
 const HEADROOM: usize = 128;
@@ -176,7 +176,7 @@ impl Ring {
 
     /// Hands over what completed.
     fn sweep(&mut self, intake: &mut Intake, handle: &mut dyn FnMut(Packet<'_>)) -> io::Result<usize> {
-        let seen = now();
+        let seen = intake.clock.now();
         let mut handed = 0;
         for completion in self.ring.completion() {
             let line = completion.user_data() as usize;

@@ -1,5 +1,20 @@
 //! The simulated exchange: a deterministic market on real sockets, with the faults of real ones.
 
+mod book;
+mod faults;
+mod history;
+mod line;
+mod market;
+#[cfg(test)]
+mod market_tests;
+mod progress;
+mod random;
+mod venue;
+
+pub use faults::{Faults, LineCounters};
+pub use progress::ProgressError;
+pub use venue::{Exchange, ExchangeConfig, ExchangeCounters, ExchangeError};
+
 use bus::event::{Price, Quantity, Side, Symbol, Text, Time};
 
 /// One fill of an order of ours, as the exchange reports it on the drop copy. Fill n of a session depends on the seed,

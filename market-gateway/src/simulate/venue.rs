@@ -1,0 +1,392 @@
+//! The simulated exchange: the market's messages on redundant lines at their intended times, and answers to re-requests.
+
+use std::fmt::{self, Display, Formatter};
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bus::clock::Clock;
+use bus::event::{Side, Text, Time};
+use bus::program::Date;
+
+use super::Execution;
+use super::faults::{Faults, LineCounters};
+use super::history::History;
+use super::line::{Line, PAYLOAD};
+use super::market::{FILL_EVERY, Market};
+use super::progress::{Progress, ProgressError, ProgressFile};
+use super::random::mix;
+use crate::itch::day_file;
+use crate::mold::{PacketWriter, Request, SessionId, session_id};
+
+/// Messages made in one call, when the caller comes late.
+const BURST: u64 = 4_096;
+/// Requests answered in one call.
+const REQUESTS: usize = 64;
+
+/// How the exchange is set up.
+#[derive(Debug, Clone)]
+pub struct ExchangeConfig {
+    /// Where it keeps its progress.
+    pub directory: PathBuf,
+    /// Seed of the market; `None` is the directory's own, 1 in a new one.
+    pub seed: Option<u64>,
+    /// Messages a second, at least 1.
+    pub rate: u64,
+    /// Where each line is sent to.
+    pub lines: Vec<SocketAddrV4>,
+    /// Where re-requests are answered; port 0 lets the system choose.
+    pub rerequest: Option<SocketAddrV4>,
+    /// Address of the interface through which multicast groups are sent.
+    pub interface: Option<Ipv4Addr>,
+    /// What goes wrong on the lines.
+    pub faults: Faults,
+    /// A line that is silent for so long sends a heartbeat.
+    pub heartbeat: Duration,
+    /// Day file of all messages of the session.
+    pub truth: Option<PathBuf>,
+}
+
+impl Default for ExchangeConfig {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::new(),
+            seed: None,
+            rate: 20_000,
+            lines: Vec::new(),
+            rerequest: None,
+            interface: None,
+            faults: Faults::BAD_DAY,
+            heartbeat: Duration::from_secs(1),
+            truth: None,
+        }
+    }
+}
+
+/// Why the exchange could not open or go on.
+#[derive(Debug)]
+pub enum ExchangeError {
+    /// Its progress cannot be read or kept.
+    Progress(ProgressError),
+    /// A socket was refused.
+    Socket {
+        /// Its address.
+        address: SocketAddrV4,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The day file cannot be written.
+    Truth {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl Display for ExchangeError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Progress(error) => error.fmt(f),
+            Self::Socket { address, error } => write!(f, "{address}: {error}; give another address"),
+            Self::Truth { path, error } => {
+                write!(f, "{}: {error}; give another file to --truth", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ExchangeError {}
+
+impl From<ProgressError> for ExchangeError {
+    fn from(error: ProgressError) -> Self {
+        Self::Progress(error)
+    }
+}
+
+/// What the exchange did so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExchangeCounters {
+    /// Messages sent in this run.
+    pub messages: u64,
+    /// Messages whose packets were lost on every line.
+    pub lost_everywhere: u64,
+    /// What became of each line's packets.
+    pub lines: Vec<LineCounters>,
+    /// Re-requests that were answered.
+    pub answered: u64,
+    /// Datagrams that asked for nothing there is: malformed, of another session, of messages to come.
+    pub senseless: u64,
+    /// Re-requests that would have cost more than one call may: the asker asks again.
+    pub postponed: u64,
+}
+
+/// A simulated exchange. Whoever owns it calls [`Self::do_work`] often.
+pub struct Exchange {
+    session: SessionId,
+    progress: Progress,
+    file: ProgressFile,
+    history: History,
+    /// The market once more, for executions of the past.
+    fills: Market,
+    schedule: Option<Schedule>,
+    rate: u64,
+    lines: Vec<Line>,
+    server: Option<UdpSocket>,
+    truth: Option<Truth>,
+    faults: Faults,
+    counters: ExchangeCounters,
+    /// When the session ended, or a re-request came since.
+    last_asked: Option<Instant>,
+}
+
+/// Message `sent_before` + n is due at `began` + n / rate.
+struct Schedule {
+    began: Instant,
+    sent_before: u64,
+}
+
+impl Exchange {
+    /// Opens the sockets and the directory's session: the one that was left open, or the next one.
+    ///
+    /// # Errors
+    /// See [`ExchangeError`].
+    ///
+    /// # Panics
+    /// If the rate is 0.
+    pub fn open(config: &ExchangeConfig) -> Result<Self, ExchangeError> {
+        assert!(config.rate > 0, "at least one message a second");
+        let today = Date::of(Clock::new().now()).number();
+        let (file, progress) = ProgressFile::open(&config.directory, config.seed, today)?;
+        let seed = progress.seed;
+        let lines = config.lines.iter().enumerate().map(|(index, &address)| {
+            let drawn = mix(&[seed, u64::from(progress.session), progress.sent, index as u64]);
+            Line::open(address, config, drawn, progress.sent)
+                .map_err(|error| ExchangeError::Socket { address, error })
+        });
+        let mut exchange = Self {
+            session: name(seed, progress.session),
+            history: History::new(seed, progress.session, progress.sent),
+            fills: Market::new(seed, progress.session),
+            schedule: None,
+            rate: config.rate,
+            lines: lines.collect::<Result<_, _>>()?,
+            server: config.rerequest.map(serve).transpose()?,
+            truth: config.truth.as_deref().map(Truth::create).transpose()?,
+            faults: config.faults,
+            counters: ExchangeCounters::default(),
+            last_asked: None,
+            progress,
+            file,
+        };
+        exchange.write_earlier_truth()?;
+        Ok(exchange)
+    }
+
+    /// The name of the session, as it is on the wire.
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Number of messages sent in the session.
+    pub fn sent(&self) -> u64 {
+        self.progress.sent
+    }
+
+    /// Seed of the market.
+    pub fn seed(&self) -> u64 {
+        self.progress.seed
+    }
+
+    /// Where re-requests are answered.
+    pub fn rerequest(&self) -> Option<SocketAddr> {
+        self.server.as_ref().and_then(|server| server.local_addr().ok())
+    }
+
+    /// What it did so far.
+    pub fn counters(&self) -> ExchangeCounters {
+        let lines = self.lines.iter().map(|line| line.network.counters).collect();
+        ExchangeCounters { lines, ..self.counters.clone() }
+    }
+
+    /// Sends what is due and answers requests; the first call begins the schedule. Returns how much there was to do.
+    /// The work of one call is bounded.
+    ///
+    /// # Errors
+    /// The progress or the day file cannot be written; nothing is sent that was not recorded.
+    pub fn do_work(&mut self, now: Instant) -> Result<usize, ExchangeError> {
+        let made = if self.progress.ended { 0 } else { self.make_due(now)? };
+        let mut packets = 0;
+        let Progress { seed, sent, ended, .. } = self.progress;
+        for line in &mut self.lines {
+            let lost = |number| self.faults.loses_everywhere(seed, number);
+            packets += line.send(&self.session, &mut self.history, &lost);
+            line.keep_alive(now, &self.session, sent + 1, ended);
+        }
+        let requests = self.answer(now);
+        Ok(made as usize + packets + requests)
+    }
+
+    /// Ends the session: from now on its end is told and re-requests are answered.
+    ///
+    /// # Errors
+    /// The end cannot be recorded, or the day file cannot be completed.
+    pub fn end(&mut self, now: Instant) -> Result<(), ExchangeError> {
+        if self.progress.ended {
+            return Ok(());
+        }
+        let ended = Progress { ended: true, ..self.progress };
+        self.file.write(&ended)?;
+        self.file.sync()?;
+        self.progress = ended;
+        self.last_asked = Some(now);
+        self.truth.as_mut().map_or(Ok(()), Truth::finish)
+    }
+
+    /// How long it has been since the session ended and since anybody asked for anything; `None` before the end.
+    pub fn quiet_for(&self, now: Instant) -> Option<Duration> {
+        self.last_asked.map(|asked| now.saturating_duration_since(asked))
+    }
+
+    /// Fill `number` of the session, or `None` if it has not happened yet.
+    pub fn execution(&mut self, number: u64) -> Option<Execution> {
+        let message = number.checked_mul(FILL_EVERY).filter(|&m| 0 < m && m <= self.progress.sent)?;
+        self.fills.seek(message);
+        self.fills.make();
+        let traded = self.fills.traded()?;
+        let drawn = mix(&[self.progress.seed, u64::from(self.progress.session), number]);
+        let midnight = Date::from_number(self.progress.date).map_or(Time(0), Date::midnight);
+        let label =
+            |prefix: &str| Text::new(&format!("{prefix}{}-{number}", self.session)).unwrap_or_default();
+        Some(Execution {
+            number,
+            account: Text::new(&format!("ACC{}", 1 + drawn % 4)).unwrap_or_default(),
+            instrument: traded.instrument,
+            side: if drawn & 8 == 0 { Side::BUY } else { Side::SELL },
+            price: traded.price,
+            quantity: traded.quantity,
+            execution: label(""),
+            order: label("O"),
+            client_order: label("C"),
+            time: Time(midnight.0.saturating_add(traded.time)),
+            trade_date: self.progress.date,
+        })
+    }
+
+    /// Makes the messages that are due, after they have been recorded as sent.
+    fn make_due(&mut self, now: Instant) -> Result<u64, ExchangeError> {
+        let sent = self.progress.sent;
+        let schedule = self.schedule.get_or_insert(Schedule { began: now, sent_before: sent });
+        let elapsed = now.saturating_duration_since(schedule.began).as_nanos();
+        let due = u64::try_from(elapsed * u128::from(self.rate) / 1_000_000_000).unwrap_or(u64::MAX);
+        let count = (schedule.sent_before.saturating_add(due) - sent).min(BURST);
+        if count == 0 {
+            return Ok(0);
+        }
+        let progress = Progress { sent: sent + count, ..self.progress };
+        self.file.write(&progress)?;
+        self.progress = progress;
+        self.counters.messages += count;
+        for number in sent + 1..=sent + count {
+            let message = self.history.make();
+            if let Some(truth) = &mut self.truth {
+                truth.write(message.as_bytes())?;
+            }
+            self.counters.lost_everywhere +=
+                u64::from(self.faults.loses_everywhere(self.progress.seed, number));
+        }
+        Ok(count)
+    }
+
+    /// The messages of the session that an earlier run sent belong to the truth as well.
+    fn write_earlier_truth(&mut self) -> Result<(), ExchangeError> {
+        let Some(truth) = &mut self.truth else { return Ok(()) };
+        let mut market = Market::new(self.progress.seed, self.progress.session);
+        (0..self.progress.sent).try_for_each(|_| truth.write(market.make().as_bytes()))
+    }
+
+    fn answer(&mut self, now: Instant) -> usize {
+        let Some(server) = &self.server else { return 0 };
+        let mut effort = History::ANY;
+        let mut datagram = [0; 64];
+        for taken in 0..REQUESTS {
+            let Ok((length, asker)) = server.recv_from(&mut datagram) else { return taken };
+            self.last_asked = self.last_asked.map(|_| now);
+            let request = Request::parse(&datagram[..length]);
+            let Some(request) = request.ok().filter(|(session, _)| *session == self.session).map(|(_, r)| r)
+            else {
+                self.counters.senseless += 1;
+                continue;
+            };
+            if request.sequence > self.progress.sent {
+                self.counters.senseless += 1;
+                continue;
+            }
+            let mut packet = PacketWriter::new(PAYLOAD);
+            packet.begin(&self.session, request.sequence);
+            for number in request.sequence..request.sequence + u64::from(request.count) {
+                match self.history.get(number, &mut effort) {
+                    Some(message) if packet.push(message.as_bytes()) => {}
+                    _ => break,
+                }
+            }
+            // An answer that the socket refuses is lost like any other datagram: the asker asks again.
+            match packet.count() {
+                0 => self.counters.postponed += 1,
+                _ => self.counters.answered += u64::from(server.send_to(packet.datagram(), asker).is_ok()),
+            }
+        }
+        REQUESTS
+    }
+}
+
+/// Ten characters: six that stand for the seed, four for the session's number.
+fn name(seed: u64, session: u32) -> SessionId {
+    const DIGITS: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    let (mut wire, mut left) = (*b"0000000000", mix(&[seed]));
+    for byte in &mut wire[..6] {
+        *byte = DIGITS[(left % 36) as usize];
+        left /= 36;
+    }
+    let mut left = session as usize;
+    for byte in wire[6..].iter_mut().rev() {
+        *byte = DIGITS[left % 36];
+        left /= 36;
+    }
+    session_id(wire)
+}
+
+fn serve(address: SocketAddrV4) -> Result<UdpSocket, ExchangeError> {
+    let open = || {
+        let socket = UdpSocket::bind(address)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    open().map_err(|error| ExchangeError::Socket { address, error })
+}
+
+/// The day file of the session.
+struct Truth {
+    day: Option<day_file::Writer<BufWriter<File>>>,
+    path: PathBuf,
+}
+
+impl Truth {
+    fn create(path: &Path) -> Result<Self, ExchangeError> {
+        let failed = |error| ExchangeError::Truth { path: path.to_owned(), error };
+        let file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(failed)?);
+        Ok(Self { day: Some(day_file::Writer::new(file)), path: path.to_owned() })
+    }
+
+    fn write(&mut self, message: &[u8]) -> Result<(), ExchangeError> {
+        let Some(day) = &mut self.day else { return Ok(()) };
+        day.message(message).map_err(|error| ExchangeError::Truth { path: self.path.clone(), error })
+    }
+
+    fn finish(&mut self) -> Result<(), ExchangeError> {
+        let Some(day) = self.day.take() else { return Ok(()) };
+        day.finish().map(drop).map_err(|error| ExchangeError::Truth { path: self.path.clone(), error })
+    }
+}
