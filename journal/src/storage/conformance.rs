@@ -196,3 +196,17 @@ fn the_ring_keeps_the_rules() {
         engine_keeps_its_rules(|| Box::new(UringEngine::new(depth).expect("a ring")));
     }
 }
+
+#[test]
+fn the_simulated_disk_keeps_the_rules() {
+    storage_keeps_its_rules(&simulated::SimulatedDisk::new());
+    file_keeps_its_rules(&simulated::SimulatedDisk::new());
+    for seed in 0..8 {
+        let disk = simulated::SimulatedDisk::new();
+        engine_writes_what_it_is_given(&disk, &mut disk.engine(4, seed));
+        disk.remove("file").expect("removed");
+        engine_reports_errors(&disk, &mut disk.engine(4, seed));
+        disk.remove("file").expect("removed");
+        engine_drop_waits(&disk, Box::new(disk.engine(4, seed)));
+    }
+}

@@ -3,7 +3,8 @@
 //!
 //! A [`Storage`] is one directory, a [`DiskFile`] one open file in it, an [`Engine`] the way in which
 //! the write-out makes blocks durable. Real directories are [`DiskStorage`]; engines are
-//! [`PwriteEngine`] (a blocking call for each write) and [`UringEngine`] (several writes in flight).
+//! [`PwriteEngine`] (a blocking call for each write) and [`UringEngine`] (several writes in flight). A
+//! [`simulated::SimulatedDisk`] is both, and loses power where a test tells it to.
 //!
 //! Durability has one rule: a write is durable when a *durable* write of these very bytes has
 //! completed, or when a later [`DiskFile::sync`] has. One durable write never vouches for an earlier
@@ -11,8 +12,10 @@
 
 mod aligned;
 mod pwrite;
+pub mod simulated;
 mod uring;
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::io;
 use std::os::fd::RawFd;
@@ -95,7 +98,7 @@ pub trait Storage: Send + Sync + Debug {
 }
 
 /// One open file.
-pub trait DiskFile: Send + Sync + Debug {
+pub trait DiskFile: Any + Send + Sync + Debug {
     /// The file's length in bytes.
     ///
     /// # Errors
