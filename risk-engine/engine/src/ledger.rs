@@ -1,0 +1,285 @@
+//! Positions by account and instrument, fed by the topic `trades`.
+//!
+//! A bust leaves the position as if the fill had never happened, a correction as if it had happened on the other
+//! terms: the position is computed again from the fills that are retained. That conserves money to the last unit,
+//! and it depends on nothing but the fills and their order.
+
+use bus::event::risk::{LimitAlert, PositionUpdate};
+use bus::event::trade::{self, TradeEventRef};
+use bus::event::{Cause, Price, Quantity, Side, Text, Time};
+
+use crate::effect::{Effect, Effects};
+use crate::fills::{Fill, Fills};
+use crate::index::{Index, Key, NONE, SPREAD};
+use crate::oddity::{Oddities, Oddity};
+use crate::position::Holding;
+use crate::settings::{POSITION_LIMIT, Scope, Settings, Terms, scope};
+
+/// Positions at most.
+pub const MAX_POSITIONS: usize = 1 << 18;
+
+impl Key for Scope {
+    fn tag(self) -> u32 {
+        let account = u128::from_le_bytes(self.0.0);
+        let instrument = u64::from_le_bytes(self.1.0);
+        let mixed = [(account >> 64) as u64, instrument]
+            .iter()
+            .fold(account as u64, |mixed, part| mixed.wrapping_mul(SPREAD).rotate_left(32) ^ part);
+        (mixed.wrapping_mul(SPREAD) >> 32) as u32
+    }
+}
+
+/// The position of an account in an instrument.
+#[derive(Clone, Copy)]
+pub(crate) struct Position {
+    pub(crate) scope: Scope,
+    /// What the executions that are no longer retained add up to.
+    pub(crate) base: Holding,
+    /// With the retained ones.
+    pub(crate) now: Holding,
+    /// An execution was refused because a sum would have left its range.
+    pub(crate) overflowed: bool,
+    /// Whether the last alert said so.
+    pub(crate) is_breached: bool,
+    terms: Terms,
+    revision: u64,
+}
+
+/// All positions and what they depend on.
+#[derive(Clone)]
+pub(crate) struct Ledger {
+    pub(crate) settings: Settings,
+    index: Index<Scope>,
+    /// By position number; 0 belongs to nobody.
+    positions: Vec<Position>,
+    pub(crate) fills: Fills,
+    pub(crate) oddities: Oddities,
+}
+
+/// When and why a position changed.
+struct Occasion {
+    price: Price,
+    exchange_time: Time,
+    cause: Cause,
+}
+
+impl Position {
+    pub(crate) fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            base: Holding::default(),
+            now: Holding::default(),
+            overflowed: false,
+            is_breached: false,
+            terms: Terms::default(),
+            revision: 0,
+        }
+    }
+
+    fn overflow(&mut self) -> Oddity {
+        self.overflowed = true;
+        Oddity::PositionOverflow
+    }
+
+    fn update_terms(&mut self, settings: &Settings) {
+        if self.revision != settings.revision {
+            self.terms = settings.terms(self.scope);
+            self.revision = settings.revision;
+        }
+    }
+
+    /// Reports the position and, where its limit is crossed either way, that.
+    fn report(&mut self, occasion: &Occasion, effects: &mut Effects) {
+        let &Occasion { price, exchange_time, cause } = occasion;
+        let ((account, instrument), now) = (self.scope, self.now);
+        effects.push(cause, |cause| {
+            Effect::Position(PositionUpdate {
+                cause,
+                account,
+                instrument,
+                exchange_time,
+                quantity: now.quantity,
+                price,
+                cost: now.cost,
+                realised: now.realised,
+                fees: now.fees,
+            })
+        });
+        let allowed = self.terms.limit.unwrap_or(i64::MAX);
+        let exceeds = now.quantity.0.unsigned_abs() > allowed.unsigned_abs();
+        if exceeds != self.is_breached {
+            self.is_breached = exceeds;
+            effects.push(cause, |cause| {
+                Effect::Limit(LimitAlert {
+                    cause,
+                    account,
+                    instrument,
+                    exchange_time,
+                    limit: text(POSITION_LIMIT),
+                    state: text(if exceeds { "breach" } else { "clear" }),
+                    value: now.quantity,
+                    allowed: Quantity(allowed),
+                })
+            });
+        }
+    }
+}
+
+/// The engine's own words fit their fields.
+fn text<const N: usize>(word: &str) -> Text<N> {
+    Text::new(word).unwrap_or_default()
+}
+
+impl Ledger {
+    pub(crate) fn new() -> Self {
+        Self {
+            settings: Settings::new(),
+            index: Index::new(),
+            positions: vec![Position::new(Scope::default())],
+            fills: Fills::default(),
+            oddities: Oddities::default(),
+        }
+    }
+
+    pub(crate) fn apply(&mut self, event: TradeEventRef<'_>, cause: Cause, effects: &mut Effects) {
+        effects.clear();
+        let applied = match event {
+            TradeEventRef::Fill(fill) => self.fill(fill, cause, effects),
+            TradeEventRef::FillCorrection(correction) => self.correct(correction, cause, effects),
+            TradeEventRef::FillBust(bust) => self.bust(bust, cause, effects),
+            TradeEventRef::OrderUpdate(_) => Ok(()),
+        };
+        if let Err(oddity) = applied {
+            self.oddities.note(oddity);
+        }
+    }
+
+    fn fill(&mut self, fill: &trade::Fill, cause: Cause, effects: &mut Effects) -> Result<(), Oddity> {
+        let quantity = signed(fill.side, fill.quantity)?;
+        let number = self.open(scope(&fill.account, &fill.instrument))?;
+        let position = &mut self.positions[number as usize];
+        let execution = position.terms.execution(quantity, fill.price);
+        let after = execution.and_then(|execution| Some((execution, position.now.after(execution)?)));
+        let Some((execution, now)) = after else { return Err(position.overflow()) };
+        position.now = now;
+        let occasion = Occasion { price: fill.price, exchange_time: fill.exchange_time, cause };
+        position.report(&occasion, effects);
+        if let Some(oldest) = self.fills.push(Fill::new(number, execution, fill.execution)) {
+            self.forget(&oldest);
+        }
+        Ok(())
+    }
+
+    /// An execution is too old to be taken back: its position is computed from beyond it from now on.
+    fn forget(&mut self, fill: &Fill) {
+        let position = &mut self.positions[fill.position as usize];
+        if fill.is_void {
+            return;
+        }
+        match position.base.after(fill.execution) {
+            Some(base) => position.base = base,
+            None => position.overflowed = true,
+        }
+    }
+
+    fn bust(&mut self, bust: &trade::FillBust, cause: Cause, effects: &mut Effects) -> Result<(), Oddity> {
+        let number = self.known(scope(&bust.account, &bust.instrument))?;
+        let price = self.amend(number, bust.reference, |fill| fill.is_void = true)?;
+        let occasion = Occasion { price, exchange_time: bust.exchange_time, cause };
+        self.positions[number as usize].report(&occasion, effects);
+        Ok(())
+    }
+
+    fn correct(
+        &mut self,
+        correction: &trade::FillCorrection,
+        cause: Cause,
+        effects: &mut Effects,
+    ) -> Result<(), Oddity> {
+        let quantity = signed(correction.side, correction.quantity)?;
+        let number = self.known(scope(&correction.account, &correction.instrument))?;
+        let position = &mut self.positions[number as usize];
+        let Some(execution) = position.terms.execution(quantity, correction.price) else {
+            return Err(position.overflow());
+        };
+        let price = self.amend(number, correction.reference, |fill| {
+            fill.execution = execution;
+            fill.latest = correction.execution;
+        })?;
+        let occasion = Occasion { price, exchange_time: correction.exchange_time, cause };
+        self.positions[number as usize].report(&occasion, effects);
+        Ok(())
+    }
+
+    /// Changes a retained fill and computes its position again; returns the fill's price.
+    fn amend(
+        &mut self,
+        number: u32,
+        reference: Text<32>,
+        change: impl FnOnce(&mut Fill),
+    ) -> Result<Price, Oddity> {
+        let place = self.fills.find(number, reference).ok_or(Oddity::UnknownReference)?;
+        let mut amended = *self.fills.at(place);
+        change(&mut amended);
+        let position = &mut self.positions[number as usize];
+        let mut executions = self.fills.amended(number, place, amended);
+        let Some(now) = executions.try_fold(position.base, Holding::after) else {
+            return Err(position.overflow());
+        };
+        drop(executions);
+        position.now = now;
+        *self.fills.at(place) = amended;
+        Ok(amended.execution.price)
+    }
+
+    /// The position of a scope, ready to be changed.
+    fn known(&mut self, scope: Scope) -> Result<u32, Oddity> {
+        match self.index.find(scope, |number| self.positions[number as usize].scope) {
+            NONE => Err(Oddity::UnknownReference),
+            number => {
+                self.positions[number as usize].update_terms(&self.settings);
+                Ok(number)
+            }
+        }
+    }
+
+    /// The position of a scope, created where there is none.
+    fn open(&mut self, scope: Scope) -> Result<u32, Oddity> {
+        if let Ok(number) = self.known(scope) {
+            return Ok(number);
+        }
+        if self.positions.len() > MAX_POSITIONS {
+            return Err(Oddity::RefusedPosition);
+        }
+        let mut position = Position::new(scope);
+        position.update_terms(&self.settings);
+        Ok(self.insert(position))
+    }
+
+    /// Adds a position whose scope is new.
+    pub(crate) fn insert(&mut self, position: Position) -> u32 {
+        let number = self.positions.len() as u32;
+        self.positions.push(position);
+        self.index.insert(position.scope, number, |number| self.positions[number as usize].scope);
+        number
+    }
+
+    /// Position numbers by account and instrument.
+    pub(crate) fn sorted(&self) -> Vec<u32> {
+        let mut numbers: Vec<u32> = (1..self.positions.len() as u32).collect();
+        numbers.sort_unstable_by_key(|&number| self.position(number).scope);
+        numbers
+    }
+
+    pub(crate) fn position(&self, number: u32) -> &Position {
+        &self.positions[number as usize]
+    }
+}
+
+fn signed(side: Side, quantity: Quantity) -> Result<i64, Oddity> {
+    match side.sign() {
+        0 => Err(Oddity::InvalidFill),
+        _ if quantity.0 <= 0 => Err(Oddity::InvalidFill),
+        sign => Ok(sign * quantity.0),
+    }
+}

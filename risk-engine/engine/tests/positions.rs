@@ -1,0 +1,303 @@
+//! Positions against the list of their fills, and what they lead to.
+
+mod common;
+
+use bus::event::{Money, Price, Quantity, Side};
+use common::*;
+use engine::{Effect, Oddity, PositionView, State};
+use proptest::prelude::*;
+
+fn only_position(state: &State) -> PositionView {
+    let positions: Vec<_> = state.positions().collect();
+    assert_eq!(positions.len(), 1);
+    positions[0]
+}
+
+/// A fill as the model keeps it.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    id: u64,
+    quantity: i64,
+    price: i64,
+}
+
+/// Average cost by the book: long arithmetic, one fill after the other.
+fn replayed(rows: &[Row]) -> (i64, i128, i128) {
+    let (mut held, mut cost, mut realised) = (0i64, 0i128, 0i128);
+    for row in rows {
+        let closing = if held.signum() * row.quantity.signum() < 0 {
+            row.quantity.signum() * row.quantity.abs().min(held.abs())
+        } else {
+            0
+        };
+        if closing != 0 {
+            let removed = half_even(cost * i128::from(closing.abs()), i128::from(held.abs()));
+            realised += -i128::from(closing) * i128::from(row.price) - removed;
+            cost -= removed;
+        }
+        let opening = row.quantity - closing;
+        cost += i128::from(opening) * i128::from(row.price);
+        held += row.quantity;
+    }
+    (held, cost, realised)
+}
+
+fn half_even(numerator: i128, denominator: i128) -> i128 {
+    let (floor, rest) = (numerator.div_euclid(denominator), numerator.rem_euclid(denominator));
+    match (2 * rest).cmp(&denominator) {
+        std::cmp::Ordering::Less => floor,
+        std::cmp::Ordering::Greater => floor + 1,
+        std::cmp::Ordering::Equal => floor + floor.rem_euclid(2),
+    }
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let quantity =
+        (1i64..2_000, any::<bool>()).prop_map(|(quantity, buy)| if buy { quantity } else { -quantity });
+    let row = (quantity, -1_000_000_007i64..900_000_000_007);
+    proptest::collection::vec(row, 0..80)
+        .prop_map(|rows| (0..).zip(rows).map(|(id, (quantity, price))| Row { id, quantity, price }).collect())
+}
+
+fn assert_replayed(state: &State, rows: &[Row]) {
+    let Some(position) = state.positions().next() else { return assert!(rows.is_empty()) };
+    let (held, cost, realised) = replayed(rows);
+    let holding = position.holding;
+    assert_eq!((holding.quantity.0, holding.cost.0, holding.realised.0), (held, cost, realised));
+    let cash: i128 = rows.iter().map(|row| -i128::from(row.quantity) * i128::from(row.price)).sum();
+    assert_eq!(holding.realised.0 - holding.cost.0, cash, "money is conserved");
+    if held == 0 {
+        assert_eq!(holding.cost, Money(0));
+        assert_eq!(holding.realised.0, cash, "a flat position has realised the cash that flowed");
+    }
+}
+
+proptest! {
+    #[test]
+    fn fills_add_up_exactly(rows in rows()) {
+        let mut state = State::new();
+        for (n, row) in rows.iter().enumerate() {
+            apply(&mut state, &fill("A", "Z", row.id, row.quantity, Price(row.price)), n as u64);
+            assert_replayed(&state, &rows[..=n]);
+        }
+    }
+
+    /// After a bust or a correction the position is what it would be had the fill been so from the start.
+    #[test]
+    fn busts_and_corrections_rewrite_history(
+        rows in rows(),
+        amendments in proptest::collection::vec((0usize..80, any::<Option<(i8, i32)>>()), 0..20),
+    ) {
+        let (mut state, mut model) = (State::new(), rows.clone());
+        for row in &rows {
+            apply(&mut state, &fill("A", "Z", row.id, row.quantity, Price(row.price)), row.id);
+        }
+        for (n, (place, terms)) in (1_000..).zip(amendments) {
+            if model.is_empty() {
+                break;
+            }
+            let place = place % model.len();
+            match terms {
+                Some((quantity, price)) if quantity != 0 => {
+                    let row = Row { quantity: quantity.into(), price: price.into(), id: model[place].id };
+                    let corrected = correction("A", "Z", row.id, n, row.quantity, Price(row.price));
+                    prop_assert_eq!(apply(&mut state, &corrected, n).len(), 1);
+                    model[place] = row;
+                }
+                _ => {
+                    let row = model.remove(place);
+                    prop_assert_eq!(apply(&mut state, &bust("A", "Z", row.id), n).len(), 1);
+                }
+            }
+            assert_replayed(&state, &model);
+        }
+    }
+
+    /// No sequence of messages, however absurd, panics or makes money.
+    #[test]
+    fn absurd_messages_are_survived(events in proptest::collection::vec(trade_message(), 0..300)) {
+        let mut state = State::new();
+        configure(&mut state, &[limit("", "", 100)], &[fee("", "", 1_000, 100_000), fee("BETA", "Z", i64::MAX, i64::MIN)]);
+        for (n, event) in (0..).zip(&events) {
+            apply(&mut state, event, n);
+        }
+        for position in state.positions() {
+            prop_assert!(position.holding.quantity.0 != 0 || position.holding.cost == Money(0));
+        }
+    }
+}
+
+#[test]
+fn a_bust_by_either_execution_id_voids_a_corrected_fill() {
+    for reference in [1, 2] {
+        let mut state = State::new();
+        apply(&mut state, &fill("A", "Z", 1, 10, units(5)), 0);
+        apply(&mut state, &correction("A", "Z", 1, 2, 7, units(6)), 1);
+        assert_eq!(only_position(&state).holding.cost, Money(42_000_000_000));
+        apply(&mut state, &bust("A", "Z", reference), 2);
+        assert_eq!(only_position(&state).holding, engine::Holding::default());
+        assert_eq!(apply(&mut state, &bust("A", "Z", reference), 3), []);
+        assert_eq!(state.oddities().count(Oddity::UnknownReference), 1);
+    }
+}
+
+#[test]
+fn only_retained_fills_can_be_taken_back() {
+    let mut state = State::new();
+    let last = engine::RETAINED_FILLS as u64;
+    for id in 0..=last {
+        apply(&mut state, &fill("A", "Z", id, if id % 2 == 0 { 1 } else { -1 }, Price(id as i64)), id);
+    }
+    let before = only_position(&state);
+    assert_eq!(apply(&mut state, &bust("A", "Z", 0), last + 1), []);
+    assert_eq!(only_position(&state), before);
+    assert_eq!(apply(&mut state, &bust("A", "Z", 1), last + 2).len(), 1);
+    assert_eq!(only_position(&state).holding.quantity, Quantity(2));
+    assert_eq!(state.oddities().count(Oddity::UnknownReference), 1);
+}
+
+#[test]
+fn an_overflow_is_refused_and_flagged() {
+    let mut state = State::new();
+    for id in 0..2 {
+        apply(&mut state, &fill("A", "Z", id, i64::MAX, Price(1)), id);
+    }
+    let position = only_position(&state);
+    assert!(position.overflowed);
+    assert_eq!(position.holding.quantity, Quantity(i64::MAX));
+    assert_eq!(state.oddities().count(Oddity::PositionOverflow), 1);
+}
+
+#[test]
+fn the_most_specific_fee_applies() {
+    let mut state = State::new();
+    let fees = [fee("", "", 1, 0), fee("", "Z", 2, 0), fee("A", "", 3, 0), fee("A", "Z", 4, 0)];
+    configure(&mut state, &[], &fees);
+    for (account, name, charged) in [("A", "Z", 4), ("A", "Y", 3), ("B", "Z", 2), ("B", "Y", 1)] {
+        let effects = apply(&mut state, &fill(account, name, 1, 1, units(1)), 0);
+        let Effect::Position(update) = effects[0] else { panic!("the first effect is the position") };
+        assert_eq!(update.fees, Money(charged), "{account} {name}");
+    }
+}
+
+#[test]
+fn a_fee_is_rounded_half_to_even_once() {
+    let mut state = State::new();
+    configure(&mut state, &[], &[fee("", "", 0, 500_000_000)]);
+    let charged: Vec<i128> = [1, 3, 5]
+        .iter()
+        .map(|&price| {
+            apply(&mut state, &fill(&format!("A{price}"), "Z", 1, -1, Price(price)), 0);
+            state.positions().last().expect("a position was opened").holding.fees.0
+        })
+        .collect();
+    assert_eq!(charged, [0, 2, 2]);
+}
+
+fn alerts(effects: &[Effect]) -> Vec<(String, i64, u16)> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Limit(alert) => Some((alert.state.to_string(), alert.value.0, alert.cause.index)),
+            Effect::Position(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_limit_alerts_once_when_crossed_and_once_when_kept_again() {
+    let mut state = State::new();
+    configure(&mut state, &[limit("", "", 1_000), limit("A", "Z", 10)], &[]);
+    let met: Vec<_> = [10, 1, 5, -6, -30]
+        .iter()
+        .zip(0..)
+        .map(|(&quantity, id)| alerts(&apply(&mut state, &fill("A", "Z", id, quantity, units(1)), id)))
+        .collect();
+    let breach = |value| vec![("breach".to_owned(), value, 1)];
+    assert_eq!(met, [vec![], breach(11), vec![], vec![("clear".to_owned(), 10, 1)], breach(-20)]);
+}
+
+#[test]
+fn a_new_configuration_replaces_the_old_and_speaks_with_the_next_execution() {
+    let mut state = State::new();
+    configure(&mut state, &[limit("", "", 1)], &[fee("", "", 5, 0)]);
+    assert_eq!(alerts(&apply(&mut state, &fill("A", "Z", 0, 2, units(1)), 0)).len(), 1);
+    configure(&mut state, &[], &[]);
+    let effects = apply(&mut state, &fill("A", "Z", 1, 2, units(1)), 1);
+    assert_eq!(alerts(&effects), [("clear".to_owned(), 4, 1)]);
+    assert_eq!(only_position(&state).holding.fees, Money(10));
+}
+
+#[test]
+fn effects_carry_their_cause_and_count_from_zero() {
+    let mut state = State::new();
+    configure(&mut state, &[limit("", "", 0)], &[]);
+    let effects = apply(&mut state, &fill("A", "Z", 0, 2, units(1)), 41);
+    let causes: Vec<_> = effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::Position(update) => update.cause,
+            Effect::Limit(alert) => alert.cause,
+        })
+        .map(|cause| (cause.sequence, cause.epoch, cause.input, cause.index))
+        .collect();
+    assert_eq!(causes, [(41, 3, 1, 0), (41, 3, 1, 1)]);
+}
+
+#[test]
+fn positions_are_marked_where_they_would_be_closed_and_never_made_up() {
+    let mut state = State::new();
+    apply(&mut state, &fill("A", "Z", 0, 2, units(100)), 0);
+    assert_eq!((only_position(&state).mark, only_position(&state).unrealised), (None, None));
+    state.apply_market(hidden("Z", 99, 1).message());
+    assert_eq!(only_position(&state).unrealised, Some(Money(-2_000_000_000)));
+    state.apply_market(add(1, "Z", Side::BUY, 103, 1).message());
+    state.apply_market(add(2, "Z", Side::SELL, 105, 1).message());
+    assert_eq!(only_position(&state).unrealised, Some(Money(6_000_000_000)));
+    apply(&mut state, &fill("A", "Z", 1, -3, units(100)), 1);
+    let short = only_position(&state);
+    assert_eq!((short.mark, short.unrealised), (Some(units(105)), Some(Money(-5_000_000_000))));
+    assert_eq!(short.exposure, Some(Money(-105_000_000_000)));
+    apply(&mut state, &fill("A", "Z", 2, 1, units(100)), 2);
+    assert_eq!((only_position(&state).mark, only_position(&state).unrealised), (None, Some(Money(0))));
+}
+
+/// The example of Trading Technologies' average cost method, with a fee of 0.01 % of each notional, as
+/// NautilusTrader's tests print it: realised profit and loss after fees, to eight decimals.
+#[test]
+fn vector_average_cost() {
+    let mut state = State::new();
+    configure(&mut state, &[], &[fee("", "", 0, 100_000)]);
+    let steps = [
+        (12, 100, -12_000_000),
+        (17, 99, -28_830_000),
+        (-9, 101, 1_389_666_207),
+        (-4, 105, 3_619_948_966),
+        (3, 103, 3_616_858_966),
+    ];
+    for (id, (quantity, price, expected)) in (0..).zip(steps) {
+        apply(&mut state, &fill("A", "Z", id, quantity, units(price)), id);
+        let holding = only_position(&state).holding;
+        let after_fees = holding.realised.0 - holding.fees.0;
+        assert_eq!(half_even(after_fees, 10), expected, "fill {id}");
+    }
+    let holding = only_position(&state).holding;
+    assert_eq!((holding.quantity, holding.realised.0), (Quantity(19), 36_620_689_655));
+    // 19 × the average price that is printed, 99.98003629764065, to the nearest 1e-9.
+    assert_eq!(holding.cost.0, 1_899_620_689_655);
+}
+
+/// Two cycles through flat: +100 at 50, −100 at 55; −50 at 54, +50 at 52.
+#[test]
+fn vector_netting_cycles() {
+    let mut state = State::new();
+    let realised: Vec<i128> = [(100, 50), (-100, 55), (-50, 54), (50, 52)]
+        .iter()
+        .zip(0..)
+        .map(|(&(quantity, price), id)| {
+            apply(&mut state, &fill("A", "Z", id, quantity, units(price)), id);
+            only_position(&state).holding.realised.0 / 1_000_000_000
+        })
+        .collect();
+    assert_eq!(realised, [0, 500, 500, 600]);
+}
