@@ -6,7 +6,7 @@ pub mod agent;
 pub mod clock;
 pub mod config;
 pub mod event;
-mod machine;
+pub mod machine;
 pub mod plan;
 pub mod program;
 pub mod wait;

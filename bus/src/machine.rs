@@ -1,20 +1,20 @@
-//! What the system grants this process beyond what it asks libraries for.
+//! What the system grants this process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Processor time that a control group grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CpuQuota {
+pub struct CpuQuota {
     /// Microseconds of processor time in each period.
-    pub(crate) quota_us: u64,
+    pub quota_us: u64,
     /// Length of a period in microseconds, never 0.
-    pub(crate) period_us: u64,
+    pub period_us: u64,
 }
 
 impl CpuQuota {
     /// Whole cores that the time fills.
-    pub(crate) fn whole_cores(self) -> usize {
+    pub fn whole_cores(self) -> usize {
         usize::try_from(self.quota_us / self.period_us).unwrap_or(usize::MAX)
     }
 
@@ -35,7 +35,7 @@ impl CpuQuota {
 }
 
 /// The tightest limit on processor time of this process's control groups, if any limits it.
-pub(crate) fn cpu_quota() -> Option<CpuQuota> {
+pub fn cpu_quota() -> Option<CpuQuota> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     tightest(Path::new("/sys/fs/cgroup"), &groups)
 }

@@ -1,2 +1,24 @@
-//! placeholder
-fn main() {}
+//! `bus`: looks after a bus and the machine that it runs on.
+
+mod command;
+
+use bus::program::{Command, Flag, Program, run};
+use std::process::ExitCode;
+
+static PROGRAM: Program = Program {
+    name: "bus",
+    about: "looks after a bus and the machine that it runs on",
+    commands: &[Command {
+        name: "doctor",
+        about: "what this machine lacks, with the remedy of each, and shared memory that was forgotten",
+        positional: None,
+        flags: &[Flag::switch("remove-forgotten", "remove shared memory of buses that are gone")],
+        examples: &["bus doctor", "bus doctor --json --bus /data/busbar"],
+        run: command::doctor::run,
+    }],
+    later: &["top"],
+};
+
+fn main() -> ExitCode {
+    run(&PROGRAM)
+}

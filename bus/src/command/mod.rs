@@ -1,0 +1,3 @@
+//! The commands of `bus`.
+
+pub(crate) mod doctor;

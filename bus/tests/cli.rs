@@ -1,0 +1,89 @@
+//! The program `bus` as a user meets it.
+
+use std::process::{Command, Output};
+
+fn bus(arguments: &[&str]) -> Output {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    Command::new(env!("CARGO_BIN_EXE_bus"))
+        .args(arguments)
+        .current_dir(directory.path())
+        .output()
+        .expect("bus runs")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).expect("programs write UTF-8")
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    let help = bus(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(text(&help.stdout).contains("bus doctor") && help.stderr.is_empty());
+    assert!(!text(&help.stdout).contains("top"));
+    assert_eq!(text(&bus(&["--version"]).stdout), format!("bus {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_bad_command_line_is_one_line_and_exit_code_2() {
+    for (arguments, line) in [
+        (&["--no-such-flag"][..], "bus: unknown flag: --no-such-flag; see 'bus --help'\n"),
+        (&["top"], "bus: not in this version: top; see 'bus --help'\n"),
+        (&["doctor", "now"], "bus: unexpected argument: now; see 'bus doctor --help'\n"),
+    ] {
+        let refused = bus(arguments);
+        assert_eq!((refused.status.code(), text(&refused.stderr)), (Some(2), line));
+        assert!(refused.stdout.is_empty());
+    }
+    assert_eq!(bus(&[]).status.code(), Some(2));
+}
+
+#[test]
+fn doctor_answers_in_text_and_as_one_object() {
+    let told = bus(&["doctor"]);
+    assert_eq!((told.status.code(), told.stderr.is_empty()), (Some(0), true));
+    let told = bus(&["doctor", "--json"]);
+    assert_eq!(told.status.code(), Some(0));
+    let report: serde_json::Value = serde_json::from_slice(&told.stdout).expect("one JSON object");
+    for check in
+        ["cores", "governor", "shared_memory", "huge_pages", "locked_memory", "io_uring", "clock", "disk"]
+    {
+        assert!(report[check]["finding"].is_string(), "{check} in {report}");
+    }
+}
+
+#[test]
+fn doctor_lists_forgotten_memory_and_removes_it_on_request() {
+    let (shared, home) = (tempfile::tempdir().expect("shared memory"), tempfile::tempdir().expect("a home"));
+    let bus = home.path().join("bus");
+    std::fs::create_dir(&bus).expect("a bus directory");
+    let instance = journal::instance::Instance::below(shared.path(), &bus).expect("an instance");
+    let occupancy = instance.enter().expect("it can be entered");
+    let topic = occupancy.make_topic("quotes", 0).expect("a topic");
+    std::fs::write(topic.join("segment"), [1; 4096]).expect("a segment");
+    drop(occupancy);
+    std::fs::remove_dir_all(&bus).expect("the bus goes");
+    let forgotten = |flags: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bus"));
+        let told = command.args(["doctor", "--json"]).args(flags).env("BUSBAR_SHM", shared.path()).output();
+        let report: serde_json::Value =
+            serde_json::from_slice(&told.expect("bus runs").stdout).expect("one object");
+        report["forgotten"].clone()
+    };
+    let listed = forgotten(&[]);
+    assert_eq!((&listed[0]["bytes"], &listed[0]["removed"]), (&4096.into(), &false.into()));
+    assert_eq!(forgotten(&["--remove-forgotten"])[0]["removed"], true);
+    assert_eq!(forgotten(&[]), serde_json::json!([]));
+    assert!(!instance.directory().exists());
+}
+
+#[test]
+fn a_closed_stdout_ends_it_quietly() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bus"));
+    let done =
+        command.arg("--help").stdout(writer).stderr(std::process::Stdio::piped()).spawn().expect("bus runs");
+    let done = done.wait_with_output().expect("bus ends");
+    assert_eq!((done.status.code(), text(&done.stderr)), (Some(0), ""));
+}

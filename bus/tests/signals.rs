@@ -1,0 +1,88 @@
+//! SIGINT and SIGTERM, sent to a process: this test runs itself as a program that waits for them.
+
+use bus::program::{Arguments, Command, Exit, Failure, Program, Stop, print_line, run};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ExitCode, Stdio};
+use std::time::Duration;
+
+static PROGRAM: Program = Program {
+    name: "waiter",
+    about: "waits for signals",
+    commands: &[
+        command("gentle", |_| wait(&Stop::on_signals(), Exit::Fault)),
+        command("stubborn", |_| {
+            let _ignored = Stop::on_signals();
+            wait(&Stop::new(), Exit::Good)
+        }),
+        command("careless", |_| wait(&Stop::new(), Exit::Good)),
+    ],
+    later: &[],
+};
+
+const fn command(name: &'static str, run: fn(&Arguments) -> Result<Exit, Failure>) -> Command {
+    Command { name, about: "waits", positional: None, flags: &[], examples: &[], run }
+}
+
+/// Says that it waits, and ends when it is to stop.
+fn wait(stop: &Stop, then: Exit) -> Result<Exit, Failure> {
+    print_line("waiting")?;
+    stop.sleep(Duration::from_secs(60));
+    print_line("stopped")?;
+    Ok(then)
+}
+
+fn main() -> ExitCode {
+    let child = std::env::args().nth(1).is_some_and(|name| PROGRAM.commands.iter().any(|c| c.name == name));
+    if child {
+        return run(&PROGRAM);
+    }
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        the_first_signal_asks_and_the_code_is_earned(signal);
+        the_second_signal_ends_at_once(signal);
+        who_does_not_watch_is_ended_by_the_first(signal);
+    }
+    ExitCode::SUCCESS
+}
+
+fn the_first_signal_asks_and_the_code_is_earned(signal: libc::c_int) {
+    let (mut child, mut lines) = start("gentle");
+    send(&child, signal);
+    assert_eq!(lines.next().expect("it goes on").expect("a line"), "stopped");
+    assert_eq!(code(&mut child), 1);
+}
+
+fn the_second_signal_ends_at_once(signal: libc::c_int) {
+    let (mut child, mut lines) = start("stubborn");
+    // The kernel may merge two pending signals of one number, not two different ones.
+    send(&child, signal);
+    send(&child, libc::SIGINT + libc::SIGTERM - signal);
+    assert!(lines.next().is_none());
+    assert_eq!(code(&mut child), 2);
+}
+
+fn who_does_not_watch_is_ended_by_the_first(signal: libc::c_int) {
+    let (mut child, mut lines) = start("careless");
+    send(&child, signal);
+    assert!(lines.next().is_none());
+    assert_eq!(code(&mut child), 2);
+}
+
+/// Starts a command and awaits that it waits.
+fn start(name: &str) -> (Child, impl Iterator<Item = std::io::Result<String>>) {
+    let program = std::env::current_exe().expect("its own path");
+    let mut child =
+        std::process::Command::new(program).arg(name).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    assert_eq!(lines.next().expect("it waits").expect("a line"), "waiting");
+    (child, lines)
+}
+
+fn send(child: &Child, signal: libc::c_int) {
+    let process = libc::pid_t::try_from(child.id()).expect("a process id");
+    // SAFETY: the call touches no memory; the child is ours and not yet awaited, so its id names it.
+    assert_eq!(unsafe { libc::kill(process, signal) }, 0);
+}
+
+fn code(child: &mut Child) -> i32 {
+    child.wait().expect("it ends").code().expect("no death by a signal")
+}
