@@ -245,8 +245,6 @@ fn start_of_this_process() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
-
     use super::*;
 
     fn directory() -> tempfile::TempDir {
@@ -282,18 +280,6 @@ mod tests {
         OwnerLock::acquire(&path).expect_err("held by the copy");
         drop(copy);
         OwnerLock::acquire(&path).expect("free");
-    }
-
-    #[test]
-    fn a_child_that_executes_does_not_inherit_the_lock() {
-        let directory = directory();
-        let path = directory.path().join("lock");
-        let lock = OwnerLock::acquire(&path).expect("free");
-        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().expect("a child");
-        drop(lock);
-        assert!(!is_held(&path).expect("probed"));
-        drop(child.stdin.take());
-        child.wait().expect("ended");
     }
 
     #[test]

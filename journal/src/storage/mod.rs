@@ -13,6 +13,7 @@
 mod aligned;
 mod pwrite;
 pub mod simulated;
+mod space;
 mod uring;
 
 use std::any::Any;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub use aligned::AlignedBuffer;
 pub use pwrite::{DiskStorage, PwriteEngine};
+pub use space::{Space, space};
 pub use uring::{UringEngine, UringRefused, probe};
 
 /// The unit of every write: offset, length and address are multiples of it. In bytes.

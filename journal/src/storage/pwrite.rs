@@ -1,10 +1,8 @@
 //! A real directory, and the engine that blocks in `pwritev2` for each write.
 
-use std::ffi::CString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +10,7 @@ use std::time::Duration;
 
 use super::{
     Access, AlignedBuffer, BLOCK, Completion, DiskFile, Engine, Storage, Write, assert_blocks, assert_name,
-    is_blocks,
+    is_blocks, space,
 };
 
 /// Mode of the directories that a journal makes.
@@ -126,12 +124,7 @@ impl Storage for DiskStorage {
     }
 
     fn free_space(&self) -> io::Result<u64> {
-        let path = CString::new(self.directory.as_os_str().as_bytes())?;
-        // SAFETY: a plain C structure of integers, for which all zeros is a value.
-        let mut space: libc::statvfs = unsafe { std::mem::zeroed() };
-        // SAFETY: `path` ends in a nul byte and `space` is a `statvfs` to be written to.
-        check(unsafe { libc::statvfs(path.as_ptr(), &raw mut space) })?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        Ok(space(&self.directory)?.free)
     }
 }
 
@@ -162,10 +155,10 @@ impl RealFile {
     }
 
     /// Writes whole blocks, continuing short writes at the last whole block.
-    fn write(&self, mut bytes: &[u8], mut offset: u64, flags: libc::c_int) -> io::Result<()> {
+    fn write(&self, mut bytes: &[u8], mut offset: u64, durable: bool) -> io::Result<()> {
         assert_blocks(bytes.as_ptr(), bytes.len(), offset);
         while !bytes.is_empty() {
-            let written = match self.write_once(bytes, offset, flags) {
+            let written = match self.write_once(bytes, offset, durable) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 written => whole_blocks(written?)?,
             };
@@ -175,11 +168,14 @@ impl RealFile {
         Ok(())
     }
 
-    fn write_once(&self, bytes: &[u8], offset: u64, flags: libc::c_int) -> io::Result<usize> {
+    fn write_once(&self, bytes: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
+        if !durable {
+            return self.file.write_at(bytes, offset);
+        }
         let vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        let offset = to_offset(offset)?;
+        let (fd, offset, flags) = (self.file.as_raw_fd(), to_offset(offset)?, libc::RWF_DSYNC);
         // SAFETY: one vector over `bytes`, which the kernel only reads, on our own open descriptor.
-        let written = unsafe { libc::pwritev2(self.file.as_raw_fd(), &raw const vector, 1, offset, flags) };
+        let written = unsafe { libc::pwritev2(fd, &raw const vector, 1, offset, flags) };
         usize::try_from(written).map_err(|_| io::Error::last_os_error())
     }
 
@@ -220,14 +216,14 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.write(bytes, offset, 0)
+        self.write(bytes, offset, false)
     }
 
     fn write_durable_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        match self.write(bytes, offset, libc::RWF_DSYNC) {
-            // Some network and user-space file systems know no flags on a write.
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                self.write(bytes, offset, 0)?;
+        match self.write(bytes, offset, true) {
+            // Some file systems and sandboxes know no flags on a write.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
+                self.write(bytes, offset, false)?;
                 self.sync()
             }
             written => written,
@@ -358,4 +354,54 @@ fn to_offset(value: u64) -> io::Result<libc::off_t> {
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance::{file_keeps_its_rules, refuse};
+    use super::*;
+
+    #[test]
+    fn a_file_without_direct_writes_keeps_the_rules() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let storage = DiskStorage::new(directory.path());
+        storage.create("file", 4 * BLOCK as u64).expect("created");
+        let open = || File::options().read(true).write(true).open(directory.path().join("file"));
+        let file = RealFile { file: open().expect("opened"), direct: false };
+        file_keeps_its_rules(&file, &*storage.open("file", Access::Read).expect("opened"));
+    }
+
+    #[test]
+    fn durable_writes_work_where_writes_take_no_flags() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let storage = DiskStorage::new(directory.path());
+        for error in [libc::EOPNOTSUPP, libc::ENOSYS] {
+            let name = error.to_string();
+            let file = storage.create(&name, 4 * BLOCK as u64).expect("created");
+            let reader = storage.open(&name, Access::Read).expect("opened");
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    refuse(libc::SYS_pwritev2, error);
+                    file_keeps_its_rules(&*file, &*reader);
+                });
+            });
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_opened() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let storage = DiskStorage::new(directory.path());
+        std::fs::create_dir(directory.path().join("directory")).expect("made");
+        std::os::unix::fs::symlink("directory", directory.path().join("link")).expect("linked");
+        let pipe = directory.path().join("pipe").into_os_string().into_encoded_bytes();
+        let pipe = std::ffi::CString::new(pipe).expect("no nul byte");
+        // SAFETY: `pipe` ends in a nul byte.
+        assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
+        for name in ["directory", "link", "pipe", "missing"] {
+            for access in [Access::Read, Access::Write] {
+                storage.open(name, access).expect_err(name);
+            }
+        }
+    }
 }

@@ -23,6 +23,8 @@ const MAX_LENGTH: usize = 1 << 30;
 /// How often a submission that the kernel has no memory for is tried again.
 const ATTEMPTS: usize = 1000;
 
+/// Longest wait that is given to the kernel, which refuses those beyond its own clock.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// How long a drop waits at once for what is in flight.
 const DROP_STEP: Duration = Duration::from_millis(100);
 
@@ -165,7 +167,7 @@ impl UringEngine {
             // SAFETY: submits nothing and passes no argument.
             return unsafe { self.ring.submitter().enter::<libc::sigset_t>(0, 0, GETEVENTS, None) }.map(drop);
         };
-        let wait = Timespec::from(wait);
+        let wait = Timespec::from(wait.min(LONGEST_WAIT));
         let arguments = SubmitArgs::new().timespec(&wait);
         // SAFETY: submits nothing; the argument is what `EXT_ARG` announces and outlives the call.
         unsafe { self.ring.submitter().enter(0, 1, GETEVENTS | EXT_ARG, Some(&arguments)) }.map(drop)
@@ -202,7 +204,10 @@ impl Engine for UringEngine {
         }
         if let Err(error) = self.reap(wait) {
             // Interrupted, timed out or short of memory: there is nothing to take yet.
-            assert!(is_transient(&error), "a ring used on another thread than its own: {error}");
+            assert!(
+                is_transient(&error),
+                "the ring refuses to wait, as it does on another thread than its own: {error}"
+            );
         }
         self.take()
     }
@@ -286,8 +291,8 @@ pub enum UringRefused {
     Seccomp,
     /// `EPERM` because of the sysctl `kernel.io_uring_disabled`, of this value.
     Sysctl(u8),
-    /// `ENOMEM`: the user's limit on locked memory is used up (kernels before 5.12 count rings), or
-    /// memory is short.
+    /// `ENOMEM`: the user's limit on locked memory, which rings count against, is used up, or memory is
+    /// short.
     LockedMemory,
     /// The kernel's rings lack plain writes or timed waits: it is older than Linux 5.11.
     TooOld,
@@ -352,8 +357,11 @@ fn disabled_by_sysctl() -> u8 {
     level.ok().and_then(|level| level.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Whether a seccomp filter is active on this process.
+/// Whether a seccomp filter is active on this thread.
 fn is_filtered() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     status.lines().filter_map(|line| line.strip_prefix("Seccomp:")).any(|mode| mode.trim() == "2")
 }
+
+#[cfg(test)]
+mod tests;
