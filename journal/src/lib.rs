@@ -1,6 +1,40 @@
-//! placeholder
+//! The single-writer journal: born in shared memory, durable on disk, read in place by any process.
+//!
+//! [`open`] wins the lock, recovers and gives two halves: a [`Writer`] for the publishing thread, which claims, fills in
+//! place and commits, and a [`WriteOut`] for the thread that writes to disk ([`Service`] runs it). A [`Reader`] in any
+//! process follows at its own [`Gate`]. The format is `layout.rs`; what survives what is `recovery.rs`.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "Busbar runs on Linux only: it needs O_DIRECT, OFD locks, futexes on shared mappings and io_uring"
+);
+
+mod checksum;
+mod control;
+mod error;
 pub mod instance;
+mod journal;
+pub mod layout;
 pub mod lock;
+mod mark;
 pub mod memory;
+mod names;
+mod prepare;
+mod reader;
+mod recovery;
+mod scan;
+mod segment;
+mod service;
 pub mod storage;
+mod waiters;
+mod write_out;
+mod writer;
+
+pub use control::{Control, State};
+pub use error::{OpenError, PublishError, ReadError, Room};
+pub use journal::{Journal, LOCK, Options, open};
+pub use reader::{Frame, Gate, Places, Reader, Start, Watermarks};
+pub use recovery::Recovery;
+pub use service::{EngineMaker, Service, Token, pwrite_engine};
+pub use write_out::{Input, WriteOut};
+pub use writer::{Batch, Claim, Writer};

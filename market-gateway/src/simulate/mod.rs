@@ -2,7 +2,6 @@
 
 mod book;
 mod faults;
-mod fills;
 mod history;
 mod line;
 mod market;
@@ -13,17 +12,16 @@ mod random;
 mod venue;
 
 pub use faults::{Faults, LineCounters};
-pub use fills::Fills;
 pub use progress::ProgressError;
 pub use venue::{Exchange, ExchangeConfig, ExchangeCounters, ExchangeError};
 
 use bus::event::{Price, Quantity, Side, Symbol, Text, Time};
 
-/// One fill of an order of ours, as the exchange reports it on the drop copy. It depends on the seed and on where its
-/// session begins.
+/// One fill of an order of ours, as the exchange reports it on the drop copy. Fill n of a session depends on the seed,
+/// the session and n alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Execution {
-    /// Number of the fill, counted from 1 over all sessions.
+    /// Number of the fill within the session, from 1.
     pub number: u64,
     /// Account that traded (FIX tag 1).
     pub account: Text<16>,

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bus::clock::Clock;
+use bus::event::{Side, Text, Time};
 use bus::program::Date;
 
+use super::Execution;
 use super::faults::{Faults, LineCounters};
-use super::fills::Fills;
 use super::history::History;
 use super::line::{Line, PAYLOAD};
-use super::market::Market;
+use super::market::{FILL_EVERY, Market};
 use super::progress::{Progress, ProgressError, ProgressFile};
 use super::random::mix;
 use crate::itch::day_file;
@@ -128,6 +129,8 @@ pub struct Exchange {
     progress: Progress,
     file: ProgressFile,
     history: History,
+    /// The market once more, for executions of the past.
+    fills: Market,
     schedule: Option<Schedule>,
     rate: u64,
     lines: Vec<Line>,
@@ -159,13 +162,14 @@ impl Exchange {
         let (file, progress) = ProgressFile::open(&config.directory, config.seed, today)?;
         let seed = progress.seed;
         let lines = config.lines.iter().enumerate().map(|(index, &address)| {
-            let drawn = mix(&[seed, u64::from(progress.day.session), progress.sent, index as u64]);
+            let drawn = mix(&[seed, u64::from(progress.session), progress.sent, index as u64]);
             Line::open(address, config, drawn, progress.sent)
                 .map_err(|error| ExchangeError::Socket { address, error })
         });
         let mut exchange = Self {
-            session: session_name(seed, progress.day.session),
-            history: History::new(seed, progress.day.session, progress.sent),
+            session: name(seed, progress.session),
+            history: History::new(seed, progress.session, progress.sent),
+            fills: Market::new(seed, progress.session),
             schedule: None,
             rate: config.rate,
             lines: lines.collect::<Result<_, _>>()?,
@@ -215,7 +219,7 @@ impl Exchange {
     pub fn do_work(&mut self, now: Instant) -> Result<usize, ExchangeError> {
         let made = if self.progress.ended { 0 } else { self.make_due(now)? };
         let mut packets = 0;
-        let &Progress { seed, sent, ended, .. } = &self.progress;
+        let Progress { seed, sent, ended, .. } = self.progress;
         for line in &mut self.lines {
             let lost = |number| self.faults.loses_everywhere(seed, number);
             packets += line.send(&self.session, &mut self.history, &lost);
@@ -233,7 +237,7 @@ impl Exchange {
         if self.progress.ended {
             return Ok(());
         }
-        let ended = Progress { ended: true, ..self.progress.clone() };
+        let ended = Progress { ended: true, ..self.progress };
         self.file.write(&ended)?;
         self.file.sync()?;
         self.progress = ended;
@@ -246,14 +250,29 @@ impl Exchange {
         self.last_asked.map(|asked| now.saturating_duration_since(asked))
     }
 
-    /// How many fills of ours have happened, over all sessions.
-    pub fn executions(&self) -> u64 {
-        self.progress.fills()
-    }
-
-    /// The fills themselves, to be asked for by whoever reports them, on any thread.
-    pub fn fills(&self) -> Fills {
-        Fills::new(&self.progress)
+    /// Fill `number` of the session, or `None` if it has not happened yet.
+    pub fn execution(&mut self, number: u64) -> Option<Execution> {
+        let message = number.checked_mul(FILL_EVERY).filter(|&m| 0 < m && m <= self.progress.sent)?;
+        self.fills.seek(message);
+        self.fills.make();
+        let traded = self.fills.traded()?;
+        let drawn = mix(&[self.progress.seed, u64::from(self.progress.session), number]);
+        let midnight = Date::from_number(self.progress.date).map_or(Time(0), Date::midnight);
+        let label =
+            |prefix: &str| Text::new(&format!("{prefix}{}-{number}", self.session)).unwrap_or_default();
+        Some(Execution {
+            number,
+            account: Text::new(&format!("ACC{}", 1 + drawn % 4)).unwrap_or_default(),
+            instrument: traded.instrument,
+            side: if drawn & 8 == 0 { Side::BUY } else { Side::SELL },
+            price: traded.price,
+            quantity: traded.quantity,
+            execution: label(""),
+            order: label("O"),
+            client_order: label("C"),
+            time: Time(midnight.0.saturating_add(traded.time)),
+            trade_date: self.progress.date,
+        })
     }
 
     /// Makes the messages that are due, after they have been recorded as sent.
@@ -266,11 +285,9 @@ impl Exchange {
         if count == 0 {
             return Ok(0);
         }
-        self.progress.sent += count;
-        if let Err(error) = self.file.write(&self.progress) {
-            self.progress.sent = sent;
-            return Err(error.into());
-        }
+        let progress = Progress { sent: sent + count, ..self.progress };
+        self.file.write(&progress)?;
+        self.progress = progress;
         self.counters.messages += count;
         for number in sent + 1..=sent + count {
             let message = self.history.make();
@@ -286,7 +303,7 @@ impl Exchange {
     /// The messages of the session that an earlier run sent belong to the truth as well.
     fn write_earlier_truth(&mut self) -> Result<(), ExchangeError> {
         let Some(truth) = &mut self.truth else { return Ok(()) };
-        let mut market = Market::new(self.progress.seed, self.progress.day.session);
+        let mut market = Market::new(self.progress.seed, self.progress.session);
         (0..self.progress.sent).try_for_each(|_| truth.write(market.make().as_bytes()))
     }
 
@@ -326,7 +343,7 @@ impl Exchange {
 }
 
 /// Ten characters: six that stand for the seed, four for the session's number.
-pub(super) fn session_name(seed: u64, session: u32) -> SessionId {
+fn name(seed: u64, session: u32) -> SessionId {
     const DIGITS: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let (mut wire, mut left) = (*b"0000000000", mix(&[seed]));
     for byte in &mut wire[..6] {

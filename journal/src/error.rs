@@ -1,0 +1,178 @@
+//! What can go wrong, said so that an operator knows what to do.
+
+use std::{fmt, io, path::PathBuf};
+
+/// Which memory or disk had no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Shared memory.
+    Memory,
+    /// The disk of the journal.
+    Disk,
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "shared memory is full",
+            Self::Disk => "the disk is full",
+        })
+    }
+}
+
+/// Why a journal could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process writes this journal.
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// What the holder wrote about itself, such as `process 4711`.
+        holder: String,
+    },
+    /// The journal is of a format that this version does not know.
+    Version {
+        /// What carries the version.
+        what: String,
+        /// The version found.
+        found: u32,
+    },
+    /// There is no such journal.
+    Missing {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// There is no room for another segment.
+    NoRoom {
+        /// Where.
+        room: Room,
+        /// Directory of the segment.
+        path: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+    },
+    /// A segment that evidence names is unreadable, so that the journal cannot be continued safely.
+    Damaged {
+        /// What is damaged.
+        what: String,
+    },
+    /// The operating system refused.
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Its answer.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held { path, holder } => {
+                write!(f, "the journal has a writer: {}: held by {holder}; stop it first", path.display())
+            }
+            Self::Version { what, found } => {
+                write!(f, "unknown format version {found}: {what}; use the version of Busbar that wrote it")
+            }
+            Self::Missing { path } => {
+                write!(f, "no journal: {}; name another --bus or start its writer", path.display())
+            }
+            Self::NoRoom { room, path, needed } => {
+                write!(f, "{room}: {}; make {needed} bytes free and start again", path.display())
+            }
+            Self::Damaged { what } => {
+                write!(f, "damaged: {what}; run `replay verify` and restore it from a copy")
+            }
+            Self::Io { what, path, error } => {
+                write!(f, "cannot {what}: {}: {error}; mend that and start again", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Why a message was not published. Nothing of it is in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishError {
+    /// The next segment is not ready yet; it will be in a moment.
+    Full,
+    /// The message is larger than a journal of this segment size takes.
+    TooLarge {
+        /// Bytes of the message.
+        length: usize,
+        /// Largest message.
+        largest: usize,
+    },
+    /// There is no room for another segment. Publishing goes on when there is.
+    NoRoom(Room),
+    /// Writing to disk failed with this error number; the journal takes nothing more until it is opened anew.
+    Poisoned(i32),
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("the journal is full for the moment: publish; try again"),
+            Self::TooLarge { length, largest } => {
+                write!(f, "message too large: {length} bytes, {largest} at most; choose larger segments")
+            }
+            Self::NoRoom(room) => write!(f, "{room}: publish; make room, publishing then goes on"),
+            Self::Poisoned(code) => {
+                write!(f, "the disk failed: {}; mend it and start again", io::Error::from_raw_os_error(*code))
+            }
+        }
+    }
+}
+
+impl std::error::Error for PublishError {}
+
+/// Why a reader could not deliver the next message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadError {
+    /// The message was removed by retention; `first` is the oldest that is left.
+    Retired {
+        /// Oldest sequence.
+        first: u64,
+    },
+    /// Bytes between two positions are damaged. The reader goes on behind them.
+    Damage {
+        /// First damaged position.
+        from: u64,
+        /// First position behind the damage.
+        to: u64,
+        /// Messages that are lost, where the surrounding evidence tells.
+        sequences: (u64, u64),
+    },
+    /// What was read beyond this sequence was lost with the memory of a machine that went down. The reader goes on there.
+    Regressed {
+        /// The next sequence that will be delivered.
+        to: u64,
+    },
+    /// The operating system or the format refused.
+    Failed(String),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retired { first } => {
+                write!(f, "retired: the journal begins at sequence {first}; start there")
+            }
+            Self::Damage { from, to, sequences: (first, next) } => {
+                write!(
+                    f,
+                    "damage: positions {from} to {to}, sequences {first} to {next}; restore from a copy"
+                )
+            }
+            Self::Regressed { to } => {
+                write!(f, "regressed: to sequence {to}; take a snapshot at or below it")
+            }
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}

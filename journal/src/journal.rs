@@ -1,0 +1,196 @@
+//! Opening a journal for writing: win the lock, recover, make the new epoch durable, prepare the first segment.
+
+use std::{fs, io, path::PathBuf, sync::Arc};
+
+use crate::{
+    control::{Control, State},
+    error::{OpenError, Room},
+    layout::{MarkSlot, SEGMENT_MAX, SEGMENT_MIN},
+    lock::{LockError, OwnerLock},
+    mark::{self, Mark},
+    memory::MemoryError,
+    names,
+    prepare::{Failure, Preparation, Twin},
+    reader::{Places, check_mark},
+    recovery::{Recovered, Recovery, forget_memory, recover},
+    segment::Segment,
+    waiters::Waiters,
+    write_out::{Input, Parts, WINDOW, WriteOut},
+    writer::{Beginning, Shortage, Writer},
+};
+
+/// How a journal is made and kept.
+#[derive(Debug)]
+pub struct Options {
+    /// Bytes of a segment, a power of two from 1 to 16 MiB. Fixed when the journal is made.
+    pub segment_size: usize,
+    /// Shared memory that this journal may use, in bytes; at least three segments are used.
+    pub memory_budget: usize,
+    /// Bytes of retired segments that stay on disk; `None` keeps all.
+    pub retention: Option<u64>,
+    /// The inputs of a derived journal, in the order of `Cause::input`.
+    pub inputs: Vec<Box<dyn Input>>,
+    /// The lock file, which lies in the journal's directory on disk.
+    pub lock: PathBuf,
+    /// Nanoseconds since the Unix epoch.
+    pub now: u64,
+}
+
+/// An open journal: the writer's half, the disk's half, and what opening it found.
+#[derive(Debug)]
+pub struct Journal {
+    /// For the publishing thread.
+    pub writer: Writer,
+    /// For the thread that writes to disk.
+    pub write_out: WriteOut,
+    /// Held until both halves are gone.
+    pub lock: OwnerLock,
+    /// What recovery found.
+    pub recovery: Recovery,
+}
+
+/// The name of the lock file in a journal's directory.
+pub const LOCK: &str = names::LOCK;
+
+/// Opens or makes a journal, taking over from an owner that died.
+///
+/// # Errors
+/// [`OpenError`]; a journal that cannot be opened is left as it was, but for what recovery completed.
+pub fn open(places: &Places, options: Options) -> Result<Journal, OpenError> {
+    let size = options.segment_size;
+    assert!(size.is_power_of_two() && (SEGMENT_MIN..=SEGMENT_MAX).contains(&size), "segment size {size}");
+    let io = |what, path: &std::path::Path| {
+        let path = path.to_owned();
+        move |error: io::Error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                OpenError::NoRoom { room: Room::Disk, path: path.clone(), needed: size as u64 }
+            }
+            _ => OpenError::Io { what, path: path.clone(), error },
+        }
+    };
+    let directory = options.lock.parent().unwrap_or(&options.lock).to_owned();
+    places.storage.make_directory().map_err(io("make", &directory))?;
+    let lock = OwnerLock::acquire(&options.lock).map_err(lock_failure)?;
+    let old = mark::load(places.storage.as_ref()).map_err(io("read the mark", &directory))?;
+    let mut slot = match old {
+        Some(old) => old,
+        None => mark::first(identity().map_err(io("draw an identity", &directory))?, size),
+    };
+    check_mark(&slot)?;
+    fs::create_dir_all(&places.memory_dir).map_err(io("make", &places.memory_dir))?;
+    let found = recover(places, &slot)?;
+    let size = slot.segment_size as usize;
+    begin_epoch(&mut slot, &found);
+    let mark = Mark::own(places.storage.as_ref(), slot).map_err(io("write the mark", &directory))?;
+    let control = Control::own(&places.memory_dir.join(Control::NAME), &slot.journal, size)
+        .map_err(|error| memory_failure(&error, places, size))?;
+    let waiters = Waiters::own(&places.memory_dir.join(Waiters::NAME))
+        .map_err(|error| memory_failure(&error, places, size))?;
+    announce(&control, slot.epoch, slot.floor, slot.durable, found.sequence);
+    forget_memory(places);
+    let first = first_segment(places, found.next_segment, size, &directory)?;
+    let beginning = Beginning {
+        journal: slot.journal,
+        epoch: slot.epoch,
+        segment_size: size,
+        sequence: found.sequence,
+        previous_end: slot.durable,
+        window: WINDOW,
+    };
+    let (producer, consumer) = rtrb::RingBuffer::new(crate::write_out::AHEAD);
+    let (control, waiters, shortage) = (Arc::new(control), Arc::new(waiters), Arc::new(Shortage::default()));
+    let writer = Writer::begin(
+        beginning,
+        Arc::clone(&first.0),
+        consumer,
+        Arc::clone(&control),
+        Arc::clone(&waiters),
+        Arc::clone(&shortage),
+        options.now,
+    );
+    let write_out = WriteOut::begin(Parts {
+        journal: slot.journal,
+        epoch: slot.epoch,
+        segment_size: size,
+        memory_budget: options.memory_budget.max(3 * size),
+        retention: options.retention,
+        sequence: found.sequence,
+        storage: Arc::clone(&places.storage),
+        memory_dir: places.memory_dir.clone(),
+        control,
+        waiters,
+        shortage,
+        mark,
+        inputs: options.inputs,
+        retired: found.retired,
+        first,
+        prepared: producer,
+    });
+    Ok(Journal { writer, write_out, lock, recovery: found.report })
+}
+
+/// The mark that makes the new epoch durable before anything is published in it.
+fn begin_epoch(slot: &mut MarkSlot, found: &Recovered) {
+    (slot.epoch, slot.clean, slot.sequence) = (found.epoch + 1, 0, found.sequence);
+    slot.newest = slot.newest.max(found.next_segment);
+    slot.durable = slot.durable.max(found.next_segment * u64::from(slot.segment_size));
+}
+
+/// Tells readers where the new epoch begins.
+fn announce(control: &Control, epoch: u32, floor: u64, durable: u64, sequence: u64) {
+    control.set_state(State::Open, 0);
+    control.set_floor(floor, 0);
+    control.set_published(durable, sequence);
+    control.set_durable(durable, sequence);
+    control.set_epoch(epoch);
+}
+
+/// Prepares the segment that the writer begins with; its twin's blocks are written later.
+fn first_segment(
+    places: &Places,
+    number: u64,
+    size: usize,
+    directory: &std::path::Path,
+) -> Result<(Arc<Segment>, Twin), OpenError> {
+    let mut preparation = Preparation::new(number, size, places.memory_dir.clone());
+    loop {
+        match preparation.step(places.storage.as_ref(), &mut None) {
+            Ok(None) => {}
+            Ok(Some(first)) => return Ok(first),
+            Err(Failure::NoRoom(room)) => {
+                let path =
+                    if room == Room::Memory { places.memory_dir.clone() } else { directory.to_owned() };
+                return Err(OpenError::NoRoom { room, path, needed: size as u64 });
+            }
+            Err(Failure::Io(error)) => {
+                return Err(OpenError::Io { what: "prepare a segment", path: directory.to_owned(), error });
+            }
+        }
+    }
+}
+
+/// Sixteen random bytes.
+fn identity() -> io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn lock_failure(error: LockError) -> OpenError {
+    match error {
+        LockError::Held { path, holder } => OpenError::Held { path, holder },
+        LockError::Io { path, source, .. } => OpenError::Io { what: "lock", path, error: source },
+    }
+}
+
+fn memory_failure(error: &MemoryError, places: &Places, size: usize) -> OpenError {
+    let path = places.memory_dir.clone();
+    match error {
+        MemoryError::Io { source, .. } if source.kind() != io::ErrorKind::StorageFull => OpenError::Io {
+            what: "make shared memory",
+            path,
+            error: io::Error::new(source.kind(), error.to_string()),
+        },
+        _ => OpenError::NoRoom { room: Room::Memory, path, needed: size as u64 },
+    }
+}

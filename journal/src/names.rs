@@ -1,0 +1,46 @@
+//! Names of a journal's files.
+//!
+//! ```text
+//! disk    BUS/TOPIC/0/   lock  mark  0000000000000000.segment  …  torn-POSITION  schema.json
+//! memory  INSTANCE/TOPIC/0/   control  waiters  0000000000000000.segment  …
+//! ```
+//! A segment's name denotes one inode for ever.
+
+/// The mark file.
+pub(crate) const MARK: &str = "mark";
+/// The lock file.
+pub(crate) const LOCK: &str = "lock";
+
+/// The file of segment `number`, in memory and on disk.
+pub(crate) fn segment(number: u64) -> String {
+    format!("{number:016x}.segment")
+}
+
+/// The number in a segment's file name.
+pub(crate) fn segment_number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".segment")?;
+    (digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+        .then(|| u64::from_str_radix(digits, 16).ok())
+        .flatten()
+}
+
+/// The file that keeps the bytes of a torn tail that began at `position`.
+pub(crate) fn torn(position: u64) -> String {
+    format!("torn-{position:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_and_others_are_not() {
+        for number in [0, 1, 0xabc, u64::MAX] {
+            assert_eq!(segment_number(&segment(number)), Some(number));
+        }
+        for name in ["mark", ".segment", "1.segment", "000000000000000G.segment", "0000000000000000.segmentx"]
+        {
+            assert_eq!(segment_number(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Preparing segments ahead of the writer, in small steps between the writes: memory reserved and faulted in, and on
+//! disk a twin whose blocks are written, so that later writes are pure overwrites.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use crate::{
+    error::Room,
+    layout::BLOCK,
+    memory::{MemoryError, SegmentMemory},
+    names,
+    segment::Segment,
+    storage::{AlignedBuffer, DiskFile, Storage},
+};
+
+/// Bytes of one step.
+const STEP: usize = 256 * 1024;
+
+/// What a step could not do.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    NoRoom(Room),
+    Io(io::Error),
+}
+
+/// A segment on its way to the writer.
+#[derive(Debug)]
+pub(crate) struct Preparation {
+    number: u64,
+    size: usize,
+    memory_dir: PathBuf,
+    memory: Option<SegmentMemory>,
+    populated: usize,
+}
+
+impl Preparation {
+    pub(crate) fn new(number: u64, size: usize, memory_dir: PathBuf) -> Self {
+        Self { number, size, memory_dir, memory: None, populated: 0 }
+    }
+
+    /// One step. `Some` when the segment can be given to the writer, with its twin. `recycled` is the name of a twin
+    /// that is no longer needed and may be renamed.
+    pub(crate) fn step(
+        &mut self,
+        storage: &dyn Storage,
+        recycled: &mut Option<String>,
+    ) -> Result<Option<(Arc<Segment>, Twin)>, Failure> {
+        let Some(memory) = &self.memory else {
+            let path = self.memory_dir.join(names::segment(self.number));
+            let memory = SegmentMemory::create(&path, self.size).map_err(memory_failure)?;
+            self.memory = Some(memory);
+            return Ok(None);
+        };
+        if self.populated < self.size {
+            let end = (self.populated + 4 * STEP).min(self.size);
+            memory.populate(self.populated..end).map_err(|e| failure(e, Room::Memory))?;
+            self.populated = end;
+            return Ok(None);
+        }
+        let twin = Twin::make(storage, self.number, self.size, recycled)?;
+        Ok(self.memory.take().map(|memory| (Arc::new(Segment::shared(memory, self.number)), twin)))
+    }
+}
+
+impl Drop for Preparation {
+    /// A memory file that never reached the writer is removed: no reader enters it before the writer does.
+    fn drop(&mut self) {
+        if self.memory.take().is_some() {
+            let _ = std::fs::remove_file(self.memory_dir.join(names::segment(self.number)));
+        }
+    }
+}
+
+/// The disk copy of a segment.
+#[derive(Debug)]
+pub(crate) struct Twin {
+    pub(crate) file: Arc<dyn DiskFile>,
+    size: usize,
+    written: usize,
+    synced: bool,
+}
+
+impl Twin {
+    /// Makes the file of a segment: a recycled one by renaming, else a new one with its space reserved.
+    pub(crate) fn make(
+        storage: &dyn Storage,
+        number: u64,
+        size: usize,
+        recycled: &mut Option<String>,
+    ) -> Result<Self, Failure> {
+        let name = names::segment(number);
+        if let Some(old) = recycled.take() {
+            storage.rename(&old, &name).map_err(Failure::Io)?;
+            let file = storage.open(&name, crate::storage::Access::Write).map_err(Failure::Io)?;
+            if file.length().map_err(Failure::Io)? == size as u64 {
+                return Ok(Self { file, size, written: size, synced: false });
+            }
+            drop(file);
+            storage.remove(&name).map_err(Failure::Io)?;
+        }
+        let file = storage.create(&name, size as u64).map_err(|e| failure(e, Room::Disk))?;
+        Ok(Self { file, size, written: 0, synced: false })
+    }
+
+    /// Whether durable writes may begin.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.synced
+    }
+
+    /// Gives back what a segment sealed early does not need, and says how much the file holds now.
+    pub(crate) fn shorten(&self, used: usize) -> io::Result<u64> {
+        let used = used.next_multiple_of(BLOCK);
+        if used * 2 > self.size {
+            return Ok(self.size as u64);
+        }
+        self.file.truncate(used as u64)?;
+        Ok(used as u64)
+    }
+
+    /// One step of writing the twin's blocks; afterwards file and directory are synced.
+    pub(crate) fn step(&mut self, storage: &dyn Storage) -> io::Result<()> {
+        if self.written < self.size {
+            let length = STEP.min(self.size - self.written);
+            debug_assert!(length.is_multiple_of(BLOCK));
+            self.file.write_at(&AlignedBuffer::zeroed(length), self.written as u64)?;
+            self.written += length;
+        } else if !self.synced {
+            self.file.sync()?;
+            storage.sync()?;
+            self.synced = true;
+        }
+        Ok(())
+    }
+}
+
+fn failure(error: io::Error, room: Room) -> Failure {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory => {
+            Failure::NoRoom(room)
+        }
+        _ => Failure::Io(error),
+    }
+}
+
+fn memory_failure(error: MemoryError) -> Failure {
+    match error {
+        MemoryError::NoRoom { .. } | MemoryError::Group { .. } => Failure::NoRoom(Room::Memory),
+        MemoryError::Io { source, .. } => failure(source, Room::Memory),
+        MemoryError::TooShort { .. } => Failure::Io(io::ErrorKind::UnexpectedEof.into()),
+    }
+}

@@ -1,0 +1,580 @@
+//! Readers: the same messages in memory and on disk, in order, each once.
+//!
+//! A reader enters segment N only when N−1 is sealed (or it begins there): from shared memory if it is there, else from
+//! the disk, else it is below the floor, else it looks again. A segment on disk is read whole into memory of the
+//! reader's own and its checksums are verified; it is never mapped. Readers write nothing and need no writer: without
+//! one they show what recovery would keep.
+
+use std::{collections::VecDeque, fmt, io, path::PathBuf, sync::Arc, time::Duration};
+
+use crate::{
+    control::Control,
+    error::{OpenError, ReadError},
+    layout::{FIRST_FRAME, FLAG_MORE, MarkSlot, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, Word},
+    mark,
+    memory::SegmentMemory,
+    names,
+    recovery::decide,
+    scan::{Hole, scan},
+    segment::Segment,
+    storage::{Access, AlignedBuffer, Storage},
+    waiters::{Event, Waiters},
+};
+
+/// Polls without a message between two looks at whether the journal's owner changed.
+const LOOK_EVERY: u32 = 256;
+
+/// Where a journal lives.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Its directory on disk.
+    pub storage: Arc<dyn Storage>,
+    /// Its directory in shared memory.
+    pub memory_dir: PathBuf,
+}
+
+/// Which message comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The oldest that is retained.
+    Oldest,
+    /// The next one to be published.
+    Newest,
+    /// The one with this sequence.
+    Sequence(u64),
+}
+
+/// When a message may be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// As soon as it is published: it survives the death of any process.
+    Published,
+    /// Once it is durable: it survives power loss.
+    Durable,
+}
+
+/// A message in a journal.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Its kind.
+    pub kind: u16,
+    /// When it was published, nanoseconds since the Unix epoch.
+    pub publish_time: u64,
+    /// Epoch of its writer.
+    pub epoch: u32,
+    /// Its position.
+    pub position: u64,
+    /// Whether a batch ends with it.
+    pub batch_end: bool,
+    /// Its bytes, 16-aligned, in the segment itself.
+    pub body: &'a [u8],
+}
+
+/// How far a journal is. Each is the next sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Oldest retained.
+    pub first: u64,
+    /// Published.
+    pub published: u64,
+    /// Durable.
+    pub durable: u64,
+    /// Newest epoch.
+    pub epoch: u32,
+}
+
+/// The segment that is being read.
+#[derive(Debug)]
+struct Current {
+    segment: Segment,
+    epoch: u32,
+    offset: usize,
+    anchor_time: u64,
+    /// Read from disk: nothing is expected behind this offset, and these ranges are damaged.
+    copy: Option<(usize, VecDeque<Hole>)>,
+}
+
+/// Reads one journal.
+pub struct Reader {
+    places: Places,
+    mark: MarkSlot,
+    gate: Gate,
+    control: Option<Control>,
+    waiters: Option<Waiters>,
+    current: Option<Current>,
+    /// Segment to enter next.
+    next: u64,
+    sequence: u64,
+    /// Messages below are passed over.
+    from: u64,
+    idle: u32,
+    /// A fault to report before going on.
+    pending: Option<ReadError>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("sequence", &self.sequence)
+            .field("gate", &self.gate)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Opens a journal for reading.
+    ///
+    /// # Errors
+    /// [`OpenError::Missing`] where there is none, [`OpenError::Version`] for another format.
+    pub fn open(places: Places, start: Start, gate: Gate) -> Result<Self, OpenError> {
+        let mark = read_mark(&places)?;
+        let mut reader = Self {
+            control: Control::attach(&places.memory_dir.join(Control::NAME), &mark.journal),
+            waiters: Waiters::attach(&places.memory_dir.join(Waiters::NAME)),
+            places,
+            mark,
+            gate,
+            current: None,
+            next: 0,
+            sequence: 0,
+            from: 0,
+            idle: 0,
+            pending: None,
+        };
+        reader.locate(start);
+        Ok(reader)
+    }
+
+    /// Sequence of the next message.
+    pub fn next_sequence(&self) -> u64 {
+        self.sequence.max(self.from)
+    }
+
+    /// The journal's identity.
+    pub fn journal(&self) -> [u8; 16] {
+        self.mark.journal
+    }
+
+    /// Whether the journal was closed cleanly by its writer and has none now.
+    pub fn is_closed(&mut self) -> bool {
+        self.look();
+        self.control.is_none() && self.mark.clean == 1
+    }
+
+    /// Whether shared memory of a writer, live or dead, is there.
+    pub fn is_attached(&self) -> bool {
+        self.control.is_some()
+    }
+
+    /// The control page, while there is one.
+    pub fn control(&self) -> Option<&Control> {
+        self.control.as_ref()
+    }
+
+    /// The next message, if there is one at the gate.
+    ///
+    /// # Errors
+    /// [`ReadError`]; each fault is reported once and the next poll goes on behind it.
+    #[inline]
+    pub fn poll(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
+        let Some((offset, word)) = self.advance()? else { return Ok(None) };
+        let current = self.current.as_ref().expect("`advance` found a frame in it");
+        let sequence = self.sequence;
+        self.sequence += 1;
+        Ok(Some(Frame {
+            sequence,
+            kind: word.kind,
+            publish_time: current.anchor_time + u64::from(current.segment.delta(offset)),
+            epoch: current.epoch,
+            position: current.segment.position(offset),
+            batch_end: word.flags & FLAG_MORE == 0,
+            body: current.segment.body(offset, word),
+        }))
+    }
+
+    /// Finds the next frame of the user's and steps behind it.
+    #[inline]
+    fn advance(&mut self) -> Result<Option<(usize, Word)>, ReadError> {
+        loop {
+            if let Some(fault) = self.pending.take() {
+                return Err(fault);
+            }
+            let Some(current) = &mut self.current else {
+                if self.enter()? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            let offset = current.offset;
+            if let Some((end, holes)) = &mut current.copy {
+                if let Some(hole) = holes.pop_front_if(|hole| hole.from <= offset) {
+                    current.offset = hole.to;
+                    self.sequence = hole.next;
+                    let segment = &current.segment;
+                    let (from, to) = (segment.position(hole.from), segment.position(hole.to));
+                    return Err(ReadError::Damage { from, to, sequences: (hole.first, hole.next) });
+                }
+                if offset >= *end {
+                    return self.at_end();
+                }
+            }
+            let word = match current.segment.frame(offset) {
+                Some(Ok(word)) => word,
+                None => return self.at_end(),
+                Some(Err(())) => return Err(self.lose_current()),
+            };
+            if self.gate == Gate::Durable && !is_durable(self.control.as_ref(), current, offset) {
+                return self.at_end();
+            }
+            current.offset += word.stride();
+            self.idle = 0;
+            if word.is_user() {
+                if self.sequence < self.from {
+                    self.sequence += 1;
+                    continue;
+                }
+                return Ok(Some((offset, word)));
+            }
+            if let Some(anchor) = current.segment.anchor(offset, word) {
+                current.anchor_time = anchor.time;
+            } else if current.segment.seal(offset, word).is_some() {
+                self.next = current.segment.number().saturating_add(1);
+                self.current = None;
+            }
+        }
+    }
+
+    /// Nothing here yet: now and then looks whether the journal goes on elsewhere.
+    #[cold]
+    fn at_end(&mut self) -> Result<Option<(usize, Word)>, ReadError> {
+        self.idle += 1;
+        if self.idle.is_multiple_of(LOOK_EVERY) || self.control.is_none() {
+            self.look();
+        }
+        match self.pending.take() {
+            Some(fault) => Err(fault),
+            None => Ok(None),
+        }
+    }
+
+    /// A frame that no writer of ours can have written: the segment is given up as damaged.
+    #[cold]
+    fn lose_current(&mut self) -> ReadError {
+        let current = self.current.take().expect("the caller reads it");
+        self.next = current.segment.number() + 1;
+        let from = current.segment.position(current.offset);
+        let to = current.segment.position(current.segment.size());
+        ReadError::Damage { from, to, sequences: (self.sequence, self.sequence) }
+    }
+
+    /// Looks whether the control page is still the journal's, and whether a new epoch took over behind our back.
+    fn look(&mut self) {
+        if self.control.as_ref().is_some_and(|control| !control.is_linked()) {
+            self.control = None;
+        }
+        let attached = self.control.is_some();
+        if !attached {
+            let path = self.places.memory_dir.join(Control::NAME);
+            self.control = Control::attach(&path, &self.mark.journal);
+            self.waiters = Waiters::attach(&self.places.memory_dir.join(Waiters::NAME));
+            if let Ok(Some(mark)) = mark::load(self.places.storage.as_ref()) {
+                self.mark = mark;
+            }
+        }
+        let (Some(control), Some(current)) = (&self.control, &self.current) else { return };
+        // A writer came: a disk copy may go on, and an unsealed segment of an older epoch never will.
+        let elsewhere = current.copy.is_some() || control.epoch() != current.epoch;
+        if elsewhere
+            && !matches!(current.segment.frame(current.offset), Some(Ok(_)) if current.copy.is_none())
+        {
+            self.relocate();
+        }
+    }
+
+    /// Finds the place of the next sequence anew.
+    fn relocate(&mut self) {
+        let (sequence, epoch) =
+            (self.next_sequence(), self.current.as_ref().map_or(0, |current| current.epoch));
+        let headers = self.headers();
+        let Some(newest) = headers.last() else { return };
+        if newest.epoch > epoch && newest.epoch_sequence < sequence {
+            self.pending = Some(ReadError::Regressed { to: newest.epoch_sequence });
+            return self.locate(Start::Sequence(newest.epoch_sequence));
+        }
+        let at = headers.iter().rev().find(|header| header.sequence <= sequence);
+        let here = self.current.as_ref().map(|current| current.segment.number());
+        if at.is_some_and(|header| Some(header.number) != here || self.control.is_some()) {
+            self.locate(Start::Sequence(sequence));
+        }
+    }
+
+    /// The headers of all segments, in memory and on disk, from the floor on.
+    fn headers(&self) -> Vec<SegmentHeader> {
+        let mut numbers: Vec<u64> = self
+            .places
+            .storage
+            .names()
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|n| names::segment_number(n))
+            .collect();
+        if let Ok(entries) = std::fs::read_dir(&self.places.memory_dir) {
+            let shared =
+                entries.flatten().filter_map(|entry| names::segment_number(entry.file_name().to_str()?));
+            numbers.extend(shared);
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.retain(|number| *number >= self.mark.floor);
+        numbers.into_iter().filter_map(|number| self.header(number)).collect()
+    }
+
+    fn header(&self, number: u64) -> Option<SegmentHeader> {
+        if let Some(segment) = self.shared(number) {
+            return segment.header(&self.mark.journal);
+        }
+        let file = self.places.storage.open(&names::segment(number), Access::Read).ok()?;
+        let mut bytes = [0; FIRST_FRAME];
+        file.read_at(&mut bytes, 0).ok()?;
+        SegmentHeader::read(&bytes)
+            .filter(|header| header.journal == self.mark.journal && header.number == number)
+    }
+
+    /// Goes to where a start says. What is not there is found out when it is entered.
+    fn locate(&mut self, start: Start) {
+        let headers = self.headers();
+        self.current = None;
+        let header = match start {
+            Start::Oldest => headers.first(),
+            Start::Newest => headers.last(),
+            Start::Sequence(sequence) => {
+                let below = headers.iter().rev().find(|header| header.sequence <= sequence);
+                if let (None, Some(first)) = (below, headers.first()) {
+                    self.pending = Some(ReadError::Retired { first: first.sequence });
+                }
+                below.or(headers.first())
+            }
+        };
+        (self.next, self.sequence) =
+            header.map_or((self.mark.floor, 0), |header| (header.number, header.sequence));
+        self.from = match start {
+            Start::Sequence(sequence) => sequence,
+            Start::Oldest => 0,
+            Start::Newest => self.end_sequence(),
+        };
+    }
+
+    /// Sequence behind the newest message, from `next` on.
+    fn end_sequence(&self) -> u64 {
+        let mut number = self.next;
+        let mut sequence = self.sequence;
+        while let Some(current) = self.load(number).ok().flatten() {
+            let (end, is_sealed) = walk_to_end(&current);
+            sequence = current.1 + end;
+            if !is_sealed {
+                break;
+            }
+            number += 1;
+        }
+        sequence
+    }
+
+    fn shared(&self, number: u64) -> Option<Segment> {
+        let path = self.places.memory_dir.join(names::segment(number));
+        let memory = SegmentMemory::open(&path, Access::Read, self.mark.segment_size as usize).ok()?;
+        Some(Segment::shared(memory, number))
+    }
+
+    /// Enters the next segment; false if it is not there yet.
+    #[cold]
+    fn enter(&mut self) -> Result<bool, ReadError> {
+        self.idle += 1;
+        if self.idle.is_multiple_of(LOOK_EVERY) {
+            self.look();
+        }
+        let Some((current, sequence)) = self.load(self.next)? else {
+            return self.not_there();
+        };
+        if current.epoch > 1 && sequence < self.sequence {
+            self.pending = Some(ReadError::Regressed { to: sequence });
+        }
+        if self.pending.is_none() && sequence > self.sequence && self.sequence > 0 {
+            let position = current.segment.position(0);
+            let sequences = (self.sequence, sequence);
+            self.pending = Some(ReadError::Damage { from: position, to: position, sequences });
+        }
+        self.sequence = sequence;
+        self.current = Some(current);
+        Ok(true)
+    }
+
+    /// The next segment is neither in memory nor on disk.
+    fn not_there(&mut self) -> Result<bool, ReadError> {
+        if let Ok(Some(mark)) = mark::load(self.places.storage.as_ref()) {
+            self.mark = mark;
+        }
+        if self.next >= self.mark.floor {
+            return Ok(false);
+        }
+        let headers = self.headers();
+        let Some(first) = headers.first() else { return Ok(false) };
+        (self.next, self.sequence) = (first.number, first.sequence);
+        if self.from > first.sequence {
+            return Ok(false);
+        }
+        Err(ReadError::Retired { first: first.sequence })
+    }
+
+    /// A segment and its first sequence, from memory or else from disk.
+    fn load(&self, number: u64) -> Result<Option<(Current, u64)>, ReadError> {
+        if let Some(segment) = self.shared(number) {
+            let Some(header) = segment.header(&self.mark.journal) else { return Ok(None) };
+            let current = Current {
+                segment,
+                epoch: header.epoch,
+                offset: FIRST_FRAME,
+                anchor_time: header.time,
+                copy: None,
+            };
+            return Ok(Some((current, header.sequence)));
+        }
+        let Some((segment, header)) = load_from_disk(&self.places, &self.mark, number)? else {
+            return Ok(None);
+        };
+        let found = scan(&segment, &header);
+        if !found.sealed && self.control.is_some() && self.shared(number).is_some() {
+            return Ok(None);
+        }
+        let kept = decide(&segment, &header, &found, self.mark.durable, self.mark.sequence);
+        let current = Current {
+            segment,
+            epoch: header.epoch,
+            offset: FIRST_FRAME,
+            anchor_time: header.time,
+            copy: Some((kept.end, kept.holes.into())),
+        };
+        Ok(Some((current, header.sequence)))
+    }
+
+    /// How far the journal is now. Walks from the reader's own place, so it is cheap at the end of the journal.
+    pub fn watermarks(&mut self) -> Watermarks {
+        self.look();
+        let headers = self.headers();
+        let first = headers.first().map_or(self.mark.sequence, |header| header.sequence);
+        let mut end = Self { pending: None, current: None, control: None, waiters: None, ..self.fork() };
+        (end.next, end.sequence) =
+            headers.last().map_or((self.next, self.mark.sequence), |header| (header.number, header.sequence));
+        let published = end.end_sequence();
+        let epoch = headers.last().map_or(self.mark.epoch, |header| header.epoch);
+        let durable =
+            self.control.as_ref().map_or(published, |control| control.durable_sequence().min(published));
+        Watermarks { first, published, durable, epoch }
+    }
+
+    fn fork(&self) -> Self {
+        Self {
+            places: self.places.clone(),
+            mark: self.mark,
+            gate: self.gate,
+            control: None,
+            waiters: None,
+            current: None,
+            next: self.next,
+            sequence: self.sequence,
+            from: 0,
+            idle: 0,
+            pending: None,
+        }
+    }
+
+    /// Sleeps until something may have happened at the gate, at most `limit`.
+    pub fn sleep(&mut self, limit: Duration) {
+        self.look();
+        let (Some(waiters), Some(control)) = (&self.waiters, &self.control) else {
+            return std::thread::sleep(limit.min(Duration::from_millis(1)));
+        };
+        let Some(current) = &self.current else {
+            return std::thread::sleep(limit.min(Duration::from_micros(50)));
+        };
+        let (event, before) = match self.gate {
+            Gate::Published => (Event::Published, 0),
+            Gate::Durable => (Event::Durable, control.durable_position()),
+        };
+        waiters.sleep(event, limit, || match self.gate {
+            Gate::Published => current.segment.frame(current.offset).is_some(),
+            Gate::Durable => control.durable_position() != before,
+        });
+    }
+}
+
+/// Whether the frame at `offset` may be delivered at the gate `durable`.
+#[inline]
+fn is_durable(control: Option<&Control>, current: &Current, offset: usize) -> bool {
+    let position = current.segment.position(offset);
+    current.copy.is_some() || control.is_none_or(|control| position < control.durable_position())
+}
+
+/// Messages in a segment, and whether it is sealed.
+fn walk_to_end((current, _): &(Current, u64)) -> (u64, bool) {
+    let (mut offset, mut count) = (FIRST_FRAME, 0);
+    let end = current.copy.as_ref().map_or(usize::MAX, |(end, _)| *end);
+    while offset < end {
+        let Some(Ok(word)) = current.segment.frame(offset) else { return (count, false) };
+        if current.segment.seal(offset, word).is_some() {
+            return (count, true);
+        }
+        count += u64::from(word.is_user());
+        offset += word.stride();
+    }
+    (count, false)
+}
+
+/// The mark of a journal, checked.
+pub(crate) fn read_mark(places: &Places) -> Result<MarkSlot, OpenError> {
+    let mark = mark::load(places.storage.as_ref())
+        .map_err(|error| OpenError::Io { what: "read the mark", path: names::MARK.into(), error })?
+        .ok_or_else(|| OpenError::Missing { path: places.memory_dir.clone() })?;
+    check_mark(&mark)?;
+    Ok(mark)
+}
+
+pub(crate) fn check_mark(mark: &MarkSlot) -> Result<(), OpenError> {
+    if mark.version != crate::layout::VERSION {
+        return Err(OpenError::Version { what: "the journal's mark".into(), found: mark.version });
+    }
+    let size = mark.segment_size as usize;
+    if !size.is_power_of_two() || !(SEGMENT_MIN..=SEGMENT_MAX).contains(&size) {
+        return Err(OpenError::Damaged { what: format!("the mark states a segment size of {size} bytes") });
+    }
+    Ok(())
+}
+
+/// Reads a segment whole; `None` if it is not there or not (yet) this journal's.
+pub(crate) fn load_from_disk(
+    places: &Places,
+    mark: &MarkSlot,
+    number: u64,
+) -> Result<Option<(Segment, SegmentHeader)>, ReadError> {
+    let name = names::segment(number);
+    let failed = |error: io::Error| {
+        ReadError::Failed(format!("cannot read: {name}: {error}; mend that and try again"))
+    };
+    let file = match places.storage.open(&name, Access::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut buffer = AlignedBuffer::zeroed(mark.segment_size as usize);
+    file.read_at(&mut buffer, 0).map_err(failed)?;
+    let segment = Segment::copied(buffer, number);
+    let Some(header) = segment.header(&mark.journal) else { return Ok(None) };
+    if header.version != crate::layout::VERSION {
+        let found = header.version;
+        return Err(ReadError::Failed(format!(
+            "unknown format version {found}: {name}; use the version that wrote it"
+        )));
+    }
+    Ok(Some((segment, header)))
+}

@@ -1,0 +1,217 @@
+//! A segment's bytes: shared memory that a writer fills, or a private copy that was read from disk.
+//!
+//! The protocol of a frame (ORDERING partners): the writer fills header and body, zeroes the following header's word,
+//! then stores its own word with Release. A reader loads a word once (Relaxed, then an Acquire fence: all that the
+//! language guarantees on read-only memory) and touches nothing behind a word of 0. Committed bytes never change but
+//! for the checksum, which nobody reads in memory.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
+};
+
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::{
+    layout::{Anchor, Cause, FRAME_HEADER, KIND_ANCHOR, KIND_SEAL, Seal, SegmentHeader, Word},
+    memory::SegmentMemory,
+    storage::AlignedBuffer,
+};
+
+/// Where the bytes are.
+enum Bytes {
+    Shared(SegmentMemory),
+    Copied(AlignedBuffer),
+}
+
+/// A segment that can be read, and written by its one writer.
+pub(crate) struct Segment {
+    bytes: Bytes,
+    number: u64,
+}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match self.bytes {
+            Bytes::Shared(_) => "shared",
+            Bytes::Copied(_) => "copied",
+        };
+        f.debug_struct("Segment").field("number", &self.number).field("in", &place).finish()
+    }
+}
+
+impl Segment {
+    pub(crate) fn shared(memory: SegmentMemory, number: u64) -> Self {
+        Self { bytes: Bytes::Shared(memory), number }
+    }
+
+    pub(crate) fn copied(buffer: AlignedBuffer, number: u64) -> Self {
+        Self { bytes: Bytes::Copied(buffer), number }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        match &self.bytes {
+            Bytes::Shared(memory) => memory.len(),
+            Bytes::Copied(buffer) => buffer.len(),
+        }
+    }
+
+    /// Position of an offset in the journal.
+    pub(crate) fn position(&self, offset: usize) -> u64 {
+        self.number.saturating_mul(self.size() as u64).saturating_add(offset as u64)
+    }
+
+    pub(crate) fn base(&self) -> *const u8 {
+        match &self.bytes {
+            Bytes::Shared(memory) => memory.base(),
+            Bytes::Copied(buffer) => buffer.as_ptr(),
+        }
+    }
+
+    fn word_at(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.size(), "a word lies in its segment");
+        // SAFETY: in bounds and aligned by the assertion (bases are page- or block-aligned); words are only accessed
+        // atomically; a copied buffer is only loaded from.
+        unsafe { AtomicU64::from_ptr(self.base().add(offset).cast_mut().cast()) }
+    }
+
+    fn half_at(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset + 4 <= self.size(), "a half word lies in its segment");
+        // SAFETY: as in `word_at`.
+        unsafe { AtomicU32::from_ptr(self.base().add(offset).cast_mut().cast()) }
+    }
+
+    /// The word of the frame at `offset`; `None` where nothing was committed yet. What does not fit the segment, which
+    /// no writer of ours leaves, is told apart as `Some(Err(()))`.
+    #[inline]
+    pub(crate) fn frame(&self, offset: usize) -> Option<Result<Word, ()>> {
+        if offset + FRAME_HEADER > self.size() {
+            return Some(Err(()));
+        }
+        // ORDERING: Relaxed load, then an Acquire fence, pair with the Release store in `commit`: who sees the word
+        // sees the frame and the zeroed word behind it.
+        let word = self.word_at(offset).load(Ordering::Relaxed);
+        if word == 0 {
+            return None;
+        }
+        fence(Ordering::Acquire);
+        let word = Word::unpack(word);
+        Some(if word.fits(offset, self.size()) { Ok(word) } else { Err(()) })
+    }
+
+    /// Nanoseconds since the last anchor.
+    #[inline]
+    pub(crate) fn delta(&self, offset: usize) -> u32 {
+        // ORDERING: Relaxed: written before the word whose fence the caller has passed.
+        self.half_at(offset + 12).load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn checksum(&self, offset: usize) -> u32 {
+        // ORDERING: Relaxed: only the write-out, which stamps it, and owners of private copies ask.
+        self.half_at(offset + 8).load(Ordering::Relaxed)
+    }
+
+    /// Stamps the checksum of a committed frame. The write-out's alone.
+    pub(crate) fn stamp(&self, offset: usize, checksum: u32) {
+        debug_assert!(matches!(self.bytes, Bytes::Shared(_)));
+        // ORDERING: Relaxed: the kernel reads it in a later system call of this thread.
+        self.half_at(offset + 8).store(checksum, Ordering::Relaxed);
+    }
+
+    /// The body of a committed frame.
+    #[inline]
+    pub(crate) fn body(&self, offset: usize, word: Word) -> &[u8] {
+        assert!(word.fits(offset, self.size()), "a frame lies in its segment");
+        // SAFETY: in bounds by the assertion. The caller got `word` from `frame`, so the body was written before and
+        // committed frames never change; the memory stays mapped as long as `self`.
+        unsafe {
+            std::slice::from_raw_parts(
+                self.base().add(offset + FRAME_HEADER),
+                word.length as usize - FRAME_HEADER,
+            )
+        }
+    }
+
+    /// The body of the frame that is being claimed, for its one writer.
+    ///
+    /// # Safety
+    /// The caller is the only writer of this segment, the range lies behind the last committed frame, no other slice of
+    /// it is alive, and the segment outlives `'a`.
+    #[inline]
+    pub(crate) unsafe fn claimed<'a>(&self, offset: usize, length: usize) -> &'a mut [u8] {
+        assert!(matches!(self.bytes, Bytes::Shared(_)) && offset + FRAME_HEADER + length <= self.size());
+        // SAFETY: in bounds by the assertion, initialised (shared memory begins as zeros), exclusive and
+        // outlived by the segment by contract.
+        unsafe { std::slice::from_raw_parts_mut(self.base().add(offset + FRAME_HEADER).cast_mut(), length) }
+    }
+
+    /// Zeroes the word of the frame behind the one about to be committed.
+    #[inline]
+    pub(crate) fn clear(&self, offset: usize) {
+        // ORDERING: Relaxed: ordered before the Release store in `commit`.
+        self.word_at(offset).store(0, Ordering::Relaxed);
+    }
+
+    /// Fills checksum (not stamped) and time of a frame that is not committed yet.
+    #[inline]
+    pub(crate) fn fill(&self, offset: usize, delta: u32) {
+        // ORDERING: Relaxed: ordered before the Release store in `commit`.
+        self.word_at(offset + 8).store(u64::from(delta) << 32, Ordering::Relaxed);
+    }
+
+    /// Stores the word of a frame behind the first of its batch: readers cannot get there yet.
+    #[inline]
+    pub(crate) fn place(&self, offset: usize, word: Word) {
+        // ORDERING: Relaxed: ordered before the Release store of the batch's first word.
+        self.word_at(offset).store(word.pack(), Ordering::Relaxed);
+    }
+
+    /// Publishes the frame at `offset` and the batch that it opens.
+    #[inline]
+    pub(crate) fn commit(&self, offset: usize, word: Word) {
+        // ORDERING: Release pairs with the Acquire fence in `frame`.
+        self.word_at(offset).store(word.pack(), Ordering::Release);
+    }
+
+    /// The header, if it is one of this segment of this journal.
+    pub(crate) fn header(&self, journal: &[u8; 16]) -> Option<SegmentHeader> {
+        let mut bytes = [0; size_of::<SegmentHeader>()];
+        for (i, chunk) in bytes.chunks_exact_mut(8).enumerate().rev() {
+            // ORDERING: Relaxed loads in any order: the checksum of the header tells a header that is half written.
+            chunk.copy_from_slice(&self.word_at(i * 8).load(Ordering::Relaxed).to_ne_bytes());
+        }
+        fence(Ordering::Acquire); // ORDERING: pairs with the Release of the first frame's word, stored after the header
+        SegmentHeader::read(&bytes).filter(|header| {
+            header.journal == *journal
+                && header.number == self.number
+                && header.segment_size as usize == self.size()
+        })
+    }
+
+    /// Writes the header. The writer's, before the first frame.
+    pub(crate) fn write_header(&self, header: &SegmentHeader) {
+        for (i, chunk) in header.as_bytes().chunks_exact(8).enumerate() {
+            let word = u64::from_ne_bytes(chunk.try_into().expect("eight bytes"));
+            // ORDERING: Relaxed: ordered before the first frame's Release.
+            self.word_at(i * 8).store(word, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn anchor(&self, offset: usize, word: Word) -> Option<Anchor> {
+        (word.kind == KIND_ANCHOR).then(|| Anchor::read_from_bytes(self.body(offset, word)).ok()).flatten()
+    }
+
+    pub(crate) fn seal(&self, offset: usize, word: Word) -> Option<Seal> {
+        (word.kind == KIND_SEAL).then(|| Seal::read_from_bytes(self.body(offset, word)).ok()).flatten()
+    }
+
+    pub(crate) fn cause(&self, offset: usize, word: Word) -> Option<Cause> {
+        (word.flags & crate::layout::FLAG_CAUSED != 0)
+            .then(|| Cause::read_from_prefix(self.body(offset, word)).ok().map(|(cause, _)| cause))
+            .flatten()
+    }
+}

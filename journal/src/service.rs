@@ -1,0 +1,223 @@
+//! The thread that writes a process's journals to disk: one engine, all journals, short naps when there is nothing.
+
+use std::{
+    fmt, io,
+    sync::mpsc::{Receiver, Sender, TryRecvError, channel},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    lock::OwnerLock,
+    storage::{Engine, PwriteEngine},
+    write_out::WriteOut,
+};
+
+/// Rounds without work before the thread naps, and how long it naps then.
+const BUSY_ROUNDS: u32 = 64;
+const NAP_SHORT: Duration = Duration::from_micros(50);
+const NAP_LONG: Duration = Duration::from_micros(250);
+/// Naps after which they become long: about 100 ms.
+const SHORT_NAPS: u32 = 2_000;
+
+/// Makes the engine, on the thread that uses it.
+pub type EngineMaker = Box<dyn FnOnce() -> Box<dyn Engine> + Send>;
+
+enum Order {
+    Add(u64, Box<WriteOut>, OwnerLock),
+    KeepFrom(u64, u64),
+    Close(u64, Duration, Sender<io::Result<bool>>),
+}
+
+/// Handle of the write-out thread. Dropping it ends the thread once its journals are closed or abandoned.
+#[derive(Debug)]
+pub struct Service {
+    orders: Option<Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+    next: u64,
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Order")
+    }
+}
+
+/// Names a journal to its service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token(u64);
+
+impl Service {
+    /// Starts the thread; `setup` runs on it first (pinning, naming).
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(engine: EngineMaker, setup: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let (sender, receiver) = channel();
+        let thread = std::thread::Builder::new().name("write-out".into()).spawn(move || {
+            setup();
+            Loop { engine: engine(), journals: Vec::new(), start: Instant::now() }.run(&receiver);
+        })?;
+        Ok(Self { orders: Some(sender), thread: Some(thread), next: 0 })
+    }
+
+    /// Gives a journal to the thread, with its lock, which is held until the journal is closed or the service ends.
+    pub fn add(&mut self, write_out: WriteOut, lock: OwnerLock) -> Token {
+        let token = self.next;
+        self.next += 1;
+        self.order(Order::Add(token, Box::new(write_out), lock));
+        Token(token)
+    }
+
+    /// Lets retention remove only what lies below `sequence`.
+    pub fn keep_from(&self, token: Token, sequence: u64) {
+        self.order(Order::KeepFrom(token.0, sequence));
+    }
+
+    /// Waits at most `limit` until a journal whose writer has sealed it is durable to its end, then ends it cleanly.
+    /// `Ok(false)`: it was not durable in time, or is poisoned; it stays in memory for its next owner.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn close(&self, token: Token, limit: Duration) -> io::Result<bool> {
+        let (reply, answer) = channel();
+        self.order(Order::Close(token.0, limit, reply));
+        answer.recv().unwrap_or(Ok(false))
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
+            // A thread that is gone has told why by its panic; its journals stay in memory for their next owner.
+            let _ = orders.send(order);
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Kept {
+    token: u64,
+    write_out: Box<WriteOut>,
+    /// Released after the write-out is gone.
+    _lock: OwnerLock,
+    closing: Option<(Instant, Sender<io::Result<bool>>)>,
+}
+
+struct Loop {
+    engine: Box<dyn Engine>,
+    journals: Vec<Kept>,
+    start: Instant,
+}
+
+impl Loop {
+    fn run(mut self, orders: &Receiver<Order>) {
+        let mut idle: u32 = 0;
+        loop {
+            match orders.try_recv() {
+                Ok(order) => self.take(order),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => break,
+            }
+            let work = self.round();
+            idle = if work > 0 { 0 } else { idle.saturating_add(1) };
+            self.rest(idle);
+        }
+        self.settle();
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn take(&mut self, order: Order) {
+        match order {
+            Order::Add(token, write_out, lock) => {
+                write_out.show_backend(self.engine.name());
+                self.journals.push(Kept { token, write_out, _lock: lock, closing: None });
+            }
+            Order::KeepFrom(token, sequence) => {
+                if let Some(kept) = self.journals.iter_mut().find(|kept| kept.token == token) {
+                    kept.write_out.keep_from(sequence);
+                }
+            }
+            Order::Close(token, limit, reply) => {
+                match self.journals.iter_mut().find(|kept| kept.token == token) {
+                    Some(kept) => kept.closing = Some((Instant::now() + limit, reply)),
+                    None => {
+                        let _ = reply.send(Ok(false));
+                    }
+                }
+            }
+        }
+    }
+
+    fn round(&mut self) -> usize {
+        let now = self.now();
+        let mut work = self.reap(None);
+        for kept in &mut self.journals {
+            work += kept.write_out.work(self.engine.as_mut(), kept.token, now);
+        }
+        self.end_closing();
+        work
+    }
+
+    fn reap(&mut self, wait: Option<Duration>) -> usize {
+        let mut count = 0;
+        let mut wait = wait;
+        while let Some(done) = self.engine.complete(wait.take()) {
+            let now = self.now();
+            if let Some(kept) = self.journals.iter_mut().find(|kept| kept.token == done.token) {
+                kept.write_out.complete(done.result, now);
+            }
+            count += 1;
+        }
+        count
+    }
+
+    fn end_closing(&mut self) {
+        let is_due = |kept: &Kept| {
+            let late = kept.closing.as_ref().is_some_and(|(limit, _)| Instant::now() > *limit);
+            kept.closing.is_some() && (kept.write_out.is_drained() || late && !kept.write_out.is_writing())
+        };
+        while let Some(index) = self.journals.iter().position(is_due) {
+            let kept = self.journals.swap_remove(index);
+            let ended_well = kept.write_out.is_drained() && !kept.write_out.is_poisoned();
+            let result = kept.write_out.close().map(|()| ended_well);
+            if let Some((_, reply)) = kept.closing {
+                let _ = reply.send(result);
+            }
+        }
+    }
+
+    fn rest(&mut self, idle: u32) {
+        if idle == 0 {
+            return;
+        }
+        if self.engine.in_flight() > 0 {
+            self.reap(Some(NAP_SHORT));
+        } else if idle < BUSY_ROUNDS {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(if idle < SHORT_NAPS { NAP_SHORT } else { NAP_LONG });
+        }
+    }
+
+    /// Waits for what is in flight: its memory may not go before.
+    fn settle(&mut self) {
+        while self.engine.in_flight() > 0 {
+            self.reap(Some(NAP_LONG));
+        }
+    }
+}
+
+/// The engine that every machine has.
+pub fn pwrite_engine() -> EngineMaker {
+    Box::new(|| Box::new(PwriteEngine::new()))
+}

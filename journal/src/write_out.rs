@@ -1,0 +1,500 @@
+//! The write-out of a journal: from the live segments to disk, in order, a few large writes at a time.
+//!
+//! It walks the frames behind the writer, stamps their checksums, and writes whole blocks straight from the shared
+//! memory; a short tail goes through a bounce buffer, so that a block in flight never changes. One write of a journal
+//! is in flight at a time; `durable` moves when it completes. Frames of a derived journal wait until the messages that
+//! caused them are durable in their own journals. Between writes it prepares segments and retires old ones.
+
+use std::{collections::VecDeque, fmt, io, path::PathBuf, sync::Arc};
+
+use crate::{
+    checksum::Salt,
+    control::{Control, State},
+    layout::{BLOCK, FIRST_FRAME, FLAG_MORE, KIND_SEAL, Word},
+    mark::Mark,
+    names,
+    prepare::{Failure, Preparation, Twin},
+    segment::Segment,
+    storage::{AlignedBuffer, Engine, Storage, Write},
+    waiters::{Event, Waiters},
+    writer::Shortage,
+};
+
+/// Largest write from shared memory.
+const GROUP: usize = 256 * 1024;
+/// What is shorter goes through the bounce buffer, tail included.
+const BOUNCE: usize = 64 * 1024;
+/// Under load a short write waits this long for company, in nanoseconds.
+const PACE: u64 = 250_000;
+/// The mark follows `durable` within this time, in nanoseconds.
+const MARK_WITHIN: u64 = 8_000_000;
+/// After a shortage the next try waits this long, in nanoseconds.
+const RETRY: u64 = 50_000_000;
+/// Segments ready ahead of the writer.
+pub(crate) const AHEAD: usize = 2;
+/// Valid frames may lie this far behind the first invalid one: one write, and the distance to the next anchor behind it.
+pub(crate) const WINDOW: u32 = 2 * GROUP as u32;
+
+/// What an input of a derived journal has made durable.
+pub trait Input: Send + fmt::Debug {
+    /// The next sequence that is not durable yet.
+    fn durable_sequence(&mut self) -> u64;
+}
+
+/// A segment that is not retired.
+#[derive(Debug)]
+struct Live {
+    segment: Arc<Segment>,
+    twin: Twin,
+}
+
+/// A write in flight.
+#[derive(Debug, Clone, Copy)]
+struct Group {
+    /// Offset up to which the segment is on disk when it completes.
+    end: usize,
+    length: usize,
+}
+
+/// How far the front segment was walked and written.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Next frame to look at.
+    at: usize,
+    sequence: u64,
+    /// Ends of complete batches, one a block at most: offset and next sequence.
+    ends: VecDeque<(usize, u64)>,
+    /// Whole blocks on disk, in bytes.
+    written: usize,
+    /// End of the last durable batch.
+    durable: usize,
+    sealed: bool,
+}
+
+/// A retired segment that is still on disk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Retired {
+    pub(crate) number: u64,
+    /// Sequence after its last message.
+    pub(crate) end: u64,
+    /// Bytes on disk.
+    pub(crate) bytes: u64,
+}
+
+/// What a write-out starts from.
+pub(crate) struct Parts {
+    pub(crate) journal: [u8; 16],
+    pub(crate) epoch: u32,
+    pub(crate) segment_size: usize,
+    pub(crate) memory_budget: usize,
+    pub(crate) retention: Option<u64>,
+    pub(crate) sequence: u64,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) memory_dir: PathBuf,
+    pub(crate) control: Arc<Control>,
+    pub(crate) waiters: Arc<Waiters>,
+    pub(crate) shortage: Arc<Shortage>,
+    pub(crate) mark: Mark,
+    pub(crate) inputs: Vec<Box<dyn Input>>,
+    pub(crate) retired: VecDeque<Retired>,
+    pub(crate) first: (Arc<Segment>, Twin),
+    pub(crate) prepared: rtrb::Producer<Arc<Segment>>,
+}
+
+/// The write-out of one journal. Driven by [`WriteOut::work`], with an engine that several journals share.
+pub struct WriteOut {
+    parts: Settings,
+    salt: Salt,
+    queue: VecDeque<Live>,
+    progress: Progress,
+    in_flight: Option<Group>,
+    bounce: AlignedBuffer,
+    preparation: Option<Preparation>,
+    next_number: u64,
+    prepared: rtrb::Producer<Arc<Segment>>,
+    retired: VecDeque<Retired>,
+    recycled: Option<String>,
+    /// Sequence below which retention may cut; everything by default.
+    keep_from: u64,
+    last_write: u64,
+    retry_at: u64,
+    mark_due: Option<u64>,
+    poisoned: bool,
+}
+
+/// The parts that stay as they are.
+struct Settings {
+    segment_size: usize,
+    memory_budget: usize,
+    retention: Option<u64>,
+    storage: Arc<dyn Storage>,
+    memory_dir: PathBuf,
+    control: Arc<Control>,
+    waiters: Arc<Waiters>,
+    shortage: Arc<Shortage>,
+    mark: Mark,
+    inputs: Vec<Box<dyn Input>>,
+}
+
+impl fmt::Debug for WriteOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteOut")
+            .field("live", &self.queue)
+            .field("in_flight", &self.in_flight)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WriteOut {
+    pub(crate) fn begin(parts: Parts) -> Self {
+        let (segment, twin) = parts.first;
+        Self {
+            salt: Salt::new(&parts.journal, parts.epoch),
+            next_number: segment.number() + 1,
+            queue: VecDeque::from([Live { segment, twin }]),
+            progress: Progress { at: FIRST_FRAME, sequence: parts.sequence, ..Progress::default() },
+            in_flight: None,
+            bounce: AlignedBuffer::zeroed(BOUNCE + BLOCK),
+            preparation: None,
+            prepared: parts.prepared,
+            retired: parts.retired,
+            recycled: None,
+            keep_from: u64::MAX,
+            last_write: 0,
+            retry_at: 0,
+            mark_due: None,
+            poisoned: false,
+            parts: Settings {
+                segment_size: parts.segment_size,
+                memory_budget: parts.memory_budget,
+                retention: parts.retention,
+                storage: parts.storage,
+                memory_dir: parts.memory_dir,
+                control: parts.control,
+                waiters: parts.waiters,
+                shortage: parts.shortage,
+                mark: parts.mark,
+                inputs: parts.inputs,
+            },
+        }
+    }
+
+    /// Does what is due at `now` (nanoseconds of any monotone clock) and returns how much that was. `token` names this
+    /// journal to the engine. What goes wrong poisons the journal, which its writer and everybody else then sees.
+    pub fn work(&mut self, engine: &mut dyn Engine, token: u64, now: u64) -> usize {
+        if self.poisoned {
+            return 0;
+        }
+        let done = self.try_work(engine, token, now);
+        done.unwrap_or_else(|error| {
+            self.poison(&error);
+            1
+        })
+    }
+
+    fn try_work(&mut self, engine: &mut dyn Engine, token: u64, now: u64) -> io::Result<usize> {
+        let mut work = 0;
+        if self.in_flight.is_none() {
+            work += self.walk();
+            work += self.write(engine, token, now)?;
+        }
+        work += self.retire()?;
+        if self.mark_due.is_some_and(|due| now >= due) {
+            self.mark()?;
+            work += 1;
+        }
+        if self.in_flight.is_none() || work == 0 {
+            work += self.prepare(now)?;
+        }
+        Ok(work)
+    }
+
+    /// Takes the completion of this journal's write.
+    pub fn complete(&mut self, result: io::Result<()>, now: u64) {
+        let Some(group) = self.in_flight.take() else { return };
+        if let Err(error) = result {
+            return self.poison(&error);
+        }
+        let progress = &mut self.progress;
+        progress.written = progress.written.max(group.end / BLOCK * BLOCK);
+        let mut reached = None;
+        while progress.ends.front().is_some_and(|(offset, _)| *offset <= group.end) {
+            reached = progress.ends.pop_front();
+        }
+        self.parts.control.count_write(group.length as u64);
+        let Some((offset, sequence)) = reached else { return };
+        progress.durable = offset;
+        let Some(live) = self.queue.front() else { return };
+        let whole = progress.sealed && progress.ends.is_empty();
+        let end = if whole { self.parts.segment_size } else { offset };
+        self.parts.control.set_durable(live.segment.position(end), sequence);
+        self.mark_due.get_or_insert(now + MARK_WITHIN);
+        self.parts.waiters.wake(Event::Durable);
+    }
+
+    /// Walks the frames that were committed, as far as one write reaches, and stamps them.
+    fn walk(&mut self) -> usize {
+        let Some(live) = self.queue.front() else { return 0 };
+        let (segment, progress) = (&live.segment, &mut self.progress);
+        let limit = progress.written + GROUP + BLOCK;
+        let mut frames = 0;
+        let (mut at, mut sequence) = (progress.at, progress.sequence);
+        while !progress.sealed && progress.at < limit {
+            let Some(frame) = segment.frame(at) else { break };
+            let word = frame.expect("a writer's own words fit its segment");
+            if is_held(&mut self.parts.inputs, segment, at, word) {
+                break;
+            }
+            stamp(self.salt, segment, at, word);
+            frames += 1;
+            at += word.stride();
+            sequence += u64::from(word.is_user());
+            if word.flags & FLAG_MORE == 0 {
+                (progress.at, progress.sequence) = (at, sequence);
+                note_end(&mut progress.ends, at, sequence);
+                progress.sealed = word.kind == KIND_SEAL;
+            }
+        }
+        if frames > 0 {
+            self.parts.control.set_published(segment.position(progress.at), progress.sequence);
+        }
+        frames
+    }
+
+    /// Starts the next write, if there is something to write and its time has come.
+    fn write(&mut self, engine: &mut dyn Engine, token: u64, now: u64) -> io::Result<usize> {
+        let Some(live) = self.queue.front() else { return Ok(0) };
+        let progress = &self.progress;
+        let end = progress.ends.back().map_or(progress.durable, |(offset, _)| *offset);
+        let pending = end.saturating_sub(progress.written);
+        if end <= progress.durable || !live.twin.is_ready() || engine.in_flight() >= engine.depth() {
+            return Ok(0);
+        }
+        if pending <= BOUNCE && !progress.sealed && now.saturating_sub(self.last_write) < PACE {
+            return Ok(0);
+        }
+        let offset = progress.written;
+        let base = live.segment.base();
+        let (bytes, group) = if pending <= BOUNCE {
+            let length = pending.next_multiple_of(BLOCK);
+            // SAFETY: committed bytes below `end`, inside the segment; only checksums ever change there, by this thread.
+            let committed = unsafe { std::slice::from_raw_parts(base.add(offset), pending) };
+            self.bounce[..pending].copy_from_slice(committed);
+            self.bounce[pending..length].fill(0);
+            (self.bounce.as_ptr(), Group { end, length })
+        } else {
+            let length = (pending / BLOCK * BLOCK).min(GROUP);
+            // SAFETY: `offset` lies inside the segment.
+            (unsafe { base.add(offset) }, Group { end: offset + length, length })
+        };
+        let write = Write {
+            file: Arc::clone(&live.twin.file),
+            bytes,
+            length: group.length,
+            offset: offset as u64,
+            token,
+        };
+        // SAFETY: the bounce buffer is not touched and the segment neither unmapped nor, below `group.end`, changed
+        // until `complete` has taken this write's completion.
+        unsafe { engine.submit(write)? };
+        self.in_flight = Some(group);
+        self.last_write = now;
+        Ok(1)
+    }
+
+    /// Retires the front segment once all of it is durable: mark first, then the memory's name goes.
+    fn retire(&mut self) -> io::Result<usize> {
+        let is_left = self.queue.get(1).is_some_and(|next| next.segment.frame(FIRST_FRAME).is_some());
+        if !self.front_is_over() || !is_left {
+            return Ok(0);
+        }
+        self.mark()?;
+        let Some(live) = self.queue.pop_front() else { return Ok(0) };
+        let (number, sequence) = (live.segment.number(), self.progress.sequence);
+        let bytes = live.twin.shorten(self.progress.durable)?;
+        remove_memory(&self.parts.memory_dir, number);
+        self.retired.push_back(Retired { number, end: sequence, bytes });
+        self.progress = Progress { at: FIRST_FRAME, sequence, ..Progress::default() };
+        self.expire()?;
+        Ok(1)
+    }
+
+    /// Whether the front segment is sealed and durable to its end.
+    fn front_is_over(&self) -> bool {
+        self.progress.sealed && self.progress.ends.is_empty() && self.in_flight.is_none()
+    }
+
+    /// Lets retention remove segments whose messages all lie below `sequence`. By default it may remove any.
+    pub fn keep_from(&mut self, sequence: u64) {
+        self.keep_from = sequence;
+    }
+
+    /// Removes the oldest retired segments while they exceed the retention. The floor is durable before a name goes.
+    fn expire(&mut self) -> io::Result<()> {
+        let Some(limit) = self.parts.retention else { return Ok(()) };
+        let mut bytes: u64 = self.retired.iter().map(|retired| retired.bytes).sum();
+        while bytes > limit && self.retired.front().is_some_and(|oldest| oldest.end <= self.keep_from) {
+            let Some(oldest) = self.retired.pop_front() else { break };
+            bytes -= oldest.bytes;
+            let floor =
+                self.retired.front().or(self.queue_front_as_retired().as_ref()).map_or(0, |next| next.number);
+            self.mark()?;
+            self.parts.control.set_floor(floor, oldest.end);
+            let name = names::segment(oldest.number);
+            if self.recycled.is_none() && oldest.bytes == self.parts.segment_size as u64 {
+                self.recycled = Some(name);
+            } else {
+                self.parts.storage.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn queue_front_as_retired(&self) -> Option<Retired> {
+        self.queue.front().map(|live| Retired { number: live.segment.number(), end: 0, bytes: 0 })
+    }
+
+    /// One step of preparing: twins first, since the front one may hold up the writes.
+    fn prepare(&mut self, now: u64) -> io::Result<usize> {
+        if let Some(live) = self.queue.iter_mut().find(|live| !live.twin.is_ready()) {
+            live.twin.step(self.parts.storage.as_ref())?;
+            return Ok(1);
+        }
+        let live = self.queue.len() + usize::from(self.preparation.is_some());
+        let ahead = AHEAD - self.prepared.slots().min(AHEAD);
+        let room = ahead < AHEAD && live * self.parts.segment_size < self.parts.memory_budget;
+        if self.preparation.is_none() {
+            if !room || now < self.retry_at {
+                return Ok(0);
+            }
+            let directory = self.parts.memory_dir.clone();
+            self.preparation = Some(Preparation::new(self.next_number, self.parts.segment_size, directory));
+        }
+        let Some(preparation) = &mut self.preparation else { return Ok(0) };
+        match preparation.step(self.parts.storage.as_ref(), &mut self.recycled) {
+            Ok(None) => {}
+            Ok(Some((segment, twin))) => {
+                self.preparation = None;
+                self.next_number += 1;
+                self.queue.push_back(Live { segment: Arc::clone(&segment), twin });
+                self.parts.shortage.set(None);
+                self.prepared.push(segment).expect("there is a slot for each segment ahead");
+            }
+            Err(Failure::NoRoom(room)) => {
+                self.preparation = None;
+                self.retry_at = now + RETRY;
+                self.parts.shortage.set(Some(room));
+            }
+            Err(Failure::Io(error)) => return Err(error),
+        }
+        Ok(1)
+    }
+
+    /// Shows the engine's name on the control page.
+    pub(crate) fn show_backend(&self, name: &str) {
+        self.parts.control.set_backend(name);
+    }
+
+    pub(crate) fn is_writing(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// Whether the writer has sealed its last segment and all of it is durable.
+    pub fn is_drained(&self) -> bool {
+        self.poisoned || self.front_is_over()
+    }
+
+    /// Ends a journal whose writer has sealed it and of which everything is durable: marks it clean and leaves no
+    /// memory behind. A journal that is not drained, or poisoned, is left as it is for the next owner.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn close(mut self) -> io::Result<()> {
+        if self.poisoned || !self.front_is_over() {
+            return Ok(());
+        }
+        self.mark()?;
+        let (parts, progress) = (&mut self.parts, &self.progress);
+        let mut queue = std::mem::take(&mut self.queue).into_iter();
+        let last = queue.next().map_or(0, |live| {
+            let _ = live.twin.shorten(progress.durable);
+            live.segment.number()
+        });
+        let end = (last + 1) * parts.segment_size as u64;
+        for spare in queue {
+            remove_memory(&parts.memory_dir, spare.segment.number());
+            parts.storage.remove(&names::segment(spare.segment.number()))?;
+        }
+        if let Some(name) = &self.recycled {
+            parts.storage.remove(name)?;
+        }
+        self.preparation = None;
+        parts.storage.sync()?;
+        parts.mark.write(|slot| (slot.clean, slot.durable, slot.newest) = (1, end, last))?;
+        parts.control.set_state(State::Closed, 0);
+        parts.waiters.wake(Event::Published);
+        parts.waiters.wake(Event::Durable);
+        remove_memory(&parts.memory_dir, last);
+        for name in [Control::NAME, Waiters::NAME] {
+            let _ = std::fs::remove_file(parts.memory_dir.join(name));
+        }
+        let _ = std::fs::remove_dir(&parts.memory_dir);
+        Ok(())
+    }
+
+    fn mark(&mut self) -> io::Result<()> {
+        self.mark_due = None;
+        let control = &self.parts.control;
+        let (durable, sequence) = (control.durable_position(), control.durable_sequence());
+        let newest = self.queue.front().map_or(self.next_number, |live| live.segment.number());
+        let floor = self.retired.front().map_or(newest, |retired| retired.number);
+        self.parts.mark.write(|slot| {
+            slot.durable = slot.durable.max(durable);
+            slot.sequence = slot.sequence.max(sequence);
+            slot.newest = slot.newest.max(newest);
+            slot.floor = slot.floor.max(floor);
+            slot.clean = 0;
+        })?;
+        control.count_mark();
+        Ok(())
+    }
+
+    fn poison(&mut self, error: &io::Error) {
+        self.poisoned = true;
+        self.parts.control.set_state(State::Poisoned, error.raw_os_error().unwrap_or(libc::EIO));
+        self.parts.waiters.wake(Event::Published);
+        self.parts.waiters.wake(Event::Durable);
+    }
+}
+
+/// Whether a frame follows from a message that is not durable yet.
+fn is_held(inputs: &mut [Box<dyn Input>], segment: &Segment, offset: usize, word: Word) -> bool {
+    segment.cause(offset, word).is_some_and(|cause| {
+        inputs
+            .get_mut(usize::from(cause.input))
+            .is_some_and(|input| input.durable_sequence() <= cause.sequence)
+    })
+}
+
+/// Stamps the checksum of a committed frame.
+pub(crate) fn stamp(salt: Salt, segment: &Segment, offset: usize, word: Word) {
+    let sum = salt.frame(segment.position(offset), word, segment.delta(offset), segment.body(offset, word));
+    segment.stamp(offset, sum);
+}
+
+/// Notes the end of a batch, keeping the last one of each block.
+fn note_end(ends: &mut VecDeque<(usize, u64)>, offset: usize, sequence: u64) {
+    let block = |offset: usize| offset.div_ceil(BLOCK);
+    match ends.back_mut() {
+        Some(last) if block(last.0) == block(offset) => *last = (offset, sequence),
+        _ => ends.push_back((offset, sequence)),
+    }
+}
+
+fn remove_memory(directory: &std::path::Path, number: u64) {
+    let _ = std::fs::remove_file(directory.join(names::segment(number)));
+}

@@ -1,0 +1,164 @@
+//! A journal in temporary directories, whose write-out the test drives itself.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use journal::{
+    Gate, Journal, OpenError, Options, Places, PublishError, ReadError, Reader, Start, Writer,
+    storage::{DiskStorage, Engine, PwriteEngine, Storage},
+};
+
+pub const SEGMENT: usize = 1 << 20;
+
+/// Directories of one journal.
+pub struct Ground {
+    _root: tempfile::TempDir,
+    pub disk: PathBuf,
+    pub memory: PathBuf,
+    pub places: Places,
+}
+
+impl Ground {
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let (disk, memory) = (root.path().join("disk"), root.path().join("memory"));
+        let places = Places { storage: Arc::new(DiskStorage::new(&disk)), memory_dir: memory.clone() };
+        Self { _root: root, disk, memory, places }
+    }
+
+    /// On a storage of the test's own; the lock file lies in a real directory.
+    pub fn on(storage: Arc<dyn Storage>) -> Self {
+        let mut ground = Self::new();
+        std::fs::create_dir_all(&ground.disk).unwrap();
+        ground.places.storage = storage;
+        ground
+    }
+
+    pub fn options(&self) -> Options {
+        Options {
+            segment_size: SEGMENT,
+            memory_budget: 8 * SEGMENT,
+            retention: None,
+            inputs: Vec::new(),
+            lock: self.disk.join(journal::LOCK),
+            now: 1_000,
+        }
+    }
+
+    pub fn try_open(&self) -> Result<Live, OpenError> {
+        self.open_with(self.options(), Box::new(PwriteEngine::new()))
+    }
+
+    pub fn open_with(&self, options: Options, engine: Box<dyn Engine>) -> Result<Live, OpenError> {
+        journal::open(&self.places, options).map(|journal| Live { journal, engine, now: 0 })
+    }
+
+    pub fn open(&self) -> Live {
+        self.try_open().unwrap()
+    }
+
+    pub fn reader(&self, start: Start, gate: Gate) -> Reader {
+        Reader::open(self.places.clone(), start, gate).unwrap()
+    }
+
+    /// All messages that a new reader sees: sequence and body, with the faults that it met.
+    pub fn read_all(&self, gate: Gate) -> (Vec<(u64, Vec<u8>)>, Vec<ReadError>) {
+        read_rest(&mut self.reader(Start::Oldest, gate))
+    }
+
+    /// As after a power loss: what lived in shared memory is gone.
+    pub fn lose_memory(&self) {
+        let _ = std::fs::remove_dir_all(&self.memory);
+    }
+}
+
+/// Reads until nothing comes any more.
+pub fn read_rest(reader: &mut Reader) -> (Vec<(u64, Vec<u8>)>, Vec<ReadError>) {
+    let (mut messages, mut faults, mut empty) = (Vec::new(), Vec::new(), 0);
+    while empty < 3 {
+        match reader.poll() {
+            Ok(Some(frame)) => messages.push((frame.sequence, frame.body.to_vec())),
+            Ok(None) => empty += 1,
+            Err(fault) => faults.push(fault),
+        }
+        assert!(faults.len() < 1000, "endless faults");
+    }
+    (messages, faults)
+}
+
+/// An open journal whose two halves take turns.
+#[derive(Debug)]
+pub struct Live {
+    pub journal: Journal,
+    pub engine: Box<dyn Engine>,
+    pub now: u64,
+}
+
+impl Live {
+    pub fn writer(&mut self) -> &mut Writer {
+        &mut self.journal.writer
+    }
+
+    /// Publishes, giving the write-out its turn where there is no room for the moment.
+    pub fn publish(&mut self, body: &[u8]) -> u64 {
+        loop {
+            match self.journal.writer.append(1, 0, body, self.now) {
+                Ok(sequence) => return sequence,
+                Err(PublishError::Full) => {
+                    assert!(self.work() > 0, "full, and the write-out has nothing to do")
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// One turn of the write-out.
+    pub fn work(&mut self) -> usize {
+        self.now += 1_000_000;
+        let mut done = 0;
+        while let Some(completion) = self.engine.complete(Some(Duration::from_millis(1))) {
+            self.journal.write_out.complete(completion.result, self.now);
+            done += 1;
+        }
+        done + self.journal.write_out.work(self.engine.as_mut(), 0, self.now)
+    }
+
+    /// Turns until nothing is left to do.
+    pub fn settle(&mut self) {
+        let mut quiet = 0;
+        while quiet < 10 {
+            quiet = if self.work() == 0 { quiet + 1 } else { 0 };
+        }
+    }
+
+    /// Ends the journal as a writer in good order does.
+    pub fn close(mut self) {
+        let Journal { writer, mut write_out, .. } = self.journal;
+        writer.close();
+        while !write_out.is_drained() {
+            self.now += 1_000_000;
+            while let Some(completion) = self.engine.complete(Some(Duration::from_millis(1))) {
+                write_out.complete(completion.result, self.now);
+            }
+            write_out.work(self.engine.as_mut(), 0, self.now);
+        }
+        write_out.close().unwrap();
+    }
+
+    /// Ends as a killed process: nothing is flushed, sealed or removed.
+    pub fn die(self) {}
+}
+
+/// Message n of a test: its number, and a length that varies.
+pub fn message(n: u64) -> Vec<u8> {
+    let mut body = n.to_le_bytes().to_vec();
+    body.resize(8 + (n * 37 % 120) as usize, n as u8);
+    body
+}
+
+pub fn assert_messages(messages: &[(u64, Vec<u8>)], count: u64) {
+    for (n, (sequence, body)) in messages.iter().enumerate() {
+        assert_eq!((*sequence, body), (n as u64, &message(n as u64)), "message {n}");
+    }
+    assert_eq!(messages.len() as u64, count);
+}
