@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -31,6 +31,8 @@ pub struct SegmentMemory {
     base: NonNull<u8>,
     length: usize,
     access: Access,
+    /// Device and inode: no other file has them while this one is mapped.
+    file: (u64, u64),
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread, and lives until the drop.
@@ -101,6 +103,7 @@ impl SegmentMemory {
     }
 
     fn map(file: &File, path: &Path, length: usize, access: Access) -> Result<Self, MemoryError> {
+        let status = file.metadata().map_err(|error| MemoryError::io("inspect", path, error))?;
         let protection = match access {
             Access::Read => libc::PROT_READ,
             Access::Write => libc::PROT_READ | libc::PROT_WRITE,
@@ -112,7 +115,7 @@ impl SegmentMemory {
             return Err(MemoryError::io("map", path, io::Error::last_os_error()));
         }
         let base = NonNull::new(base.cast()).expect("the kernel maps nothing at address 0 unasked");
-        Ok(Self { base, length, access })
+        Ok(Self { base, length, access, file: (status.dev(), status.ino()) })
     }
 
     /// The first byte, page-aligned.
@@ -136,6 +139,18 @@ impl SegmentMemory {
     #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
     pub fn len(&self) -> usize {
         self.length
+    }
+
+    /// Whether `path` names this very memory, and not nothing or a file made since.
+    ///
+    /// # Errors
+    /// Whatever the system answers, but for a missing file.
+    pub fn is_at(&self, path: &Path) -> io::Result<bool> {
+        match fs::symlink_metadata(path) {
+            Ok(status) => Ok((status.dev(), status.ino()) == self.file),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Has the pages of `range` mapped ahead, so that touching them later takes no fault; to be written
@@ -362,9 +377,13 @@ mod tests {
         let directory = directory();
         let path = directory.path().join("segment");
         let memory = SegmentMemory::create(&path, PAGE).expect("memory");
+        assert!(memory.is_at(&path).expect("inspected"));
         fs::remove_file(&path).expect("removed");
         memory.touch(0..PAGE);
+        assert!(!memory.is_at(&path).expect("inspected"));
         assert!(SegmentMemory::open(&path, Access::Read, PAGE).expect_err("it is gone").is_missing());
+        let other = SegmentMemory::create(&path, PAGE).expect("memory");
+        assert!(other.is_at(&path).expect("inspected") && !memory.is_at(&path).expect("inspected"));
     }
 
     #[test]

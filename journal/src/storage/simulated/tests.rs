@@ -244,3 +244,70 @@ fn rot_is_durable() {
     disk.cut();
     assert_eq!(read(&disk.after_cut(0), "log")[100], 4);
 }
+
+/// One step of a random run on a file of [`BLOCKS`] blocks.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Write { at: usize, blocks: usize },
+    WriteDurable { at: usize, blocks: usize },
+    Sync,
+}
+
+const BLOCKS: usize = 4;
+
+fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
+    use proptest::prelude::*;
+    let place = || (0..BLOCKS).prop_flat_map(|at| (Just(at), 1..=BLOCKS - at));
+    let step = prop_oneof![
+        3 => place().prop_map(|(at, blocks)| Step::Write { at, blocks }),
+        2 => place().prop_map(|(at, blocks)| Step::WriteDurable { at, blocks }),
+        1 => Just(Step::Sync),
+    ];
+    proptest::collection::vec(step, 1..20)
+}
+
+proptest::proptest! {
+    /// After a cut each byte is one that its block may still have: what was durable last, or anything
+    /// written since.
+    #[test]
+    fn a_cut_leaves_only_what_may_be_left(steps in steps(), cut in 0_u64..24, seed in 0_u64..1000) {
+        let (disk, file) = disk(BLOCKS);
+        disk.cut_at(disk.operations() + cut);
+        let mut allowed = vec![vec![0_u8]; BLOCKS];
+        for (byte, step) in (1_u8..).zip(steps) {
+            let write = |at: usize, blocks: usize, durable: bool| {
+                let mut bytes = AlignedBuffer::zeroed(blocks * BLOCK);
+                bytes.fill(byte);
+                let offset = (at * BLOCK) as u64;
+                if durable { file.write_durable_at(&bytes, offset) } else { file.write_at(&bytes, offset) }
+            };
+            let (place, done, durable) = match step {
+                Step::Write { at, blocks } => (at..at + blocks, write(at, blocks, false), false),
+                Step::WriteDurable { at, blocks } => (at..at + blocks, write(at, blocks, true), true),
+                Step::Sync => (0..0, file.sync(), true),
+            };
+            for block in &mut allowed[place.clone()] {
+                block.push(byte);
+            }
+            match done {
+                Err(error) => {
+                    assert!(is_power_cut(&error));
+                    break;
+                }
+                Ok(()) if durable => {
+                    let synced = if place.is_empty() { 0..BLOCKS } else { place };
+                    for block in &mut allowed[synced] {
+                        block.drain(..block.len() - 1);
+                    }
+                }
+                Ok(()) => {}
+            }
+        }
+        disk.cut();
+        let found = read(&disk.after_cut(seed), "log");
+        proptest::prop_assert_eq!(found.len(), BLOCKS * BLOCK);
+        for (block, allowed) in found.chunks(BLOCK).zip(&allowed) {
+            proptest::prop_assert!(block.iter().all(|byte| allowed.contains(byte)), "{:?}", allowed);
+        }
+    }
+}
