@@ -45,7 +45,16 @@ impl<N: Numbers> Receiver<N> {
         }
     }
 
-    /// The session, to start it, to send its output and to let it know the time.
+    /// A connection is there: what is left of the last one is forgotten, and the Logon is written.
+    ///
+    /// # Errors
+    /// Our numbers cannot be reserved; close the connection.
+    pub fn start(&mut self, now: Time) -> Result<(), Reason> {
+        self.framer.clear();
+        self.session.start(now)
+    }
+
+    /// The session, to send its output and to let it know the time.
     pub fn session(&mut self) -> &mut Session<N> {
         &mut self.session
     }
@@ -156,10 +165,7 @@ impl<N: Numbers, T: Trades> DropCopy<N, T> {
                 return Ok(0);
             }
             Opening::Failed(reason) => Err(Stop::Connection(reason)),
-            Opening::Opened => {
-                self.receiver.framer().clear();
-                self.receiver.session().start(now).map(|()| 0).map_err(Stop::from)
-            }
+            Opening::Opened => self.receiver.start(now).map(|()| 0).map_err(Stop::from),
             Opening::Open => self.receive(now),
         };
         match worked.and_then(|count| self.send(now).map(|()| count)) {

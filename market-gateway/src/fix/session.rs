@@ -8,7 +8,7 @@
 //!
 //! Nothing is handed out of order and nothing is queued: a message with too high a number is dropped, and everything
 //! from the first missing one on is asked for once. While that request is pending, further high numbers only move its
-//! target; it is repeated where a resent message shows another hole, or where nothing came for a heartbeat interval.
+//! target; it is renewed where what comes shows another hole, or where nothing came for a heartbeat interval.
 //!
 //! The next inbound number moves only when the application [accepts](Session::accept) a message, so a message that
 //! nobody has room for is offered again with its next delivery. Our own messages are never worth repeating: every
@@ -103,11 +103,22 @@ enum State {
 struct Resend {
     /// First number asked for.
     from: u64,
-    /// Highest number known to exist.
+    /// Highest number known when it was asked for.
+    asked: u64,
+    /// Highest number known by now.
     target: u64,
     /// When it was asked for or last brought something.
     time: Time,
     attempts: u32,
+}
+
+impl Resend {
+    /// Whether a message ahead of `expected` shows that the request will not bring `expected`. Live messages are ahead
+    /// anyway while the peer resends; so it takes a resent one, or that everything is here which was known to be
+    /// missing. Where nothing has come yet it is too early to tell.
+    fn is_to_be_renewed(&self, expected: u64, resent: bool) -> bool {
+        expected > self.asked || resent && expected > self.from
+    }
 }
 
 /// The session. See the module for how it is driven.
@@ -415,8 +426,7 @@ impl<N: Numbers> Session<N> {
     fn too_high(&mut self, now: Time, number: u64, message: &Message<'_>) -> Result<Verdict, Reason> {
         self.counters.too_high += 1;
         match &mut self.resend {
-            // A hole in what is being resent shows only in a resent message: live ones are ahead anyway.
-            Some(pending) if !message.possible_duplicate || pending.from == self.expected => {
+            Some(pending) if !pending.is_to_be_renewed(self.expected, message.possible_duplicate) => {
                 pending.target = pending.target.max(number);
             }
             _ => self.ask(now, number, 1)?,
@@ -427,7 +437,7 @@ impl<N: Numbers> Session<N> {
     /// Asks for everything from the first missing message on: what was dropped behind it has to come again as well.
     fn ask(&mut self, now: Time, target: u64, attempts: u32) -> Result<(), Reason> {
         let target = self.resend.map_or(target, |pending| pending.target.max(target));
-        self.resend = Some(Resend { from: self.expected, target, time: now, attempts });
+        self.resend = Some(Resend { from: self.expected, asked: target, target, time: now, attempts });
         self.counters.resend_requests += 1;
         let from = self.expected;
         self.send(now, b"2", |writer| {

@@ -1,6 +1,7 @@
 //! The simulated exchange: a deterministic market on real sockets, with the faults of real ones.
 
 mod book;
+pub mod drop_copy;
 mod faults;
 mod history;
 mod line;
