@@ -25,7 +25,7 @@ pub enum Opening {
     Opened,
     /// Connected.
     Open,
-    /// Could not connect; it is tried again after a pause.
+    /// Could not connect: [close](Connection::close), and it is tried again after a pause.
     Failed(Reason),
 }
 
@@ -60,25 +60,20 @@ impl Connection {
                     self.link = Link::Connecting(answer);
                     Opening::Pending
                 }
-                Err(error) => self.fail(now, &error),
+                Err(error) => Opening::Failed(self.failure(&error)),
             },
             Link::Connecting(answer) => match answer.try_recv() {
                 Err(TryRecvError::Empty) => Opening::Pending,
                 Err(TryRecvError::Disconnected) => {
-                    self.fail(now, &io::Error::other("connecting was abandoned"))
+                    Opening::Failed(self.failure(&io::Error::other("connecting was abandoned")))
                 }
-                Ok(Err(error)) => self.fail(now, &error),
+                Ok(Err(error)) => Opening::Failed(self.failure(&error)),
                 Ok(Ok(stream)) => {
                     self.link = Link::Up(stream);
                     Opening::Opened
                 }
             },
         }
-    }
-
-    fn fail(&mut self, now: Time, error: &io::Error) -> Opening {
-        self.close(now);
-        Opening::Failed(self.failure(error))
     }
 
     fn failure(&self, error: &io::Error) -> Reason {

@@ -1,8 +1,14 @@
 //! The numbers of our own messages, reserved in durable blocks so that none is used twice, whatever crashes.
 
-use std::fmt;
+use std::{
+    fmt,
+    fs::{File, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::fs::FileExt,
+    path::Path,
+};
 
-use bus::event::Time;
+use bus::event::{Event, Time};
 
 /// What is known durably of our numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +59,69 @@ impl Numbers for Reserved {
 
     fn reserve(&mut self, reserved: Reserved) -> Result<(), ReserveError> {
         *self = reserved;
+        Ok(())
+    }
+}
+
+/// The event of the topic `session`: the latest one is the reservation in force.
+#[derive(Event, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[event(kind = 1, name = "numbers_reserved")]
+#[repr(C)]
+pub struct NumbersReserved {
+    /// See [`Reserved::next`].
+    pub next: u64,
+    /// See [`Reserved::restarted`].
+    pub restarted: Time,
+}
+
+/// Numbers kept in a file of their own, for who has no bus: a venue.
+#[derive(Debug)]
+pub struct NumberFile {
+    file: File,
+    reserved: Reserved,
+}
+
+impl NumberFile {
+    /// A line of fixed length within one sector: whoever is killed leaves the old one or the new one.
+    const SIZE: usize = 64;
+
+    /// Opens the file at `path`, which is created if it does not exist.
+    ///
+    /// # Errors
+    /// The system refuses the file, or it holds something else (`InvalidData`).
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut line = [0; Self::SIZE];
+        let reserved = if file.metadata()?.len() == 0 {
+            Reserved::default()
+        } else {
+            file.read_exact_at(&mut line, 0)?;
+            parse(&line)
+                .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "not a record of FIX numbers"))?
+        };
+        Ok(Self { file, reserved })
+    }
+}
+
+fn parse(line: &[u8]) -> Option<Reserved> {
+    let (next, restarted) = std::str::from_utf8(line).ok()?.trim_end().split_once(' ')?;
+    Some(Reserved { next: next.parse().ok()?, restarted: Time(restarted.parse().ok()?) })
+}
+
+impl Numbers for NumberFile {
+    fn reserved(&self) -> Reserved {
+        self.reserved
+    }
+
+    fn reserve(&mut self, reserved: Reserved) -> Result<(), ReserveError> {
+        let line = format!(
+            "{:<width$}\n",
+            format!("{} {}", reserved.next, reserved.restarted.0),
+            width = Self::SIZE - 1
+        );
+        let written = self.file.write_all_at(line.as_bytes(), 0).and_then(|()| self.file.sync_data());
+        written.map_err(|error| ReserveError(error.to_string()))?;
+        self.reserved = reserved;
         Ok(())
     }
 }
@@ -119,6 +188,24 @@ mod tests {
                 last = number;
             }
             store = numbers.store;
+        }
+    }
+
+    #[test]
+    fn a_file_keeps_the_latest_reservation_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("numbers");
+        let mut file = NumberFile::open(&path).unwrap();
+        assert_eq!(file.reserved(), Reserved::default());
+        for reserved in
+            [Reserved { next: u64::MAX, restarted: Time(u64::MAX) }, Reserved { next: 7, restarted: Time(0) }]
+        {
+            file.reserve(reserved).unwrap();
+            assert_eq!(NumberFile::open(&path).unwrap().reserved(), reserved);
+        }
+        for damaged in [vec![b'x'], vec![0xFF; 64], b"1 2 3".repeat(20)] {
+            std::fs::write(&path, damaged).unwrap();
+            assert!(NumberFile::open(&path).is_err());
         }
     }
 
