@@ -110,8 +110,6 @@ pub enum OpenError {
     },
     /// io_uring was demanded and refused.
     Ring(RingRefused),
-    /// Memory for buffers was refused.
-    Memory(io::Error),
 }
 
 impl Display for OpenError {
@@ -124,10 +122,9 @@ impl Display for OpenError {
                     }
                     _ => "give a multicast group, or an address of this machine, and the interface's address",
                 };
-                write!(f, "cannot receive on {address}: {error}; {remedy}")
+                write!(f, "cannot receive: {address}: {error}; {remedy}")
             }
             Self::Ring(refused) => refused.fmt(f),
-            Self::Memory(error) => write!(f, "no memory for receive buffers: {error}; use fewer buffers"),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use std::{fs, io, mem};
 
 use io_uring::types::{Fd, RecvMsgOut, SubmitArgs, Timespec};
-use io_uring::{IoUring, Submitter, cqueue, opcode, squeue};
+use io_uring::{Builder, IoUring, Submitter, cqueue, opcode, squeue};
 
 use super::Packet;
 use super::buffers::{BufferRing, GROUP};
@@ -104,14 +104,11 @@ impl Ring {
     /// A ring for `lines` sockets, disabled until the first poll makes the polling thread its owner.
     pub(super) fn new(config: &UdpConfig, lines: usize) -> Result<Self, RingRefused> {
         let build = || {
+            // Some sandboxes allow the set-up and refuse the use, which a disabled ring would show too late.
+            builder().build(2)?.submit()?;
             let entries = u32::try_from(lines.next_power_of_two().max(8)).map_err(io::Error::other)?;
-            let ring = IoUring::builder()
-                .setup_single_issuer()
-                .setup_defer_taskrun()
-                .setup_taskrun_flag()
-                .setup_r_disabled()
-                .setup_cqsize(2 * u32::from(config.buffers))
-                .build(entries)?;
+            let ring =
+                builder().setup_r_disabled().setup_cqsize(2 * u32::from(config.buffers)).build(entries)?;
             let buffers = BufferRing::new(config.buffers, (config.longest + HEADROOM).next_multiple_of(64))?;
             // SAFETY: both move into one value whose ring is dropped first.
             unsafe { buffers.register(&ring.submitter()) }?;
@@ -212,6 +209,13 @@ impl Ring {
         }
         Ok(handed)
     }
+}
+
+/// One thread submits, and completions wait until it asks for them.
+fn builder() -> Builder {
+    let mut builder = IoUring::builder();
+    builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+    builder
 }
 
 fn receive(socket: &UdpSocket, message: Option<&libc::msghdr>) -> squeue::Entry {

@@ -31,7 +31,7 @@ impl Faults {
 }
 
 /// What became of the packets of one line.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct LineCounters {
     /// Packets with messages that were made for the line.
     pub packets: u64,

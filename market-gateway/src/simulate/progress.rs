@@ -61,21 +61,30 @@ impl Display for ProgressError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, error } => {
-                write!(f, "{}: {error}; give another --bus directory", path.display())
+                write!(
+                    f,
+                    "cannot keep the progress: {}: {error}; give another --bus directory",
+                    path.display()
+                )
             }
             Self::Held(path) => {
-                write!(f, "{}: another simulated exchange runs here; stop it first", path.display())
+                write!(
+                    f,
+                    "another exchange runs: it holds {}; stop it, or give another --bus directory",
+                    path.display()
+                )
             }
             Self::Damaged(path) => {
                 write!(
                     f,
-                    "{}: not a record of a simulated session; remove the file to begin anew",
+                    "no record of a simulated session: {}; remove the file to begin anew",
                     path.display()
                 )
             }
             Self::OtherSeed { path, begun, asked } => write!(
                 f,
-                "{}: this market was begun with seed {begun}, not {asked}; leave --seed out, or give another --bus directory",
+                "another market: {} was begun with seed {begun}, not {asked}; leave --seed out, or give another --bus \
+                 directory",
                 path.display()
             ),
         }
@@ -211,7 +220,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (file, _) = ProgressFile::open(directory.path(), Some(7), 20_260_105).unwrap();
         let refused = |seed| ProgressFile::open(directory.path(), seed, 20_260_105).unwrap_err().to_string();
-        assert!(refused(Some(7)).contains("another simulated exchange"));
+        assert!(refused(Some(7)).contains("another exchange runs"));
         drop(file);
         assert!(refused(Some(8)).contains("seed 7, not 8"));
     }

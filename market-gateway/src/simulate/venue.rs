@@ -90,9 +90,11 @@ impl Display for ExchangeError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Progress(error) => error.fmt(f),
-            Self::Socket { address, error } => write!(f, "{address}: {error}; give another address"),
+            Self::Socket { address, error } => {
+                write!(f, "cannot use the address: {address}: {error}; give another one")
+            }
             Self::Truth { path, error } => {
-                write!(f, "{}: {error}; give another file to --truth", path.display())
+                write!(f, "cannot write the day file: {}: {error}; give another one", path.display())
             }
         }
     }

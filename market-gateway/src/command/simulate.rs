@@ -1,0 +1,113 @@
+//! `market-gateway simulate`: the simulated exchange as a process of its own.
+
+use bus::program::{self, Arguments, Exit, Failure, Progress, Rate, Stop};
+use bus::wait::{Idle, WaitStrategy};
+use market_gateway::simulate::{Exchange, ExchangeConfig, Faults, LineCounters};
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// The exchange leaves when nobody has asked for anything for so long after the end.
+const QUIET: Duration = Duration::from_secs(2);
+
+#[derive(Serialize)]
+struct Summary {
+    session: String,
+    seed: u64,
+    messages: u64,
+    executions: u64,
+    lost_everywhere: u64,
+    lines: Vec<LineCounters>,
+    rerequests: Rerequests,
+}
+
+#[derive(Serialize)]
+struct Rerequests {
+    answered: u64,
+    postponed: u64,
+    senseless: u64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let mut exchange = Exchange::open(&config(arguments)?)?;
+    let length: Option<Duration> = arguments.find("for")?;
+    program::note(&format!("session {} with seed {}", exchange.session(), exchange.seed()));
+    if exchange.sent() > 0 {
+        program::note(&format!("continues after message {}", exchange.sent()));
+    }
+    trade(&mut exchange, length)?;
+    let summary = summary(&exchange);
+    if arguments.json() {
+        program::print_json(&summary)?;
+    } else {
+        program::print_line(&describe(&summary))?;
+    }
+    Ok(Exit::Good)
+}
+
+fn config(arguments: &Arguments) -> Result<ExchangeConfig, Failure> {
+    let Rate(rate) = arguments.get("rate")?;
+    if rate == 0 {
+        return Err(Failure::new("bad value", "--rate 0", "at least one message a second is expected"));
+    }
+    Ok(ExchangeConfig {
+        directory: arguments.bus(),
+        seed: arguments.find("seed")?,
+        rate,
+        lines: super::addresses(arguments, "mold")?,
+        rerequest: super::addresses(arguments, "rerequest")?.first().copied(),
+        interface: arguments.find("interface")?,
+        faults: if arguments.has("perfect") { Faults::NONE } else { Faults::BAD_DAY },
+        truth: arguments.find("truth")?,
+        ..ExchangeConfig::default()
+    })
+}
+
+/// Works until the time is over or a signal comes, ends the session, and stays until nobody asks any more.
+fn trade(exchange: &mut Exchange, length: Option<Duration>) -> Result<(), Failure> {
+    let stop = Stop::on_signals();
+    let mut idle = Idle::new(WaitStrategy::Park);
+    let mut progress = Progress::new();
+    let began = Instant::now();
+    loop {
+        let now = Instant::now();
+        let work = exchange.do_work(now)?;
+        match exchange.quiet_for(now) {
+            None if stop.requested() || length.is_some_and(|length| now - began >= length) => {
+                exchange.end(now)?
+            }
+            Some(quiet) if quiet >= QUIET => return Ok(()),
+            _ => {}
+        }
+        progress.show(|| format!("{} messages sent", exchange.sent()));
+        idle.idle(work);
+    }
+}
+
+fn summary(exchange: &Exchange) -> Summary {
+    let counters = exchange.counters();
+    Summary {
+        session: exchange.session().to_string(),
+        seed: exchange.seed(),
+        messages: counters.messages,
+        executions: exchange.executions(),
+        lost_everywhere: counters.lost_everywhere,
+        lines: counters.lines,
+        rerequests: Rerequests {
+            answered: counters.answered,
+            postponed: counters.postponed,
+            senseless: counters.senseless,
+        },
+    }
+}
+
+fn describe(summary: &Summary) -> String {
+    let lost: Vec<_> =
+        summary.lines.iter().map(|line| format!("{} of {}", line.lost, line.packets)).collect();
+    format!(
+        "session {}: {} messages, lost packets {}, {} re-requests answered",
+        summary.session,
+        summary.messages,
+        lost.join(" and "),
+        summary.rerequests.answered
+    )
+}
