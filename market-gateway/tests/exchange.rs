@@ -244,26 +244,30 @@ fn senseless_requests_are_counted_and_not_answered() {
 }
 
 #[test]
-fn fills_are_trades_of_the_market_and_the_same_after_a_restart() {
+fn fills_are_trades_of_the_market_and_the_same_in_every_life() {
     let directory = tempfile::tempdir().unwrap();
-    let mut venue = Venue::open(directory.path(), Faults::NONE, None);
-    let mut heard = <[Heard; 2]>::default();
-    venue.run(3_000, &mut heard);
-    let fills =
-        |venue: &mut Venue| (1..).map_while(|n| venue.exchange.execution(n)).collect::<Vec<Execution>>();
-    let before = fills(&mut venue);
-    assert_eq!(before.len() as u64, venue.exchange.sent() / 256);
-    for fill in &before {
-        assert!(fill.quantity.0 > 0 && fill.price.0 > 0 && fill.side.sign() != 0);
-        let message = &heard[0].messages[&(fill.number * 256)];
-        assert!(b"ECP".contains(&message[0]), "{}", message[0]);
+    let mut known: Vec<Execution> = Vec::new();
+    for session in 0..3 {
+        let mut venue = Venue::open(directory.path(), Faults::NONE, None);
+        let mut heard = <[Heard; 2]>::default();
+        let before = known.len() as u64;
+        assert_eq!(venue.exchange.executions(), before);
+        venue.run(3_000, &mut heard);
+        assert_eq!(venue.exchange.executions(), before + venue.exchange.sent() / 256);
+        let mut fills = venue.exchange.fills();
+        let now: Vec<_> = (1..=venue.exchange.executions()).map(|n| fills.execution(n).unwrap()).collect();
+        assert_eq!(now[..known.len()], known, "fills of sessions before session {session}");
+        for fill in &now[known.len()..] {
+            assert!(fill.quantity.0 > 0 && fill.price.0 > 0 && fill.side.sign() != 0);
+            let message = &heard[0].messages[&((fill.number - before) * 256)];
+            assert!(b"ECP".contains(&message[0]), "{}", message[0]);
+        }
+        assert_eq!((fills.execution(0), fills.execution(u64::MAX)), (None, None));
+        known = now;
+        venue.exchange.end(venue.now).unwrap();
     }
-    drop(venue);
-    let mut venue = Venue::open(directory.path(), Faults::NONE, None);
-    assert_eq!(fills(&mut venue), before);
-    let mut ids: Vec<_> = before.iter().map(|fill| fill.execution).collect();
+    let mut ids: Vec<_> = known.iter().map(|fill| fill.execution).collect();
     ids.sort();
     ids.dedup();
-    assert_eq!((ids.len(), venue.exchange.execution(0)), (before.len(), None));
-    assert_eq!(venue.exchange.execution(u64::MAX), None);
+    assert_eq!(ids.len(), known.len());
 }

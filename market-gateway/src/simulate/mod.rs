@@ -3,6 +3,7 @@
 mod book;
 pub mod drop_copy;
 mod faults;
+mod fills;
 mod history;
 mod line;
 mod market;
@@ -13,16 +14,17 @@ mod random;
 mod venue;
 
 pub use faults::{Faults, LineCounters};
+pub use fills::Fills;
 pub use progress::ProgressError;
 pub use venue::{Exchange, ExchangeConfig, ExchangeCounters, ExchangeError};
 
 use bus::event::{Price, Quantity, Side, Symbol, Text, Time};
 
-/// One fill of an order of ours, as the exchange reports it on the drop copy. Fill n of a session depends on the seed,
-/// the session and n alone.
+/// One fill of an order of ours, as the exchange reports it on the drop copy. It depends on the seed and on where its
+/// session begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Execution {
-    /// Number of the fill within the session, from 1.
+    /// Number of the fill, counted from 1 over all sessions.
     pub number: u64,
     /// Account that traded (FIX tag 1).
     pub account: Text<16>,

@@ -1,6 +1,6 @@
 //! How far the exchange has come, kept in its directory: a restart continues the session, as a venue would.
 //!
-//! The record is one line of fewer than 512 bytes at the start of a file, written by one call before anything that it
+//! The record is one line within the first page of a file, written by one call before anything that it
 //! says is sent: whoever is killed at any moment leaves the old line or the new one. It is synced when a session begins
 //! or ends; after a power loss the exchange may send the same messages once more.
 
@@ -12,24 +12,77 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::market::FILL_EVERY;
+
 /// Name of the file in the directory.
 const FILE: &str = "simulate-state";
 /// Bytes of the padded record.
-const SIZE: usize = 256;
+const SIZE: usize = 4_096;
+/// Sessions that are remembered beside the present one.
+const REMEMBERED: usize = 24;
 
 /// What the exchange remembers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Progress {
     pub(super) seed: u64,
+    pub(super) day: Day,
+    /// Messages sent in the session.
+    pub(super) sent: u64,
+    /// Whether the session is over.
+    pub(super) ended: bool,
+    /// The sessions before it, the oldest forgotten.
+    pub(super) earlier: Vec<Day>,
+}
+
+/// What makes a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Day {
     /// Number of the session, from 1.
     pub(super) session: u32,
     /// Date on which it began, as the number YYYYMMDD.
     pub(super) date: u32,
-    /// Messages sent in it.
-    pub(super) sent: u64,
-    /// Whether the session is over.
-    pub(super) ended: bool,
+    /// Number of its first fill, counted over all sessions.
+    pub(super) first_fill: u64,
+}
+
+impl Progress {
+    fn first(seed: u64, today: u32) -> Self {
+        let day = Day { session: 1, date: today, first_fill: 1 };
+        Self { seed, day, sent: 0, ended: false, earlier: Vec::new() }
+    }
+
+    /// Fills that have happened, over all sessions.
+    pub(super) fn fills(&self) -> u64 {
+        self.day.first_fill - 1 + self.sent / FILL_EVERY
+    }
+
+    /// The session that follows this one.
+    fn next(mut self, today: u32) -> Self {
+        self.earlier.push(self.day);
+        self.earlier.drain(..self.earlier.len().saturating_sub(REMEMBERED));
+        let session = self.day.session.saturating_add(1);
+        Self {
+            day: Day { session, date: today, first_fill: self.fills() + 1 },
+            sent: 0,
+            ended: false,
+            ..self
+        }
+    }
+
+    /// Whether an exchange can have written it.
+    fn is_sound(&self) -> bool {
+        const MOST: u64 = 1 << 60;
+        let days: Vec<&Day> = self.earlier.iter().chain([&self.day]).collect();
+        let rises =
+            days.windows(2).all(|d| d[0].session < d[1].session && d[0].first_fill <= d[1].first_fill);
+        rises
+            && days[0].session > 0
+            && days[0].first_fill > 0
+            && self.day.first_fill < MOST
+            && self.sent < MOST
+    }
 }
 
 /// Why the progress in a directory cannot be used.
@@ -124,9 +177,7 @@ impl ProgressFile {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let progress = match read(&file).map_err(failed)? {
-            Content::New => {
-                Progress { seed: seed.unwrap_or(1), session: 1, date: today, sent: 0, ended: false }
-            }
+            Content::New => Progress::first(seed.unwrap_or(1), today),
             Content::Damaged => return Err(ProgressError::Damaged(path)),
             Content::Known(known) => continued(known, seed, today)
                 .map_err(|(begun, asked)| ProgressError::OtherSeed { path: path.clone(), begun, asked })?,
@@ -141,7 +192,7 @@ impl ProgressFile {
     pub(super) fn write(&self, progress: &Progress) -> Result<(), ProgressError> {
         let record = || {
             let mut record = serde_json::to_vec(progress)?;
-            assert!(record.len() < SIZE, "a record of five short fields");
+            assert!(record.len() < SIZE, "two dozen sessions fit a page");
             record.resize(SIZE - 1, b' ');
             record.push(b'\n');
             self.file.write_all_at(&record, 0)
@@ -175,22 +226,14 @@ fn read(file: &File) -> io::Result<Content> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
         Err(error) => return Err(error),
     };
-    Ok(known
-        .filter(|p: &Progress| p.session > 0 && p.sent < u64::MAX / 4)
-        .map_or(Content::Damaged, Content::Known))
+    Ok(known.filter(Progress::is_sound).map_or(Content::Damaged, Content::Known))
 }
 
 /// What follows a known record, or the two seeds that disagree.
 fn continued(known: Progress, seed: Option<u64>, today: u32) -> Result<Progress, (u64, u64)> {
     match seed {
         Some(asked) if asked != known.seed => Err((known.seed, asked)),
-        _ if known.ended => Ok(Progress {
-            session: known.session.saturating_add(1),
-            date: today,
-            sent: 0,
-            ended: false,
-            ..known
-        }),
+        _ if known.ended => Ok(known.next(today)),
         _ => Ok(known),
     }
 }
@@ -203,16 +246,38 @@ mod tests {
     fn a_session_goes_on_until_it_ended() {
         let directory = tempfile::tempdir().unwrap();
         let (file, begun) = ProgressFile::open(directory.path(), Some(7), 20_260_105).unwrap();
-        assert_eq!(begun, Progress { seed: 7, session: 1, date: 20_260_105, sent: 0, ended: false });
-        let later = Progress { sent: 41, ..begun };
+        assert_eq!(begun, Progress::first(7, 20_260_105));
+        let later = Progress { sent: 4 * FILL_EVERY + 1, ..begun };
         file.write(&later).unwrap();
         drop(file);
         let (file, resumed) = ProgressFile::open(directory.path(), None, 20_260_106).unwrap();
         assert_eq!(resumed, later);
-        file.write(&Progress { ended: true, ..later }).unwrap();
+        file.write(&Progress { ended: true, ..later.clone() }).unwrap();
         drop(file);
         let (_, next) = ProgressFile::open(directory.path(), Some(7), 20_260_106).unwrap();
-        assert_eq!(next, Progress { seed: 7, session: 2, date: 20_260_106, sent: 0, ended: false });
+        let day = Day { session: 2, date: 20_260_106, first_fill: 5 };
+        assert_eq!(next, Progress { seed: 7, day, sent: 0, ended: false, earlier: vec![later.day] });
+    }
+
+    #[test]
+    fn the_oldest_sessions_are_forgotten_and_the_record_stays_small() {
+        let directory = tempfile::tempdir().unwrap();
+        let most = Progress {
+            seed: u64::MAX,
+            day: Day { session: u32::MAX - 100, date: 99_991_231, first_fill: (1 << 60) - 1_000 },
+            sent: 0,
+            ended: true,
+            earlier: Vec::new(),
+        };
+        let (file, _) = ProgressFile::open(directory.path(), Some(u64::MAX), 20_260_105).unwrap();
+        file.write(&most).unwrap();
+        drop(file);
+        for session in 1..=40 {
+            let (file, progress) = ProgressFile::open(directory.path(), None, 99_991_231).unwrap();
+            assert_eq!(progress.day.session, most.day.session + session);
+            assert_eq!(progress.earlier.len(), (session as usize).min(REMEMBERED));
+            file.write(&Progress { sent: FILL_EVERY, ended: true, ..progress }).unwrap();
+        }
     }
 
     #[test]
@@ -229,7 +294,9 @@ mod tests {
     fn a_senseless_file_is_refused_by_name() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE);
-        for content in [&b"x"[..], &[0; 300], br#"{"seed":1,"session":0,"date":1,"sent":0,"ended":false}"#] {
+        const NO_SESSION: &[u8] =
+            br#"{"seed":1,"day":{"session":0,"date":1,"first_fill":1},"sent":0,"ended":false,"earlier":[]}"#;
+        for content in [&b"x"[..], &[0; 300], NO_SESSION] {
             let mut padded = content.to_vec();
             padded.resize(SIZE.max(content.len()), b' ');
             for bytes in [content, &padded] {

@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bus::clock::Clock;
-use bus::event::{Side, Text, Time};
 use bus::program::Date;
 
-use super::Execution;
 use super::faults::{Faults, LineCounters};
+use super::fills::Fills;
 use super::history::History;
 use super::line::{Line, PAYLOAD};
-use super::market::{FILL_EVERY, Market};
+use super::market::Market;
 use super::progress::{Progress, ProgressError, ProgressFile};
 use super::random::mix;
 use crate::itch::day_file;
@@ -131,8 +130,6 @@ pub struct Exchange {
     progress: Progress,
     file: ProgressFile,
     history: History,
-    /// The market once more, for executions of the past.
-    fills: Market,
     schedule: Option<Schedule>,
     rate: u64,
     lines: Vec<Line>,
@@ -164,14 +161,13 @@ impl Exchange {
         let (file, progress) = ProgressFile::open(&config.directory, config.seed, today)?;
         let seed = progress.seed;
         let lines = config.lines.iter().enumerate().map(|(index, &address)| {
-            let drawn = mix(&[seed, u64::from(progress.session), progress.sent, index as u64]);
+            let drawn = mix(&[seed, u64::from(progress.day.session), progress.sent, index as u64]);
             Line::open(address, config, drawn, progress.sent)
                 .map_err(|error| ExchangeError::Socket { address, error })
         });
         let mut exchange = Self {
-            session: name(seed, progress.session),
-            history: History::new(seed, progress.session, progress.sent),
-            fills: Market::new(seed, progress.session),
+            session: session_name(seed, progress.day.session),
+            history: History::new(seed, progress.day.session, progress.sent),
             schedule: None,
             rate: config.rate,
             lines: lines.collect::<Result<_, _>>()?,
@@ -221,7 +217,7 @@ impl Exchange {
     pub fn do_work(&mut self, now: Instant) -> Result<usize, ExchangeError> {
         let made = if self.progress.ended { 0 } else { self.make_due(now)? };
         let mut packets = 0;
-        let Progress { seed, sent, ended, .. } = self.progress;
+        let &Progress { seed, sent, ended, .. } = &self.progress;
         for line in &mut self.lines {
             let lost = |number| self.faults.loses_everywhere(seed, number);
             packets += line.send(&self.session, &mut self.history, &lost);
@@ -239,7 +235,7 @@ impl Exchange {
         if self.progress.ended {
             return Ok(());
         }
-        let ended = Progress { ended: true, ..self.progress };
+        let ended = Progress { ended: true, ..self.progress.clone() };
         self.file.write(&ended)?;
         self.file.sync()?;
         self.progress = ended;
@@ -252,29 +248,14 @@ impl Exchange {
         self.last_asked.map(|asked| now.saturating_duration_since(asked))
     }
 
-    /// Fill `number` of the session, or `None` if it has not happened yet.
-    pub fn execution(&mut self, number: u64) -> Option<Execution> {
-        let message = number.checked_mul(FILL_EVERY).filter(|&m| 0 < m && m <= self.progress.sent)?;
-        self.fills.seek(message);
-        self.fills.make();
-        let traded = self.fills.traded()?;
-        let drawn = mix(&[self.progress.seed, u64::from(self.progress.session), number]);
-        let midnight = Date::from_number(self.progress.date).map_or(Time(0), Date::midnight);
-        let label =
-            |prefix: &str| Text::new(&format!("{prefix}{}-{number}", self.session)).unwrap_or_default();
-        Some(Execution {
-            number,
-            account: Text::new(&format!("ACC{}", 1 + drawn % 4)).unwrap_or_default(),
-            instrument: traded.instrument,
-            side: if drawn & 8 == 0 { Side::BUY } else { Side::SELL },
-            price: traded.price,
-            quantity: traded.quantity,
-            execution: label(""),
-            order: label("O"),
-            client_order: label("C"),
-            time: Time(midnight.0.saturating_add(traded.time)),
-            trade_date: self.progress.date,
-        })
+    /// How many fills of ours have happened, over all sessions.
+    pub fn executions(&self) -> u64 {
+        self.progress.fills()
+    }
+
+    /// The fills themselves, to be asked for by whoever reports them, on any thread.
+    pub fn fills(&self) -> Fills {
+        Fills::new(&self.progress)
     }
 
     /// Makes the messages that are due, after they have been recorded as sent.
@@ -287,9 +268,11 @@ impl Exchange {
         if count == 0 {
             return Ok(0);
         }
-        let progress = Progress { sent: sent + count, ..self.progress };
-        self.file.write(&progress)?;
-        self.progress = progress;
+        self.progress.sent += count;
+        if let Err(error) = self.file.write(&self.progress) {
+            self.progress.sent = sent;
+            return Err(error.into());
+        }
         self.counters.messages += count;
         for number in sent + 1..=sent + count {
             let message = self.history.make();
@@ -305,7 +288,7 @@ impl Exchange {
     /// The messages of the session that an earlier run sent belong to the truth as well.
     fn write_earlier_truth(&mut self) -> Result<(), ExchangeError> {
         let Some(truth) = &mut self.truth else { return Ok(()) };
-        let mut market = Market::new(self.progress.seed, self.progress.session);
+        let mut market = Market::new(self.progress.seed, self.progress.day.session);
         (0..self.progress.sent).try_for_each(|_| truth.write(market.make().as_bytes()))
     }
 
@@ -345,7 +328,7 @@ impl Exchange {
 }
 
 /// Ten characters: six that stand for the seed, four for the session's number.
-fn name(seed: u64, session: u32) -> SessionId {
+pub(super) fn session_name(seed: u64, session: u32) -> SessionId {
     const DIGITS: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let (mut wire, mut left) = (*b"0000000000", mix(&[seed]));
     for byte in &mut wire[..6] {
