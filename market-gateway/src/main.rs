@@ -17,6 +17,7 @@ static PROGRAM: Program = Program {
                 .required()
                 .repeated(),
             Flag::value("rerequest", "ADDR", "where re-requests are answered"),
+            Flag::value("fix", "ADDR", "where the FIX drop copy is served; its name there is EXCHANGE"),
             Flag::value("interface", "IP", "address of the interface that multicast groups are sent through"),
             Flag::value("rate", "R", "messages a second").default("20k"),
             Flag::value("seed", "N", "seed of the market; else the bus directory's own, or 1"),

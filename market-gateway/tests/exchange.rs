@@ -39,6 +39,7 @@ impl Venue {
             rate: RATE,
             lines: lines.iter().map(address).collect(),
             rerequest: Some(SocketAddrV4::new(LOOPBACK, 0)),
+            fix: Some(SocketAddrV4::new(LOOPBACK, 0)),
             faults,
             truth: truth.map(Path::to_owned),
             ..ExchangeConfig::default()

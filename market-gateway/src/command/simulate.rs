@@ -18,6 +18,13 @@ struct Summary {
     lost_everywhere: u64,
     lines: Vec<LineCounters>,
     rerequests: Rerequests,
+    fix: Fix,
+}
+
+#[derive(Serialize)]
+struct Fix {
+    sent: u64,
+    resent: u64,
 }
 
 #[derive(Serialize)]
@@ -55,6 +62,7 @@ fn config(arguments: &Arguments) -> Result<ExchangeConfig, Failure> {
         rate,
         lines: super::addresses(arguments, "mold")?,
         rerequest: super::addresses(arguments, "rerequest")?.first().copied(),
+        fix: super::addresses(arguments, "fix")?.first().copied(),
         interface: arguments.find("interface")?,
         faults: if arguments.has("perfect") { Faults::NONE } else { Faults::BAD_DAY },
         truth: arguments.find("truth")?,
@@ -97,6 +105,7 @@ fn summary(exchange: &Exchange) -> Summary {
             postponed: counters.postponed,
             senseless: counters.senseless,
         },
+        fix: Fix { sent: counters.drop_copy.sent, resent: counters.drop_copy.resent },
     }
 }
 

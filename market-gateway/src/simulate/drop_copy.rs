@@ -7,7 +7,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
 
@@ -127,6 +127,14 @@ impl DropCopyServer {
             counters: DropCopyServerCounters::default(),
         };
         Ok(Self { listener, connections: Vec::new(), shared })
+    }
+
+    /// Where connections are accepted.
+    ///
+    /// # Errors
+    /// What the system says of the listener.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 
     /// Executions up to the one numbered `last` have happened. A new life must be told what the old one had published

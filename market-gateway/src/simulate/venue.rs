@@ -3,13 +3,14 @@
 use std::fmt::{self, Display, Formatter};
 use std::fs::File;
 use std::io::{self, BufWriter};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bus::clock::Clock;
 use bus::program::Date;
 
+use super::drop_copy::{DropCopyServer, DropCopyServerCounters};
 use super::faults::{Faults, LineCounters};
 use super::fills::Fills;
 use super::history::History;
@@ -17,11 +18,14 @@ use super::line::{Line, PAYLOAD};
 use super::market::Market;
 use super::progress::{Progress, ProgressError, ProgressFile};
 use super::random::mix;
+use crate::fix::numbers::NumberFile;
 use crate::itch::day_file;
 use crate::mold::{PacketWriter, Request, SessionId, session_id};
 
 /// Messages made in one call, when the caller comes late.
 const BURST: u64 = 4_096;
+/// File of the FIX numbers in the directory.
+const NUMBERS: &str = "simulate-fix";
 /// Requests answered in one call.
 const REQUESTS: usize = 64;
 
@@ -38,6 +42,10 @@ pub struct ExchangeConfig {
     pub lines: Vec<SocketAddrV4>,
     /// Where re-requests are answered; port 0 lets the system choose.
     pub rerequest: Option<SocketAddrV4>,
+    /// Where the FIX drop copy is served; port 0 lets the system choose.
+    pub fix: Option<SocketAddrV4>,
+    /// The exchange's name in FIX (its SenderCompID).
+    pub comp_id: String,
     /// Address of the interface through which multicast groups are sent.
     pub interface: Option<Ipv4Addr>,
     /// What goes wrong on the lines.
@@ -56,6 +64,8 @@ impl Default for ExchangeConfig {
             rate: 20_000,
             lines: Vec::new(),
             rerequest: None,
+            fix: None,
+            comp_id: "EXCHANGE".into(),
             interface: None,
             faults: Faults::BAD_DAY,
             heartbeat: Duration::from_secs(1),
@@ -116,6 +126,8 @@ pub struct ExchangeCounters {
     pub lost_everywhere: u64,
     /// What became of each line's packets.
     pub lines: Vec<LineCounters>,
+    /// What happened on the drop copy.
+    pub drop_copy: DropCopyServerCounters,
     /// Re-requests that were answered.
     pub answered: u64,
     /// Datagrams that asked for nothing there is: malformed, of another session, of messages to come.
@@ -134,6 +146,8 @@ pub struct Exchange {
     rate: u64,
     lines: Vec<Line>,
     server: Option<UdpSocket>,
+    drop_copy: Option<DropCopyServer>,
+    clock: Clock,
     truth: Option<Truth>,
     faults: Faults,
     counters: ExchangeCounters,
@@ -157,7 +171,8 @@ impl Exchange {
     /// If the rate is 0.
     pub fn open(config: &ExchangeConfig) -> Result<Self, ExchangeError> {
         assert!(config.rate > 0, "at least one message a second");
-        let today = Date::of(Clock::new().now()).number();
+        let clock = Clock::new();
+        let today = Date::of(clock.now()).number();
         let (file, progress) = ProgressFile::open(&config.directory, config.seed, today)?;
         let seed = progress.seed;
         let lines = config.lines.iter().enumerate().map(|(index, &address)| {
@@ -172,6 +187,8 @@ impl Exchange {
             rate: config.rate,
             lines: lines.collect::<Result<_, _>>()?,
             server: config.rerequest.map(serve).transpose()?,
+            drop_copy: config.fix.map(|address| report(address, config, &progress)).transpose()?,
+            clock,
             truth: config.truth.as_deref().map(Truth::create).transpose()?,
             faults: config.faults,
             counters: ExchangeCounters::default(),
@@ -203,10 +220,16 @@ impl Exchange {
         self.server.as_ref().and_then(|server| server.local_addr().ok())
     }
 
+    /// Where the FIX drop copy is served.
+    pub fn fix(&self) -> Option<SocketAddr> {
+        self.drop_copy.as_ref().and_then(|server| server.address().ok())
+    }
+
     /// What it did so far.
     pub fn counters(&self) -> ExchangeCounters {
         let lines = self.lines.iter().map(|line| line.network.counters).collect();
-        ExchangeCounters { lines, ..self.counters.clone() }
+        let drop_copy = self.drop_copy.as_ref().map(DropCopyServer::counters).unwrap_or_default();
+        ExchangeCounters { lines, drop_copy, ..self.counters.clone() }
     }
 
     /// Sends what is due and answers requests; the first call begins the schedule. Returns how much there was to do.
@@ -224,7 +247,7 @@ impl Exchange {
             line.keep_alive(now, &self.session, sent + 1, ended);
         }
         let requests = self.answer(now);
-        Ok(made as usize + packets + requests)
+        Ok(made as usize + packets + requests + self.report(now))
     }
 
     /// Ends the session: from now on its end is told and re-requests are answered.
@@ -243,7 +266,8 @@ impl Exchange {
         self.truth.as_mut().map_or(Ok(()), Truth::finish)
     }
 
-    /// How long it has been since the session ended and since anybody asked for anything; `None` before the end.
+    /// How long it has been since the session ended, since anybody asked for anything, and since all fills were told to
+    /// everybody who listens; `None` before the end.
     pub fn quiet_for(&self, now: Instant) -> Option<Duration> {
         self.last_asked.map(|asked| now.saturating_duration_since(asked))
     }
@@ -290,6 +314,18 @@ impl Exchange {
         let Some(truth) = &mut self.truth else { return Ok(()) };
         let mut market = Market::new(self.progress.seed, self.progress.day.session);
         (0..self.progress.sent).try_for_each(|_| truth.write(market.make().as_bytes()))
+    }
+
+    /// Tells of fills on the drop copy.
+    fn report(&mut self, now: Instant) -> usize {
+        let fills = self.progress.fills();
+        let Some(server) = &mut self.drop_copy else { return 0 };
+        server.publish_up_to(fills);
+        let work = server.do_work(self.clock.now());
+        if server.delivered().is_some_and(|delivered| delivered < fills) {
+            self.last_asked = self.last_asked.map(|_| now);
+        }
+        work
     }
 
     fn answer(&mut self, now: Instant) -> usize {
@@ -350,6 +386,22 @@ fn serve(address: SocketAddrV4) -> Result<UdpSocket, ExchangeError> {
         Ok(socket)
     };
     open().map_err(|error| ExchangeError::Socket { address, error })
+}
+
+fn report(
+    address: SocketAddrV4,
+    config: &ExchangeConfig,
+    progress: &Progress,
+) -> Result<DropCopyServer, ExchangeError> {
+    let mut fills = Fills::new(progress);
+    let open = || {
+        let numbers = NumberFile::open(&config.directory.join(NUMBERS))?;
+        let listener = TcpListener::bind(address)?;
+        DropCopyServer::new(listener, &config.comp_id, numbers, move |number| fills.execution(number))
+    };
+    let mut server = open().map_err(|error| ExchangeError::Socket { address, error })?;
+    server.publish_up_to(progress.fills());
+    Ok(server)
 }
 
 /// The day file of the session.
