@@ -5,8 +5,18 @@ extern crate self as bus;
 pub mod agent;
 pub mod clock;
 pub mod config;
+mod error;
 pub mod event;
 pub mod machine;
 pub mod plan;
 pub mod program;
+mod publisher;
+mod subscriber;
+mod topic;
+mod upstream;
 pub mod wait;
+
+pub use error::BusError;
+pub use publisher::{Batch, Claim, PublishError, Publisher};
+pub use subscriber::{Delivery, Frame, Gate, ReadError, Reader, Start, Subscriber, Watermarks};
+pub use topic::Bus;

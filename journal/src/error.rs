@@ -9,6 +9,8 @@ pub enum Room {
     Memory,
     /// The disk of the journal.
     Disk,
+    /// The disk that the topic's retention allows.
+    Retention,
 }
 
 impl fmt::Display for Room {
@@ -16,6 +18,7 @@ impl fmt::Display for Room {
         f.write_str(match self {
             Self::Memory => "shared memory is full",
             Self::Disk => "the disk is full",
+            Self::Retention => "the topic has taken the disk that its retention allows",
         })
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     recovery::{Recovered, Recovery, forget_memory, recover},
     segment::Segment,
     waiters::Waiters,
-    write_out::{Input, Parts, WINDOW, WriteOut},
+    write_out::{Input, Parts, Retention, WINDOW, WriteOut},
     writer::{Beginning, Shortage, Writer},
 };
 
@@ -26,8 +26,8 @@ pub struct Options {
     pub segment_size: usize,
     /// Shared memory that this journal may use, in bytes; at least three segments are used.
     pub memory_budget: usize,
-    /// Bytes of retired segments that stay on disk; `None` keeps all.
-    pub retention: Option<u64>,
+    /// How much stays on disk; `None` keeps all.
+    pub retention: Option<Retention>,
     /// The inputs of a derived journal, in the order of `Cause::input`.
     pub inputs: Vec<Box<dyn Input>>,
     /// The lock file, which lies in the journal's directory on disk.

@@ -10,6 +10,7 @@ compile_error!(
 );
 
 mod checksum;
+mod choice;
 mod control;
 mod error;
 pub mod instance;
@@ -30,11 +31,12 @@ mod waiters;
 mod write_out;
 mod writer;
 
+pub use choice::fastest_engine;
 pub use control::{Control, State};
 pub use error::{OpenError, PublishError, ReadError, Room};
 pub use journal::{Journal, LOCK, Options, open};
 pub use reader::{Frame, Gate, Places, Reader, Start, Watermarks};
 pub use recovery::Recovery;
-pub use service::{EngineMaker, Service, Token, pwrite_engine};
-pub use write_out::{Input, WriteOut};
+pub use service::{EngineMaker, Service, Token};
+pub use write_out::{Input, Retention, WriteOut};
 pub use writer::{Batch, Claim, Writer};

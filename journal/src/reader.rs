@@ -112,6 +112,8 @@ pub struct Reader {
     idle: u32,
     /// A fault to report before going on.
     pending: Option<ReadError>,
+    /// A frame that was found and not delivered yet.
+    found: Option<(usize, Word)>,
 }
 
 impl fmt::Debug for Reader {
@@ -142,6 +144,7 @@ impl Reader {
             from: 0,
             idle: 0,
             pending: None,
+            found: None,
         };
         reader.locate(start);
         Ok(reader)
@@ -173,13 +176,28 @@ impl Reader {
         self.control.as_ref()
     }
 
+    /// Whether [`Reader::poll`] would deliver a message now.
+    ///
+    /// # Errors
+    /// As [`Reader::poll`].
+    #[inline]
+    pub fn has_next(&mut self) -> Result<bool, ReadError> {
+        if self.found.is_none() {
+            self.found = self.advance()?;
+        }
+        Ok(self.found.is_some())
+    }
+
     /// The next message, if there is one at the gate.
     ///
     /// # Errors
     /// [`ReadError`]; each fault is reported once and the next poll goes on behind it.
     #[inline]
     pub fn poll(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
-        let Some((offset, word)) = self.advance()? else { return Ok(None) };
+        if !self.has_next()? {
+            return Ok(None);
+        }
+        let (offset, word) = self.found.take().expect("`has_next` found it");
         let current = self.current.as_ref().expect("`advance` found a frame in it");
         let sequence = self.sequence;
         self.sequence += 1;
@@ -486,6 +504,7 @@ impl Reader {
             from: 0,
             idle: 0,
             pending: None,
+            found: None,
         }
     }
 

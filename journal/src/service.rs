@@ -7,16 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    lock::OwnerLock,
-    storage::{Engine, PwriteEngine},
-    write_out::WriteOut,
-};
+use crate::{lock::OwnerLock, storage::Engine, write_out::WriteOut};
 
 /// Rounds without work before the thread naps, and how long it naps then.
 const BUSY_ROUNDS: u32 = 64;
 const NAP_SHORT: Duration = Duration::from_micros(50);
 const NAP_LONG: Duration = Duration::from_micros(250);
+/// Nanoseconds between two upkeeps.
+const UPKEEP: u64 = 5_000_000;
 /// Naps after which they become long: about 100 ms.
 const SHORT_NAPS: u32 = 2_000;
 
@@ -48,15 +46,20 @@ impl fmt::Debug for Order {
 pub struct Token(u64);
 
 impl Service {
-    /// Starts the thread; `setup` runs on it first (pinning, naming).
+    /// Starts the thread; `setup` runs on it first (pinning), `upkeep` every few milliseconds.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(engine: EngineMaker, setup: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        engine: EngineMaker,
+        setup: impl FnOnce() + Send + 'static,
+        upkeep: impl FnMut() + Send + 'static,
+    ) -> io::Result<Self> {
         let (sender, receiver) = channel();
         let thread = std::thread::Builder::new().name("write-out".into()).spawn(move || {
             setup();
-            Loop { engine: engine(), journals: Vec::new(), start: Instant::now() }.run(&receiver);
+            Loop { engine: engine(), journals: Vec::new(), start: Instant::now(), upkeep: Box::new(upkeep) }
+                .run(&receiver);
         })?;
         Ok(Self { orders: Some(sender), thread: Some(thread), next: 0 })
     }
@@ -74,15 +77,13 @@ impl Service {
         self.order(Order::KeepFrom(token.0, sequence));
     }
 
-    /// Waits at most `limit` until a journal whose writer has sealed it is durable to its end, then ends it cleanly.
-    /// `Ok(false)`: it was not durable in time, or is poisoned; it stays in memory for its next owner.
-    ///
-    /// # Errors
-    /// What the disk answers.
-    pub fn close(&self, token: Token, limit: Duration) -> io::Result<bool> {
+    /// Ends a journal cleanly once its writer has sealed it and it is durable to its end, which may take `limit`. The
+    /// answer comes by the receiver. `Ok(false)`: it was not durable in time, or is poisoned; it stays in memory for its
+    /// next owner.
+    pub fn close(&self, token: Token, limit: Duration) -> Receiver<io::Result<bool>> {
         let (reply, answer) = channel();
         self.order(Order::Close(token.0, limit, reply));
-        answer.recv().unwrap_or(Ok(false))
+        answer
     }
 
     fn order(&self, order: Order) {
@@ -114,12 +115,18 @@ struct Loop {
     engine: Box<dyn Engine>,
     journals: Vec<Kept>,
     start: Instant,
+    upkeep: Box<dyn FnMut() + Send>,
 }
 
 impl Loop {
     fn run(mut self, orders: &Receiver<Order>) {
-        let mut idle: u32 = 0;
+        let (mut idle, mut kept_up): (u32, u64) = (0, 0);
         loop {
+            let now = self.now();
+            if now - kept_up > UPKEEP {
+                kept_up = now;
+                (self.upkeep)();
+            }
             match orders.try_recv() {
                 Ok(order) => self.take(order),
                 Err(TryRecvError::Empty) => {}
@@ -215,9 +222,4 @@ impl Loop {
             self.reap(Some(NAP_LONG));
         }
     }
-}
-
-/// The engine that every machine has.
-pub fn pwrite_engine() -> EngineMaker {
-    Box::new(|| Box::new(PwriteEngine::new()))
 }

@@ -10,6 +10,7 @@ use std::{collections::VecDeque, fmt, io, path::PathBuf, sync::Arc};
 use crate::{
     checksum::Salt,
     control::{Control, State},
+    error::Room,
     layout::{BLOCK, FIRST_FRAME, FLAG_MORE, KIND_SEAL, Word},
     mark::Mark,
     names,
@@ -31,7 +32,7 @@ const MARK_WITHIN: u64 = 8_000_000;
 /// After a shortage the next try waits this long, in nanoseconds.
 const RETRY: u64 = 50_000_000;
 /// Segments ready ahead of the writer.
-pub(crate) const AHEAD: usize = 2;
+pub(crate) const AHEAD: usize = 4;
 /// Valid frames may lie this far behind the first invalid one: one write, and the distance to the next anchor behind it.
 pub(crate) const WINDOW: u32 = 2 * GROUP as u32;
 
@@ -39,6 +40,15 @@ pub(crate) const WINDOW: u32 = 2 * GROUP as u32;
 pub trait Input: Send + fmt::Debug {
     /// The next sequence that is not durable yet.
     fn durable_sequence(&mut self) -> u64;
+}
+
+/// How much of a journal stays on disk, and what happens beyond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Bytes of retired segments.
+    pub bytes: u64,
+    /// Whether the oldest go; else publishing is refused as if the disk were full.
+    pub expires: bool,
 }
 
 /// A segment that is not retired.
@@ -87,7 +97,7 @@ pub(crate) struct Parts {
     pub(crate) epoch: u32,
     pub(crate) segment_size: usize,
     pub(crate) memory_budget: usize,
-    pub(crate) retention: Option<u64>,
+    pub(crate) retention: Option<Retention>,
     pub(crate) sequence: u64,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) memory_dir: PathBuf,
@@ -126,7 +136,7 @@ pub struct WriteOut {
 struct Settings {
     segment_size: usize,
     memory_budget: usize,
-    retention: Option<u64>,
+    retention: Option<Retention>,
     storage: Arc<dyn Storage>,
     memory_dir: PathBuf,
     control: Arc<Control>,
@@ -331,8 +341,8 @@ impl WriteOut {
 
     /// Removes the oldest retired segments while they exceed the retention. The floor is durable before a name goes.
     fn expire(&mut self) -> io::Result<()> {
-        let Some(limit) = self.parts.retention else { return Ok(()) };
-        let mut bytes: u64 = self.retired.iter().map(|retired| retired.bytes).sum();
+        let Some(Retention { bytes: limit, expires: true }) = self.parts.retention else { return Ok(()) };
+        let mut bytes = self.retired_bytes();
         while bytes > limit && self.retired.front().is_some_and(|oldest| oldest.end <= self.keep_from) {
             let Some(oldest) = self.retired.pop_front() else { break };
             bytes -= oldest.bytes;
@@ -350,6 +360,16 @@ impl WriteOut {
         Ok(())
     }
 
+    fn retired_bytes(&self) -> u64 {
+        self.retired.iter().map(|retired| retired.bytes).sum()
+    }
+
+    /// Whether the topic has taken all the disk that it may take, and may not give any back.
+    fn is_at_limit(&self) -> bool {
+        let live = (self.queue.len() * self.parts.segment_size) as u64;
+        self.parts.retention.is_some_and(|limit| !limit.expires && self.retired_bytes() + live > limit.bytes)
+    }
+
     fn queue_front_as_retired(&self) -> Option<Retired> {
         self.queue.front().map(|live| Retired { number: live.segment.number(), end: 0, bytes: 0 })
     }
@@ -365,6 +385,11 @@ impl WriteOut {
         let room = ahead < AHEAD && live * self.parts.segment_size < self.parts.memory_budget;
         if self.preparation.is_none() {
             if !room || now < self.retry_at {
+                return Ok(0);
+            }
+            if self.is_at_limit() {
+                self.retry_at = now + RETRY;
+                self.parts.shortage.set(Some(Room::Retention));
                 return Ok(0);
             }
             let directory = self.parts.memory_dir.clone();

@@ -22,7 +22,7 @@ use crate::{
     waiters::{Event, Waiters},
 };
 
-/// Why the write-out cannot prepare a segment, told to the writer in one word: 0 nothing, 1 memory, 2 disk.
+/// Why the write-out cannot prepare a segment, told to the writer in one word: 0 nothing, then the kinds of room.
 #[derive(Debug, Default)]
 pub(crate) struct Shortage(AtomicU64);
 
@@ -32,6 +32,7 @@ impl Shortage {
             None => 0,
             Some(Room::Memory) => 1,
             Some(Room::Disk) => 2,
+            Some(Room::Retention) => 3,
         };
         self.0.store(word, Ordering::Relaxed); // ORDERING: a report that orders nothing
     }
@@ -40,7 +41,8 @@ impl Shortage {
         match self.0.load(Ordering::Relaxed) {
             0 => None,
             1 => Some(Room::Memory),
-            _ => Some(Room::Disk),
+            2 => Some(Room::Disk),
+            _ => Some(Room::Retention),
         }
     }
 }
@@ -308,6 +310,11 @@ pub struct Claim<'a> {
 impl Claim<'_> {
     /// The bytes to fill, 16-aligned; their contents are arbitrary at first.
     pub fn body(&mut self) -> &mut [u8] {
+        self.body
+    }
+
+    /// The bytes as they are.
+    pub fn bytes(&self) -> &[u8] {
         self.body
     }
 

@@ -154,6 +154,11 @@ fn expand_enum(input: &DeriveInput, data: &syn::DataEnum) -> Result<TokenStream>
                 }
             }
         }
+        // The variants say which kinds there are; nobody need construct them.
+        const _: (fn(#ident) -> usize, #(fn(#types) -> #ident,)*) = (
+            |message| match message { #(#ident::#variants(event) => ::bus::event::as_bytes(&event).len(),)* },
+            #(#ident::#variants,)*
+        );
         const _: () = ::bus::event::assert_distinct(<#ident as ::bus::event::Message>::KINDS);
         #(impl ::bus::event::PartOf<#ident> for #types {})*
     })

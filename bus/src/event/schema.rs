@@ -134,6 +134,18 @@ impl Schema {
         })
     }
 
+    /// Whether both topics are derived from the same topics in the same order, on which causes depend.
+    ///
+    /// # Errors
+    /// [`SchemaError::Different`] names both lists.
+    pub fn same_inputs(&self, other: &Self) -> Result<(), SchemaError> {
+        if self.inputs == other.inputs {
+            return Ok(());
+        }
+        let what = format!("it is derived from {:?}, not from {:?}", other.inputs, self.inputs);
+        Err(SchemaError::Different { kind: "inputs".into(), what })
+    }
+
     fn checked(inputs: Vec<String>, mut kinds: Vec<Kind>) -> Result<Self, SchemaError> {
         if inputs.len() >= usize::from(super::Cause::NONE) || inputs.iter().any(|name| !is_name(name)) {
             return Err(SchemaError::invalid("inputs", "are not at most 65,534 names of 1 to 128 bytes"));

@@ -1,0 +1,90 @@
+//! What can go wrong with a bus, said so that an operator knows what to do.
+
+use std::{fmt, io, path::PathBuf};
+
+use crate::event::schema::SchemaError;
+
+/// Why a topic could not be opened.
+#[derive(Debug)]
+pub enum BusError {
+    /// There is no such topic on the bus.
+    Missing {
+        /// The topic.
+        topic: String,
+        /// The bus directory.
+        bus: PathBuf,
+    },
+    /// A topic's name is 1 to 64 of `a-z A-Z 0-9 . _ -` and does not begin with a dot.
+    Name {
+        /// The name.
+        topic: String,
+    },
+    /// The topic carries other kinds, or is derived from other topics.
+    Schema {
+        /// The topic.
+        topic: String,
+        /// The difference.
+        source: SchemaError,
+    },
+    /// The journal of the topic refuses.
+    Journal {
+        /// The topic.
+        topic: String,
+        /// Why.
+        source: journal::OpenError,
+    },
+    /// The shared memory of the bus refuses.
+    Memory(journal::instance::InstanceError),
+    /// The operating system refuses.
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Its answer.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for BusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { topic, bus } => {
+                write!(f, "no topic '{topic}': {}; start its publisher or name another --bus", bus.display())
+            }
+            Self::Name { topic } => write!(
+                f,
+                "not a topic name: '{topic}'; use 1 to 64 of letters, digits, '.', '_', '-', not beginning with '.'"
+            ),
+            Self::Schema { topic, source } => write!(f, "topic '{topic}' does not fit: {source}"),
+            Self::Journal { topic, source } => write!(f, "topic '{topic}': {source}"),
+            Self::Memory(source) => source.fmt(f),
+            Self::Io { what, path, source } => {
+                write!(f, "cannot {what}: {}: {source}; mend that and start again", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for BusError {}
+
+impl BusError {
+    /// Whether the topic does not exist yet, so that waiting for it makes sense.
+    pub fn is_missing(&self) -> bool {
+        matches!(
+            self,
+            Self::Missing { .. } | Self::Journal { source: journal::OpenError::Missing { .. }, .. }
+        )
+    }
+
+    /// Whether there is no room, so that making some helps.
+    pub fn is_no_room(&self) -> bool {
+        match self {
+            Self::Journal { source, .. } => matches!(source, journal::OpenError::NoRoom { .. }),
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
+}

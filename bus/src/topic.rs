@@ -1,0 +1,380 @@
+//! The bus: a directory of topics, each a journal with a schema.
+//!
+//! ```text
+//! BUS/bus.id                      identity of the bus
+//! BUS/TOPIC/schema.json           what the topic carries
+//! BUS/TOPIC/0/                    its journal (see the crate `journal`)
+//! /dev/shm/busbar-UID-INSTANCE/TOPIC/0/   the journal's live segments
+//! ```
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use journal::{
+    Journal, Options, Places, Retention, Service, Token,
+    instance::{Instance, Occupancy},
+    storage::DiskStorage,
+};
+
+use crate::{
+    clock::Clock,
+    config::{BusConfig, WhenFull},
+    error::BusError,
+    event::{Message, schema::Schema},
+    publisher::Publisher,
+    subscriber::{Gate, Reader, Start, Subscriber, Watermarks},
+    upstream::Upstream,
+};
+
+/// Largest memory budget that is taken unasked.
+const MEMORY_MAX: u64 = 256 << 20;
+/// A journal's share of the budget: a bus has about this many topics.
+const SHARES: u64 = 4;
+/// Segments of a journal's share.
+const SEGMENTS: u64 = 16;
+
+/// A bus. Opening one writes nothing; clones share one write-out thread.
+///
+/// ```
+/// # use bus::event::{Event, Price, Symbol};
+/// use bus::{Bus, Gate, Start};
+///
+/// #[derive(Event, Clone, Copy, Debug, Default, PartialEq)]
+/// #[repr(C)]
+/// struct Quote { instrument: Symbol, bid: Price, ask: Price }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let directory = directory.path();
+/// let bus = Bus::open(directory)?;
+/// let mut quotes = bus.publisher::<Quote>("quotes")?;
+/// quotes.publish(&Quote { bid: Price(1), ..Quote::default() })?;
+///
+/// let mut subscriber = Bus::open(directory)?.subscriber::<Quote>("quotes", Start::Oldest, Gate::Published)?;
+/// assert_eq!(subscriber.wait()?.map(|quote| quote.bid), Some(Price(1)));
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Bus {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    directory: PathBuf,
+    config: BusConfig,
+    /// What publishers of this process share; made by the first one.
+    writing: Mutex<Option<Writing>>,
+}
+
+#[derive(Debug)]
+struct Writing {
+    service: Service,
+    /// Held as long as this process may write.
+    occupancy: Occupancy,
+}
+
+impl Bus {
+    /// The bus in a directory, which need not exist yet.
+    ///
+    /// # Errors
+    /// None today; a later version may refuse formats that it does not know.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, BusError> {
+        Self::with_config(directory, BusConfig::default())
+    }
+
+    /// The bus in a directory, with a configuration.
+    ///
+    /// # Errors
+    /// As [`Bus::open`].
+    pub fn with_config(directory: impl AsRef<Path>, config: BusConfig) -> Result<Self, BusError> {
+        let directory = std::path::absolute(directory.as_ref()).map_err(|source| BusError::Io {
+            what: "find",
+            path: directory.as_ref().into(),
+            source,
+        })?;
+        Ok(Self { shared: Arc::new(Shared { directory, config, writing: Mutex::new(None) }) })
+    }
+
+    /// Its directory.
+    pub fn directory(&self) -> &Path {
+        &self.shared.directory
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &BusConfig {
+        &self.shared.config
+    }
+
+    /// The names of its topics, sorted; none if the directory does not exist.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn topics(&self) -> Result<Vec<String>, BusError> {
+        let failed = |source| BusError::Io { what: "list", path: self.shared.directory.clone(), source };
+        let entries = match fs::read_dir(&self.shared.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut topics = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_str().map(str::to_owned);
+            topics.extend(name.filter(|name| is_name(name) && self.topic_dir(name).join(SCHEMA).is_file()));
+        }
+        topics.sort_unstable();
+        Ok(topics)
+    }
+
+    /// What a topic carries.
+    ///
+    /// # Errors
+    /// [`BusError::Missing`] where there is no such topic.
+    pub fn schema(&self, topic: &str) -> Result<Schema, BusError> {
+        check_name(topic)?;
+        let path = self.topic_dir(topic).join(SCHEMA);
+        match fs::read(&path) {
+            Ok(file) => {
+                Schema::parse(&file).map_err(|source| BusError::Schema { topic: topic.into(), source })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(BusError::Missing { topic: topic.into(), bus: self.shared.directory.clone() })
+            }
+            Err(source) => Err(BusError::Io { what: "read", path, source }),
+        }
+    }
+
+    /// How far a topic is.
+    ///
+    /// # Errors
+    /// As [`Bus::reader`].
+    pub fn watermarks(&self, topic: &str) -> Result<Watermarks, BusError> {
+        Ok(self.reader(topic, Start::Oldest, Gate::Published)?.watermarks())
+    }
+
+    /// The one publisher of a topic, which it makes if need be.
+    ///
+    /// # Errors
+    /// [`BusError::Journal`] with the holder's process id where the topic has a publisher;
+    /// [`BusError::Schema`] where it carries other kinds.
+    pub fn publisher<M: Message>(&self, topic: &str) -> Result<Publisher<M>, BusError> {
+        self.derived_publisher(topic, &[])
+    }
+
+    /// The one publisher of a topic whose messages follow from those of `inputs`. Each message begins with its
+    /// [`Cause`](crate::event::Cause) and becomes durable only after the message that caused it.
+    ///
+    /// # Errors
+    /// As [`Bus::publisher`].
+    pub fn derived_publisher<M: Message>(
+        &self,
+        topic: &str,
+        inputs: &[&str],
+    ) -> Result<Publisher<M>, BusError> {
+        check_name(topic)?;
+        let schema =
+            Schema::of::<M>(inputs).map_err(|source| BusError::Schema { topic: topic.into(), source })?;
+        self.make_directory(&self.topic_dir(topic))?;
+        let clock = Clock::new();
+        let mut writing = self.writing()?;
+        let Some(held) = writing.as_mut() else { unreachable!("`writing` has made it") };
+        held.occupancy.make_topic(topic, 0).map_err(BusError::Memory)?;
+        let places = self.places(topic)?;
+        let options = self.options(topic, inputs, clock.now().0)?;
+        let opened = journal::open(&places, options);
+        let Journal { writer, write_out, lock, recovery } =
+            opened.map_err(|source| BusError::Journal { topic: topic.into(), source })?;
+        self.settle_schema(topic, &schema)?;
+        let token = held.service.add(write_out, lock);
+        drop(writing);
+        let policy = self.shared.config.topics.get(topic).and_then(|config| config.when_full);
+        let waits = policy == Some(WhenFull::Wait);
+        Ok(Publisher::new(self.clone(), topic, inputs, writer, token, clock, waits, recovery))
+    }
+
+    /// A subscriber of a topic, from any process.
+    ///
+    /// # Errors
+    /// [`BusError::Missing`] where there is no such topic yet, [`BusError::Schema`] where it carries other kinds.
+    pub fn subscriber<M: Message>(
+        &self,
+        topic: &str,
+        start: Start,
+        gate: Gate,
+    ) -> Result<Subscriber<M>, BusError> {
+        let reader = self.reader(topic, start, gate)?;
+        let wanted =
+            Schema::of::<M>(&[]).map_err(|source| BusError::Schema { topic: topic.into(), source })?;
+        reader.schema().serves(&wanted).map_err(|source| BusError::Schema { topic: topic.into(), source })?;
+        Ok(Subscriber::new(reader))
+    }
+
+    /// A reader of any topic, which knows its messages by their schema only.
+    ///
+    /// # Errors
+    /// As [`Bus::subscriber`].
+    pub fn reader(&self, topic: &str, start: Start, gate: Gate) -> Result<Reader, BusError> {
+        let schema = self.schema(topic)?;
+        let reader = journal::Reader::open(self.places(topic)?, start, gate)
+            .map_err(|source| BusError::Journal { topic: topic.into(), source })?;
+        Ok(Reader::new(reader, schema))
+    }
+
+    /// Completes on disk what a dead publisher of a topic left in shared memory, if the topic has no publisher now.
+    /// Says whether it did.
+    ///
+    /// # Errors
+    /// The journal cannot be recovered.
+    pub fn finish_dead(&self, topic: &str) -> Result<bool, BusError> {
+        let places = self.places(topic)?;
+        if !places.memory_dir.exists() {
+            return Ok(false);
+        }
+        let mut writing = self.writing()?;
+        let Some(held) = writing.as_mut() else { unreachable!("`writing` has made it") };
+        let inputs: Vec<String> = self.schema(topic)?.inputs().to_vec();
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let options = self.options(topic, &inputs, Clock::new().now().0)?;
+        match journal::open(&places, options) {
+            Ok(Journal { writer, write_out, lock, .. }) => {
+                let token = held.service.add(write_out, lock);
+                drop(writing);
+                writer.close();
+                self.close_journal(token, Duration::from_secs(5));
+                Ok(true)
+            }
+            Err(journal::OpenError::Held { .. }) => Ok(false),
+            Err(source) => Err(BusError::Journal { topic: topic.into(), source }),
+        }
+    }
+
+    /// Ends a journal that its writer has sealed. False: it was not durable in time.
+    pub(crate) fn close_journal(&self, token: Token, limit: Duration) -> bool {
+        let answer = {
+            let writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            writing.as_ref().map(|held| held.service.close(token, limit))
+        };
+        answer.is_some_and(|answer| answer.recv().is_ok_and(|result| matches!(result, Ok(true))))
+    }
+
+    /// Lets retention of a topic published here remove only what lies below `sequence`.
+    pub(crate) fn keep_from(&self, token: Token, sequence: u64) {
+        let writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = writing.as_ref() {
+            held.service.keep_from(token, sequence);
+        }
+    }
+
+    fn topic_dir(&self, topic: &str) -> PathBuf {
+        self.shared.directory.join(topic)
+    }
+
+    pub(crate) fn places(&self, topic: &str) -> Result<Places, BusError> {
+        let memory_dir = Instance::of(&self.shared.directory).map_err(BusError::Memory)?.topic_path(topic, 0);
+        Ok(Places { storage: Arc::new(DiskStorage::new(self.topic_dir(topic).join("0"))), memory_dir })
+    }
+
+    /// The write-out thread and the hold on shared memory, made on first use.
+    fn writing(&self) -> Result<MutexGuard<'_, Option<Writing>>, BusError> {
+        let mut writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if writing.is_none() {
+            self.make_directory(&self.shared.directory)?;
+            // What others forgot is swept on the way; should that fail, nothing of ours depends on it.
+            let _ = journal::instance::sweep(&journal::instance::root());
+            let instance = Instance::of(&self.shared.directory).map_err(BusError::Memory)?;
+            let occupancy = instance.enter().map_err(BusError::Memory)?;
+            let clock = Clock::new();
+            let service = Service::start(
+                journal::fastest_engine(&self.shared.directory),
+                || (),
+                move || clock.resync(),
+            )
+            .map_err(|source| BusError::Io {
+                what: "start a thread for",
+                path: self.shared.directory.clone(),
+                source,
+            })?;
+            *writing = Some(Writing { service, occupancy });
+        }
+        Ok(writing)
+    }
+
+    fn make_directory(&self, path: &Path) -> Result<(), BusError> {
+        fs::create_dir_all(path).map_err(|source| BusError::Io { what: "make", path: path.into(), source })
+    }
+
+    fn options(&self, topic: &str, inputs: &[&str], now: u64) -> Result<Options, BusError> {
+        let config = &self.shared.config;
+        let shared =
+            journal::storage::space(&journal::instance::root()).map_or(MEMORY_MAX, |space| space.total);
+        let memory = config.memory.map_or((shared / 4).min(MEMORY_MAX), |size| size.0) / SHARES;
+        let (least, most) = (journal::layout::SEGMENT_MIN as u64, journal::layout::SEGMENT_MAX as u64);
+        let wanted = config.segment.map_or(memory / SEGMENTS, |size| size.0).clamp(least, most);
+        let segment_size = if wanted.is_power_of_two() { wanted } else { wanted.next_power_of_two() / 2 };
+        let topic_config = config.topics.get(topic).copied().unwrap_or_default();
+        let retention = topic_config.retention.map(|size| Retention {
+            bytes: size.0,
+            expires: topic_config.when_full == Some(WhenFull::Expire),
+        });
+        let inputs = inputs
+            .iter()
+            .map(|input| Ok(Box::new(Upstream::new(self.places(input)?)) as Box<dyn journal::Input>))
+            .collect::<Result<_, BusError>>()?;
+        Ok(Options {
+            segment_size: segment_size as usize,
+            memory_budget: memory as usize,
+            retention,
+            inputs,
+            lock: self.topic_dir(topic).join("0").join(journal::LOCK),
+            now,
+        })
+    }
+
+    /// Writes the schema of a topic, or checks that the topic's serves.
+    fn settle_schema(&self, topic: &str, schema: &Schema) -> Result<(), BusError> {
+        let different = |source| BusError::Schema { topic: topic.into(), source };
+        match self.schema(topic) {
+            Ok(old) if old.serves(schema).is_ok() && old.inputs() == schema.inputs() => return Ok(()),
+            Ok(old) => {
+                schema.serves(&old).map_err(different)?;
+                schema.same_inputs(&old).map_err(different)?;
+            }
+            Err(BusError::Missing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let path = self.topic_dir(topic).join(SCHEMA);
+        write_durably(&path, schema.to_json().as_bytes()).map_err(|source| BusError::Io {
+            what: "write",
+            path,
+            source,
+        })
+    }
+}
+
+/// File of a topic's schema.
+const SCHEMA: &str = "schema.json";
+
+/// Replaces a file whole: after a crash it is the old one or the new one.
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, bytes)?;
+    fs::File::open(&fresh)?.sync_all()?;
+    fs::rename(&fresh, path)?;
+    let parent = path.parent().unwrap_or(Path::new("."));
+    fs::File::open(parent)?.sync_all()?;
+    fs::File::open(parent.parent().unwrap_or(parent))?.sync_all()
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)
+}
+
+fn check_name(topic: &str) -> Result<(), BusError> {
+    if is_name(topic) { Ok(()) } else { Err(BusError::Name { topic: topic.into() }) }
+}

@@ -1,0 +1,166 @@
+//! Given a bus, these publishers and subscribers, expect that.
+#![allow(missing_docs)]
+
+use bus::{
+    Bus, BusError, Gate, Publisher, ReadError, Start,
+    event::{Cause, Event, Price, Quantity, Symbol},
+};
+
+#[derive(Event, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Quote {
+    instrument: Symbol,
+    bid: Price,
+    ask: Price,
+    size: Quantity,
+}
+
+#[derive(Event, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[event(kind = 2)]
+#[repr(C)]
+struct Halt {
+    instrument: Symbol,
+}
+
+#[derive(Event)]
+enum Feed {
+    Quote(Quote),
+    Halt(Halt),
+}
+
+#[derive(Event, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Effect {
+    cause: Cause,
+    value: i64,
+}
+
+fn quote(n: i64) -> Quote {
+    Quote { bid: Price(n), ask: Price(n + 1), size: Quantity(n * 2), ..Quote::default() }
+}
+
+fn ground() -> (tempfile::TempDir, Bus) {
+    let directory = tempfile::tempdir().unwrap();
+    let bus = Bus::open(directory.path().join("bus")).unwrap();
+    (directory, bus)
+}
+
+#[test]
+fn three_lines_publish_and_three_subscribe() {
+    let (_ground, bus) = ground();
+    let mut quotes = bus.publisher::<Quote>("quotes").unwrap();
+    for n in 0..1_000 {
+        assert_eq!(quotes.publish(&quote(n)), Ok(n as u64));
+    }
+    quotes.close().unwrap();
+    let bus = Bus::open(bus.directory()).unwrap();
+    let mut quotes = bus.subscriber::<Quote>("quotes", Start::Oldest, Gate::Durable).unwrap();
+    let mut seen = 0;
+    while let Some(event) = quotes.wait().unwrap() {
+        assert_eq!(event, &quote(seen));
+        seen += 1;
+    }
+    assert_eq!(seen, 1_000);
+}
+
+#[test]
+fn claims_and_batches_of_several_kinds() {
+    let (_ground, bus) = ground();
+    let mut feed = bus.publisher::<Feed>("feed").unwrap();
+    let mut claim = feed.claim::<Quote>().unwrap();
+    *claim = quote(7);
+    assert_eq!(claim.commit(), 0);
+    feed.claim::<Halt>().unwrap().abort();
+    let mut batch = feed.batch();
+    batch.push(&Halt::default()).unwrap();
+    batch.push(&quote(8)).unwrap();
+    assert_eq!(batch.commit(), 1);
+    let mut subscriber = bus.subscriber::<Feed>("feed", Start::Oldest, Gate::Published).unwrap();
+    assert!(matches!(subscriber.wait(), Ok(Some(FeedRef::Quote(q))) if *q == quote(7)));
+    assert!(matches!(subscriber.wait(), Ok(Some(FeedRef::Halt(_)))));
+    let delivery = subscriber.poll_delivery().unwrap().unwrap();
+    assert_eq!((delivery.sequence, delivery.epoch), (2, 1));
+    assert!(matches!(subscriber.poll(), Ok(None)));
+}
+
+#[test]
+fn a_subscriber_waits_in_another_thread_and_ends_with_its_publisher() {
+    let (_ground, bus) = ground();
+    let mut quotes = bus.publisher::<Quote>("quotes").unwrap();
+    let mut subscriber = bus.subscriber::<Quote>("quotes", Start::Oldest, Gate::Published).unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut seen = 0;
+        while let Some(event) = subscriber.wait().unwrap() {
+            assert_eq!(event, &quote(seen));
+            seen += 1;
+        }
+        seen
+    });
+    for n in 0..200_000 {
+        quotes.publish(&quote(n)).unwrap();
+    }
+    drop(quotes);
+    assert_eq!(reading.join().unwrap(), 200_000);
+}
+
+#[test]
+fn a_second_publisher_and_other_schemas_are_refused() {
+    let (_ground, bus) = ground();
+    let _quotes = bus.publisher::<Quote>("quotes").unwrap();
+    let refused = bus.publisher::<Quote>("quotes").unwrap_err().to_string();
+    assert!(refused.contains(&std::process::id().to_string()), "{refused}");
+    let other = bus.subscriber::<Halt>("quotes", Start::Oldest, Gate::Published);
+    assert!(matches!(other, Err(BusError::Schema { .. })), "{other:?}");
+    let missing = bus.subscriber::<Quote>("nothing", Start::Oldest, Gate::Published);
+    assert!(missing.unwrap_err().is_missing());
+    for name in ["", "..", ".hidden", "a/b", "ä"] {
+        assert!(matches!(bus.publisher::<Quote>(name), Err(BusError::Name { .. })), "{name}");
+    }
+}
+
+#[test]
+fn an_effect_is_durable_only_after_its_cause() {
+    let (_ground, bus) = ground();
+    let mut causes = bus.publisher::<Quote>("causes").unwrap();
+    let mut effects = bus.derived_publisher::<Effect>("effects", &["causes"]).unwrap();
+    causes.publish(&quote(0)).unwrap();
+    let cause = |sequence| Cause { sequence, epoch: 1, input: 0, index: 0 };
+    effects.publish(&Effect { cause: cause(0), value: 1 }).unwrap();
+    effects.publish(&Effect { cause: cause(1), value: 2 }).unwrap();
+    while effects.durable() < 1 {
+        std::thread::yield_now();
+    }
+    assert_eq!(effects.durable(), 1, "the second effect's cause does not exist yet");
+    causes.publish(&quote(1)).unwrap();
+    effects.flush().unwrap();
+    assert_eq!((effects.durable(), causes.durable()), (2, 2));
+}
+
+#[test]
+fn watermarks_and_topics_are_told_and_survive_the_end() {
+    let (_ground, bus) = ground();
+    assert_eq!(bus.topics().unwrap(), [""; 0]);
+    let mut quotes = bus.publisher::<Quote>("quotes").unwrap();
+    for n in 0..10 {
+        quotes.publish(&quote(n)).unwrap();
+    }
+    quotes.flush().unwrap();
+    for _ in 0..2 {
+        let marks = bus.watermarks("quotes").unwrap();
+        assert_eq!((marks.first, marks.published, marks.durable, marks.epoch), (0, 10, 10, 1));
+        if let Ok(mut again) = bus.publisher::<Quote>("later") {
+            again.publish(&quote(0)).unwrap();
+        }
+    }
+    drop(quotes);
+    let marks = bus.watermarks("quotes").unwrap();
+    assert_eq!((marks.published, marks.durable), (10, 10));
+    assert_eq!(bus.topics().unwrap(), ["later", "quotes"]);
+}
+
+#[test]
+fn publishers_move_between_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<Publisher<Quote>>();
+    is_send::<ReadError>();
+}
