@@ -21,11 +21,13 @@ mod hash;
 mod index;
 mod ledger;
 mod market;
+mod merge;
 mod oddity;
 mod position;
 mod ratio;
 mod session;
 mod settings;
+mod snapshot;
 mod state;
 mod view;
 
@@ -34,10 +36,12 @@ pub use effect::{Effect, Effects, MAX_EFFECTS};
 pub use fills::RETAINED_FILLS;
 pub use hash::Cut;
 pub use ledger::MAX_POSITIONS;
+pub use merge::{Head, INPUTS, MARKET_DATA, MergeError, MergeRecorder, MergeReplay, TRADES, Turn};
 pub use oddity::{Oddities, Oddity};
 pub use position::Holding;
 pub use session::{Identity, MAX_GAPS};
 pub use settings::{MAX_SETTINGS, POSITION_LIMIT, contents_hash};
+pub use snapshot::{InputPosition, Positions, Restored, SnapshotError};
 pub use state::State;
 pub use view::{BookView, PositionView};
 
