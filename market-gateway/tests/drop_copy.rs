@@ -2,7 +2,8 @@
 //! is journalled once, in order.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    io::Write,
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
@@ -10,15 +11,17 @@ use std::{
 
 use bus::event::{
     Message as _, Price, Quantity, Side, Text, Time, as_bytes,
-    trade::{Fill, TradeEvent},
+    trade::{Fill, TradeEvent, TradeEventRef},
 };
+use bus::{Bus, Gate, Start};
 use market_gateway::{
     fix::{
         drop_copy::DropCopy,
         executions::{Resume, Trades, TradesError},
-        numbers::{Numbers, ReserveError, Reserved},
+        numbers::{Numbers, NumbersReserved, ReserveError, Reserved},
         reason::Reason,
         session::SessionConfig,
+        writer::{Header, Writer},
     },
     simulate::{Execution, drop_copy::DropCopyServer},
 };
@@ -75,6 +78,15 @@ fn execution(number: u64) -> Option<Execution> {
     })
 }
 
+fn config() -> SessionConfig {
+    SessionConfig {
+        sender: "US".to_owned(),
+        target: "VENUE".to_owned(),
+        heartbeat: Duration::from_secs(5),
+        reset_on_logon: false,
+    }
+}
+
 /// The exchange and the gateway in one thread, with a clock of their own.
 struct World {
     exchange: Disk,
@@ -108,21 +120,15 @@ impl World {
         for fill in self.gateway.fills.lock().unwrap().iter() {
             resume.observe(TradeEvent::decode(1, as_bytes(fill)).unwrap());
         }
-        let config = SessionConfig {
-            sender: "US".to_owned(),
-            target: "VENUE".to_owned(),
-            heartbeat: Duration::from_secs(5),
-            reset_on_logon: false,
-        };
-        DropCopy::new(self.address.to_string(), config, resume, self.gateway.clone(), self.gateway.clone())
+        DropCopy::new(self.address.to_string(), config(), resume, self.gateway.clone(), self.gateway.clone())
     }
 
     /// Lets both sides work until `done`.
-    fn run(
+    fn run<N: Numbers, T: Trades>(
         &mut self,
         server: &mut DropCopyServer,
-        gateway: &mut DropCopy<Disk, Disk>,
-        mut done: impl FnMut(&mut DropCopyServer, &mut DropCopy<Disk, Disk>) -> bool,
+        gateway: &mut DropCopy<N, T>,
+        mut done: impl FnMut(&mut DropCopyServer, &mut DropCopy<N, T>) -> bool,
     ) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !done(server, gateway) {
@@ -233,6 +239,62 @@ fn a_full_journal_stops_the_reading_and_loses_nothing() {
     world.assert_complete(20_000);
     assert_eq!(server.delivered(), Some(20_000));
     assert_eq!(gateway.counters().executions.waited, 1);
+}
+
+#[test]
+fn strangers_do_not_disturb_the_exchange() {
+    let mut world = World::new();
+    let disk = world.gateway.clone();
+    let (mut server, mut gateway) = (world.server(10), world.gateway());
+    let stranger = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(world.address).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream
+    };
+    let logon = |target: &[u8], number: u64, kind: &[u8]| {
+        let header = Header { kind, sender: b"THEM", target, number, time: Time(0), original: None };
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(&mut bytes, &header);
+        writer.number(98, 0).number(108, 30).number(7, u64::MAX).number(16, u64::MAX);
+        writer.finish();
+        bytes
+    };
+    let noise = stranger(&[b'8'; 300_000]);
+    let wrong = [stranger(&logon(b"OTHER", 1, b"A")), stranger(&logon(b"VENUE", 1, b"8"))];
+    let odd = stranger(
+        &[logon(b"VENUE", u64::MAX, b"A"), logon(b"VENUE", 0, b"2"), logon(b"VENUE", 1, b"4")].concat(),
+    );
+    world.run(&mut server, &mut gateway, |_, _| disk.count() == 10);
+    world.run(&mut server, &mut gateway, |server, _| server.counters().refused == 2);
+    drop((noise, wrong, odd));
+    world.assert_complete(10);
+}
+
+#[test]
+fn on_a_bus_the_topics_are_all_that_a_new_life_needs() {
+    let mut world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = world.server(0);
+    for life in 1..=3 {
+        let bus = Bus::open(directory.path()).unwrap();
+        let mut gateway = DropCopy::open(&bus, world.address.to_string(), config()).unwrap();
+        server.publish_up_to(life * 400);
+        let last = life * 400 - u64::from(life < 3) * 150;
+        world.run(&mut server, &mut gateway, |_, gateway| gateway.trades().next_sequence() >= last);
+    }
+    let bus = Bus::open(directory.path()).unwrap();
+    let mut trades = bus.subscriber::<TradeEvent>("trades", Start::Oldest, Gate::Durable).unwrap();
+    while let Some(event) = trades.wait().unwrap() {
+        let TradeEventRef::Fill(fill) = event else { panic!("the exchange reports fills only") };
+        world.gateway.fills.lock().unwrap().push(*fill);
+    }
+    world.assert_complete(1_200);
+    let mut numbers = bus.subscriber::<NumbersReserved>("session", Start::Oldest, Gate::Durable).unwrap();
+    let mut reserved = Vec::new();
+    while let Some(event) = numbers.wait().unwrap() {
+        reserved.push(event.next);
+    }
+    assert_eq!(reserved, [1_025, 2_049, 3_073]);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! takes the same way from [`log`].
 //!
 //! Nothing of the session is stored but the outbound [`numbers`]: the next inbound number is the last journalled
-//! execution's plus one, and whatever the venue sent after it is asked for again.
+//! execution's plus one, and whatever the venue sent after it is asked for again. On a bus all of that is in [`topics`].
 
 pub mod connection;
 pub mod drop_copy;
@@ -18,5 +18,6 @@ pub mod message;
 pub mod numbers;
 pub mod reason;
 pub mod session;
+pub mod topics;
 pub mod value;
 pub mod writer;

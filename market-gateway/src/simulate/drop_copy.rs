@@ -270,6 +270,10 @@ impl Connection {
         if self.output.len() < OUTPUT_LIMIT {
             work += self.receive(now, shared)?;
         }
+        // Before the Logon the heartbeat interval is not agreed on yet; 30 seconds are assumed.
+        if since(now, self.last_received) > 3 * self.heartbeat.as_nanos() {
+            return Err(Ended);
+        }
         if let Some(session) = self.session {
             work += self.repeat(now, session, shared);
             work += self.report(now, session, shared);
@@ -448,11 +452,7 @@ impl Connection {
     }
 
     fn keep_alive(&mut self, now: Time, session: usize, shared: &mut Shared) -> Result<(), Ended> {
-        let since = |time: Time| u128::from(now.0.saturating_sub(time.0));
-        if since(self.last_received) > 3 * self.heartbeat.as_nanos() {
-            return Err(Ended);
-        }
-        if since(self.last_sent) >= self.heartbeat.as_nanos() && self.output.len() < OUTPUT_LIMIT {
+        if since(now, self.last_sent) >= self.heartbeat.as_nanos() && self.output.len() < OUTPUT_LIMIT {
             self.send(now, session, shared, b"0", |_| {})?;
         }
         Ok(())
@@ -491,6 +491,11 @@ impl Connection {
         writer.finish();
         self.last_sent = header.time;
     }
+}
+
+/// Nanoseconds from `time` to `now`.
+fn since(now: Time, time: Time) -> u128 {
+    now.0.saturating_sub(time.0).into()
 }
 
 fn write_report(writer: &mut Writer<'_>, execution: &Execution) {

@@ -1,0 +1,152 @@
+//! The drop copy on a bus: executions into the topic `trades`, our numbers into the topic `session`.
+
+use std::fmt;
+
+use bus::{
+    Bus, BusError, Gate, PublishError, Publisher, ReadError, Start,
+    event::{Message, trade::TradeEvent},
+};
+
+use super::{
+    drop_copy::DropCopy,
+    executions::{REMEMBERED, Resume, Trades, TradesError},
+    numbers::{Numbers, NumbersReserved, ReserveError, Reserved},
+    session::SessionConfig,
+};
+
+/// Topic of the executions.
+pub const TRADES: &str = "trades";
+/// Topic of the reserved outbound numbers.
+pub const SESSION: &str = "session";
+
+/// Why a drop copy cannot go on where its journals end.
+#[derive(Debug)]
+pub enum TopicError {
+    /// A topic cannot be opened.
+    Open(BusError),
+    /// The tail of a topic cannot be read.
+    Read {
+        /// The topic.
+        topic: &'static str,
+        /// Why.
+        error: ReadError,
+    },
+}
+
+impl fmt::Display for TopicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(error) => error.fmt(f),
+            Self::Read { topic, error } => write!(f, "topic '{topic}': {error}"),
+        }
+    }
+}
+
+impl std::error::Error for TopicError {}
+
+impl From<BusError> for TopicError {
+    fn from(error: BusError) -> Self {
+        Self::Open(error)
+    }
+}
+
+impl Trades for Publisher<TradeEvent> {
+    fn publish(&mut self, event: &TradeEvent) -> Result<(), TradesError> {
+        let published = match event {
+            TradeEvent::Fill(event) => self.try_publish(event),
+            TradeEvent::OrderUpdate(event) => self.try_publish(event),
+            TradeEvent::FillCorrection(event) => self.try_publish(event),
+            TradeEvent::FillBust(event) => self.try_publish(event),
+        };
+        match published {
+            Ok(_) => Ok(()),
+            Err(PublishError::Full | PublishError::NoRoom(_)) => Err(TradesError::NoRoom),
+            Err(error) => Err(TradesError::Broken(error.to_string())),
+        }
+    }
+}
+
+/// The numbers of the topic `session`.
+#[derive(Debug)]
+pub struct SessionTopic {
+    publisher: Publisher<NumbersReserved>,
+    reserved: Reserved,
+}
+
+impl SessionTopic {
+    /// Opens the topic, as its one publisher, and reads the latest reservation.
+    ///
+    /// # Errors
+    /// The topic has another publisher, or cannot be read.
+    pub fn open(bus: &Bus) -> Result<Self, TopicError> {
+        let publisher = bus.publisher(SESSION)?;
+        let mut reserved = Reserved::default();
+        read_tail::<NumbersReserved>(bus, SESSION, &publisher, 1, |latest| {
+            reserved = Reserved { next: latest.next, restarted: latest.restarted };
+        })?;
+        Ok(Self { publisher, reserved })
+    }
+}
+
+impl Numbers for SessionTopic {
+    fn reserved(&self) -> Reserved {
+        self.reserved
+    }
+
+    fn reserve(&mut self, reserved: Reserved) -> Result<(), ReserveError> {
+        let event = NumbersReserved { next: reserved.next, restarted: reserved.restarted };
+        let durable = self.publisher.publish(&event).and_then(|_| self.publisher.flush());
+        durable.map_err(|error| ReserveError(error.to_string()))?;
+        self.reserved = reserved;
+        Ok(())
+    }
+}
+
+/// What the tail of `trades` tells its publisher.
+///
+/// # Errors
+/// The topic cannot be read.
+pub fn resume(bus: &Bus, trades: &Publisher<TradeEvent>) -> Result<Resume, TopicError> {
+    let mut resume = Resume::default();
+    read_tail::<TradeEvent>(bus, TRADES, trades, REMEMBERED as u64, |event| resume.observe(event))?;
+    Ok(resume)
+}
+
+/// Hands over the last `count` messages that `publisher` finds in its topic. What is damaged is passed over: it is
+/// the business of `replay verify`, and the venue is asked for what follows the last message in any case.
+fn read_tail<M: Message>(
+    bus: &Bus,
+    topic: &'static str,
+    publisher: &Publisher<M>,
+    count: u64,
+    mut observe: impl FnMut(M::Ref<'_>),
+) -> Result<(), TopicError> {
+    let end = publisher.next_sequence();
+    let start = end.saturating_sub(count).max(bus.watermarks(topic)?.first);
+    if start >= end {
+        return Ok(());
+    }
+    let mut tail = bus.subscriber::<M>(topic, Start::Sequence(start), Gate::Published)?;
+    while tail.next_sequence() < end {
+        match tail.wait() {
+            Ok(Some(event)) => observe(event),
+            Ok(None) => break,
+            Err(error @ ReadError::Failed(_)) => return Err(TopicError::Read { topic, error }),
+            Err(ReadError::Retired { .. } | ReadError::Damage { .. } | ReadError::Regressed { .. }) => {}
+        }
+    }
+    Ok(())
+}
+
+impl DropCopy<SessionTopic, Publisher<TradeEvent>> {
+    /// A drop copy from `address` (`HOST:PORT`) into the topics `trades` and `session` of `bus`, going on where they
+    /// end.
+    ///
+    /// # Errors
+    /// A topic has another publisher, or cannot be read.
+    pub fn open(bus: &Bus, address: String, config: SessionConfig) -> Result<Self, TopicError> {
+        let trades = bus.publisher(TRADES)?;
+        let resume = resume(bus, &trades)?;
+        Ok(Self::new(address, config, resume, SessionTopic::open(bus)?, trades))
+    }
+}
