@@ -59,7 +59,8 @@ fn list(_: &Arguments) -> Result<Exit, Failure> {
 fn print_conditions(as_json: bool, what: &str, length: Duration) -> Result<(), Failure> {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("unknown processor");
+    let model =
+        cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("unknown processor");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let raw = placement::ping_pong();
     let text = format!(

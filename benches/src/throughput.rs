@@ -44,7 +44,11 @@ fn directory() -> Result<tempfile::TempDir, Failure> {
 /// The round trip, as a ratio to the raw ping-pong measured around it.
 pub(crate) fn round_trip(arguments: &Arguments) -> Result<Exit, Failure> {
     let rounds: u64 = arguments.get("rounds")?;
-    print_conditions(arguments.json(), "round trip of 64-byte messages over two journalled topics", Duration::ZERO)?;
+    print_conditions(
+        arguments.json(),
+        "round trip of 64-byte messages over two journalled topics",
+        Duration::ZERO,
+    )?;
     let (mut raw, mut trips, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let before = ping_pong();
@@ -119,11 +123,20 @@ pub(crate) fn rate(arguments: &Arguments) -> Result<Exit, Failure> {
         disk.push(raw);
         shares.push(bytes / raw);
     }
-    let figure = |figure, system: &str, unit, value, ratio| Figure { figure, system: system.into(), unit, value, ratio };
-    figure("durable writes of 256 KiB", "raw disk", "MB/s", median(&mut disk), None).print(arguments.json())?;
-    figure("burst, published and read", "busbar", "M msg/s", median(&mut bursts), None).print(arguments.json())?;
+    let figure = |figure, system: &str, unit, value, ratio| Figure {
+        figure,
+        system: system.into(),
+        unit,
+        value,
+        ratio,
+    };
+    figure("durable writes of 256 KiB", "raw disk", "MB/s", median(&mut disk), None)
+        .print(arguments.json())?;
+    figure("burst, published and read", "busbar", "M msg/s", median(&mut bursts), None)
+        .print(arguments.json())?;
     let share = Some(("raw disk bytes", median(&mut shares)));
-    figure("sustained, to durable", "busbar", "M msg/s", median(&mut sustained), share).print(arguments.json())?;
+    figure("sustained, to durable", "busbar", "M msg/s", median(&mut sustained), share)
+        .print(arguments.json())?;
     Ok(Exit::Good)
 }
 
