@@ -1,1 +1,41 @@
-//! placeholder
+//! The Kafka side of the bus: a read-only listener on the journals themselves, so that any Kafka consumer that assigns
+//! its partitions reads the bus without a broker.
+//!
+//! ```text
+//!                      ┌ listener ──── accepts, one thread a connection, bounded
+//!  Kafka consumer ── TCP │ connection ── frames, time limits
+//!                      │ guard ─────── refuses counts that lie, before the codec decodes
+//!                      │ requests ──── one module a request
+//!                      │ cursor ────── where each connection is ── bus::Reader, gate durable
+//!                      └ view, batch ─ message → record → record batch
+//! ```
+//!
+//! | Kafka | Bus |
+//! | --- | --- |
+//! | topic `T`, partition 0 | topic `T`; a record's value is the event's bytes |
+//! | topic `T.json`, partition 0 | the same messages at the same offsets; a value is the object that `replay dump` prints |
+//! | offset | sequence |
+//! | high watermark, last stable offset | `durable`: what is not durable is not shown |
+//! | log start offset | the first message that retention has left |
+//! | leader epoch | epoch of the writer |
+//! | key | the instrument's symbol without padding; null where a message concerns none |
+//! | timestamp (create time, ms) | the venue's time; the time of publishing where there is none |
+//! | headers | `schema` (`name:layout hash`), `sequence`, `exchange_time_ns`, `publish_time_ns`, `epoch`, all as text |
+//!
+//! Nothing can be written (`TOPIC_AUTHORIZATION_FAILED`), and consumer groups can neither be joined nor keep offsets
+//! (`GROUP_AUTHORIZATION_FAILED`): consumers assign partition 0 themselves. Nobody is authenticated: listen on loopback, or where all that
+//! can connect may read everything.
+
+mod batch;
+mod connection;
+mod counters;
+mod cursor;
+mod guard;
+mod listener;
+mod requests;
+mod times;
+mod topics;
+mod view;
+
+pub use counters::{Counts, Requests};
+pub use listener::{MOST_CONNECTIONS, ServeError, Server};

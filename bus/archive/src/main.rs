@@ -1,2 +1,81 @@
-//! placeholder
-fn main() {}
+//! The binary: `archive serve`.
+
+use archive::{Counts, Server};
+use bus::Bus;
+use bus::program::{self, Arguments, Command, Exit, Failure, Flag, Program, Stop};
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+static ARCHIVE: Program = Program {
+    name: "archive",
+    about: "the Kafka side of a bus",
+    commands: &[Command {
+        name: "serve",
+        about: "lets Kafka consumers that assign partitions read the bus, each topic T also as T.json; takes nothing",
+        positional: None,
+        flags: &[Flag::value("listen", "ADDR", "address and port; port 0 takes a free one")
+            .default("127.0.0.1:9092")],
+        examples: &[
+            "archive serve --listen 127.0.0.1:9092",
+            "kcat -b 127.0.0.1:9092 -C -t market-data.json -o beginning -e",
+        ],
+        run: serve,
+    }],
+    later: &["replicate", "verify"],
+};
+
+fn main() -> ExitCode {
+    program::run(&ARCHIVE)
+}
+
+/// What `--json` prints at the end.
+#[derive(Serialize)]
+struct Summary {
+    kafka: String,
+    connections: u64,
+    fetches: u64,
+    records: u64,
+    refused_writes: u64,
+    malformed: u64,
+}
+
+fn serve(arguments: &Arguments) -> Result<Exit, Failure> {
+    let stop = Stop::on_signals();
+    let bus = Bus::open(arguments.bus())?;
+    let server = Server::start(bus, arguments.get("listen")?)?;
+    let address = server.address();
+    announce(address);
+    while !stop.sleep(Duration::from_secs(1)) {}
+    conclude(arguments, address, server.stop())?;
+    Ok(Exit::Good)
+}
+
+fn announce(address: SocketAddr) {
+    program::note(&format!("Kafka consumers read this bus at {address}"));
+    if !address.ip().is_loopback() {
+        program::note("there is no authentication: whoever reaches this address may read everything");
+    }
+}
+
+fn conclude(arguments: &Arguments, address: SocketAddr, counts: Counts) -> Result<(), Failure> {
+    let Counts { connections, requests, refused_writes, malformed, records, .. } = counts;
+    let fetches = requests.fetch;
+    if arguments.json() {
+        let kafka = address.to_string();
+        return program::print_json(&Summary {
+            kafka,
+            connections,
+            fetches,
+            records,
+            refused_writes,
+            malformed,
+        });
+    }
+    program::note(&format!(
+        "{records} records in {fetches} fetches of {connections} connections; refused: {refused_writes} writes, \
+         {malformed} malformed requests"
+    ));
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! The topics of the bus under the names that consumers see: each topic `T`, and its view `T.json`.
+
+use crate::times::Times;
+use crate::view::{Form, View};
+use bus::{Bus, BusError, Frame, Gate, ReadError, Reader, Start};
+use kafka_protocol::ResponseError;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What the name of a JSON view ends with.
+const JSON_SUFFIX: &str = ".json";
+/// How old the watermarks of a topic without a publisher may be where that does no harm: they take a walk over its
+/// newest segment, and hardly ever change.
+const RECENT: Duration = Duration::from_millis(200);
+
+/// All topics. A topic is looked for on the bus until it is found, so that new ones appear by themselves.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    bus: Bus,
+    known: Mutex<BTreeMap<String, Arc<Topic>>>,
+}
+
+/// What a consumer's topic name stands for.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) form: Form,
+}
+
+/// A topic of the bus.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    name: String,
+    bus: Bus,
+    ends: Mutex<Ends>,
+    /// The view, and the epoch that it was made for: a new publisher may bring new kinds.
+    view: Mutex<(u32, Arc<View>)>,
+    times: Mutex<Times>,
+}
+
+/// A reader that never reads, but knows how far the topic is.
+#[derive(Debug)]
+struct Ends {
+    reader: Reader,
+    walked: Option<(Instant, Marks)>,
+}
+
+/// A topic's watermarks in Kafka's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// Log start offset.
+    pub(crate) first: i64,
+    /// High watermark and last stable offset.
+    pub(crate) durable: i64,
+    /// Leader epoch.
+    pub(crate) epoch: i32,
+}
+
+impl Topics {
+    pub(crate) fn new(bus: Bus) -> Self {
+        Self { bus, known: Mutex::default() }
+    }
+
+    /// All names in order, views included.
+    pub(crate) fn names(&self) -> Result<Vec<String>, BusError> {
+        let topics = self.bus.topics()?;
+        Ok(topics.into_iter().flat_map(|name| [name.clone(), name + JSON_SUFFIX]).collect())
+    }
+
+    /// What a partition of a name stands for; every topic has one partition, 0.
+    pub(crate) fn find_partition(&self, name: &str, partition: i32) -> Result<Source, ResponseError> {
+        if partition == 0 { self.find(name) } else { Err(ResponseError::UnknownTopicOrPartition) }
+    }
+
+    /// What a name stands for.
+    pub(crate) fn find(&self, name: &str) -> Result<Source, ResponseError> {
+        if let Some(topic) = self.topic(name)? {
+            return Ok(Source { topic, form: Form::Raw });
+        }
+        let viewed = name.strip_suffix(JSON_SUFFIX).map(|name| self.topic(name)).transpose()?.flatten();
+        viewed.map(|topic| Source { topic, form: Form::Json }).ok_or(ResponseError::UnknownTopicOrPartition)
+    }
+
+    fn topic(&self, name: &str) -> Result<Option<Arc<Topic>>, ResponseError> {
+        let mut known = lock(&self.known);
+        if let Some(topic) = known.get(name) {
+            return Ok(Some(Arc::clone(topic)));
+        }
+        // Names from the network are only compared, never made into paths.
+        if !self.bus.topics().map_err(|_| bus_error())?.iter().any(|topic| topic == name) {
+            return Ok(None);
+        }
+        let topic = Arc::new(Topic::open(&self.bus, name).map_err(|_| bus_error())?);
+        known.insert(name.to_owned(), Arc::clone(&topic));
+        Ok(Some(topic))
+    }
+}
+
+impl Topic {
+    fn open(bus: &Bus, name: &str) -> Result<Self, BusError> {
+        let reader = bus.reader(name, Start::Oldest, Gate::Durable)?;
+        let view = Arc::new(View::new(reader.schema().clone()));
+        Ok(Self {
+            name: name.to_owned(),
+            bus: bus.clone(),
+            ends: Mutex::new(Ends { reader, walked: None }),
+            view: Mutex::new((0, view)),
+            times: Mutex::default(),
+        })
+    }
+
+    /// Where the topic begins and how far it is durable.
+    pub(crate) fn marks(&self) -> Marks {
+        let mut ends = lock(&self.ends);
+        ends.by_publisher().unwrap_or_else(|| ends.by_walk())
+    }
+
+    /// The same, a little older maybe.
+    pub(crate) fn recent_marks(&self) -> Marks {
+        let mut ends = lock(&self.ends);
+        let walked = ends.walked.filter(|(at, _)| at.elapsed() < RECENT).map(|(_, marks)| marks);
+        ends.by_publisher().or(walked).unwrap_or_else(|| ends.by_walk())
+    }
+
+    /// A reader of what is durable, from an offset on.
+    pub(crate) fn reader(&self, offset: i64) -> Result<Reader, ResponseError> {
+        let start = Start::Sequence(u64::try_from(offset).map_err(|_| ResponseError::OffsetOutOfRange)?);
+        self.bus.reader(&self.name, start, Gate::Durable).map_err(|_| bus_error())
+    }
+
+    /// How messages up to an epoch become records.
+    pub(crate) fn view(&self, epoch: u32) -> Arc<View> {
+        let mut view = lock(&self.view);
+        if view.0 < epoch {
+            // A schema that cannot be read now leaves the old one, which still fits the old kinds.
+            let fresh = self.bus.schema(&self.name).map(|schema| Arc::new(View::new(schema)));
+            *view = (epoch, fresh.unwrap_or_else(|_| Arc::clone(&view.1)));
+        }
+        Arc::clone(&view.1)
+    }
+
+    /// The index of its times, for one lookup at a time.
+    pub(crate) fn times(&self) -> MutexGuard<'_, Times> {
+        lock(&self.times)
+    }
+}
+
+impl Ends {
+    /// What the publisher says, living or dead; `None` where none left its word.
+    fn by_publisher(&self) -> Option<Marks> {
+        let control = self.reader.control().filter(|control| control.is_linked())?;
+        let (_, first) = control.floor();
+        let durable = control.durable_sequence();
+        Some(Marks { first: offset(first), durable: offset(durable), epoch: leader_epoch(control.epoch()) })
+    }
+
+    fn by_walk(&mut self) -> Marks {
+        let marks = self.reader.watermarks();
+        let marks = Marks {
+            first: offset(marks.first),
+            durable: offset(marks.durable),
+            epoch: leader_epoch(marks.epoch),
+        };
+        self.walked = Some((Instant::now(), marks));
+        marks
+    }
+}
+
+/// The next message of a reader that is looking for something: damage and what has retired are passed over.
+pub(crate) fn next_readable(reader: &mut Reader) -> Result<Option<Frame<'_>>, ResponseError> {
+    loop {
+        match reader.has_next() {
+            Ok(_) => return reader.poll().map_err(|error| read_error(&error)),
+            Err(ReadError::Damage { .. } | ReadError::Retired { .. }) => {}
+            Err(error) => return Err(read_error(&error)),
+        }
+    }
+}
+
+/// A sequence as an offset.
+pub(crate) fn offset(sequence: u64) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
+}
+
+/// An epoch as a leader epoch.
+pub(crate) fn leader_epoch(epoch: u32) -> i32 {
+    i32::try_from(epoch).unwrap_or(i32::MAX)
+}
+
+/// The bus could not be read: clients look for the topic again and go on when it can.
+fn bus_error() -> ResponseError {
+    ResponseError::KafkaStorageError
+}
+
+/// What a consumer learns of a reader's error.
+pub(crate) fn read_error(error: &ReadError) -> ResponseError {
+    match error {
+        ReadError::Retired { .. } => ResponseError::OffsetOutOfRange,
+        ReadError::Damage { .. } => ResponseError::CorruptMessage,
+        ReadError::Regressed { .. } | ReadError::Failed(_) => bus_error(),
+    }
+}
+
+/// What a panicking holder leaves behind is whole in every use here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
