@@ -135,6 +135,12 @@ impl<'a> Blocks<'a> {
         (Self { bytes: &bytes[..bytes.len() - rest.len()], count }, rest)
     }
 
+    /// Messages whose framing has been checked before.
+    pub(crate) fn checked(count: usize, bytes: &'a [u8]) -> Self {
+        debug_assert!(Self::exactly(count, bytes).is_ok());
+        Self { bytes, count }
+    }
+
     /// As [`prefix`](Self::prefix), but an empty message is the end mark of a day file and stays outside.
     pub(crate) fn of_day(limit: usize, bytes: &'a [u8]) -> Self {
         let (mut rest, mut count) = (bytes, 0);

@@ -1,0 +1,195 @@
+//! Ranges that were given up, and what became of them.
+
+use std::ops::Range;
+
+use bus::event::Time;
+
+use super::ranges::Ranges;
+
+/// Most open gaps that are remembered. Further ones are journalled and counted, but what arrives of them stays out.
+const REMEMBERED: usize = 1_024;
+/// Most ranges that the remembered gaps may fall into by arriving in parts.
+const PARTS: usize = 4_096;
+/// How often an open gap is asked for again without an answer.
+const TRIES: u8 = 3;
+/// Most recovered ranges that are listed; further ones are counted.
+const LISTED: usize = 1_024;
+
+/// Why messages are lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum GapCause {
+    /// No line and no answer to a request brought them.
+    #[default]
+    Network,
+    /// They were here, but the output refused so long that they could not be held.
+    Local,
+}
+
+/// A range that was given up, and which of its messages have not arrived since.
+#[derive(Debug, Clone, Default)]
+pub struct OpenGap {
+    /// Number of its first message.
+    pub from: u64,
+    /// Number of messages.
+    pub count: u64,
+    /// Why they are lost.
+    pub cause: GapCause,
+    missing: Ranges<()>,
+}
+
+impl OpenGap {
+    /// A gap of which nothing has arrived. Numbers beyond 64 bits are cut.
+    pub fn new(from: u64, count: u64, cause: GapCause) -> Self {
+        let mut missing = Ranges::new();
+        missing.append(from..from.saturating_add(count), ());
+        Self { from, count, cause, missing }
+    }
+
+    /// A message of the gap has arrived; others change nothing.
+    pub fn arrived(&mut self, sequence: u64) {
+        if self.missing.contains(sequence) {
+            self.missing.remove(&(sequence..sequence + 1));
+        }
+    }
+
+    /// Whether all of it has arrived.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    fn end(&self) -> u64 {
+        self.from.saturating_add(self.count)
+    }
+}
+
+#[derive(Debug)]
+struct Asked {
+    gap: OpenGap,
+    due: Time,
+    tries: u8,
+}
+
+/// The open gaps of a session, in ascending order.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    gaps: Vec<Asked>,
+    /// Whether a gap may be complete.
+    changed: bool,
+    parts: usize,
+    forgotten: u64,
+}
+
+impl Lost {
+    pub(super) fn new(open: Vec<OpenGap>) -> Self {
+        assert!(open.is_sorted_by(|a, b| a.end() <= b.from), "gaps are in ascending order");
+        let parts = open.iter().map(|gap| gap.missing.len()).sum();
+        let gaps = open.into_iter().map(|gap| Asked { gap, due: Time(0), tries: 0 }).collect();
+        Self { gaps, changed: true, parts, forgotten: 0 }
+    }
+
+    /// Remembers a gap behind all others. Nobody needs to be asked for it again before `due`.
+    pub(super) fn push(&mut self, gap: OpenGap, due: Time) {
+        debug_assert!(self.gaps.last().is_none_or(|last| last.gap.end() <= gap.from));
+        if self.gaps.len() < REMEMBERED {
+            self.parts += gap.missing.len();
+            self.gaps.push(Asked { gap, due, tries: 0 });
+        } else {
+            self.forgotten += 1;
+        }
+    }
+
+    /// Gaps that were not remembered.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    pub(super) fn contains(&self, sequence: u64) -> bool {
+        self.gaps.get(self.index_of(sequence)).is_some_and(|asked| asked.gap.missing.contains(sequence))
+    }
+
+    /// The first part of `within` that is lost and may be released late.
+    pub(super) fn first_within(&self, within: &Range<u64>) -> Option<Range<u64>> {
+        let gaps = self.gaps.get(self.index_of(within.start)..)?;
+        let splits =
+            |part: &Range<u64>, gap: &OpenGap| part.start > 0 && gap.missing.contains(part.start - 1);
+        gaps.iter().take_while(|asked| asked.gap.from < within.end).find_map(|asked| {
+            let part = asked.gap.missing.first_within(within)?;
+            (self.parts < PARTS || !splits(&part, &asked.gap)).then_some(part)
+        })
+    }
+
+    /// A lost message has been released. Gaps that come in by requests are asked for on without delay.
+    pub(super) fn arrived(&mut self, sequence: u64, now: Time) {
+        let index = self.index_of(sequence);
+        let Some(asked) = self.gaps.get_mut(index) else { return };
+        self.parts -= asked.gap.missing.len();
+        asked.gap.arrived(sequence);
+        self.parts += asked.gap.missing.len();
+        (asked.due, asked.tries) = (now, 0);
+        self.changed |= asked.gap.is_complete();
+    }
+
+    /// A gap that is complete; it stays until it is removed.
+    pub(super) fn complete(&mut self) -> Option<usize> {
+        if !self.changed {
+            return None;
+        }
+        let index = self.gaps.iter().position(|asked| asked.gap.is_complete());
+        self.changed = index.is_some();
+        index
+    }
+
+    pub(super) fn get(&self, index: usize) -> &OpenGap {
+        &self.gaps[index].gap
+    }
+
+    pub(super) fn remove(&mut self, index: usize) -> OpenGap {
+        self.gaps.remove(index).gap
+    }
+
+    /// A range to ask for; it will not be due again before `next`.
+    pub(super) fn due(&mut self, now: Time, next: Time) -> Option<Range<u64>> {
+        let asked = self.gaps.iter_mut().find(|asked| asked.due <= now && asked.tries < TRIES)?;
+        asked.due = next;
+        asked.tries += 1;
+        asked.gap.missing.first().map(|(range, ())| range)
+    }
+
+    /// Index of the first gap that ends behind `sequence`.
+    fn index_of(&self, sequence: u64) -> usize {
+        self.gaps.partition_point(|asked| asked.gap.end() <= sequence)
+    }
+}
+
+/// What is said of gaps at the end.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    recovered: Vec<Range<u64>>,
+    unlisted: u64,
+}
+
+impl Report {
+    /// A range was recovered; it joins the last one where they touch.
+    pub(super) fn recovered(&mut self, range: &Range<u64>) {
+        let full = self.recovered.len() == LISTED;
+        match self.recovered.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ if full => self.unlisted += 1,
+            _ => self.recovered.push(range.clone()),
+        }
+    }
+
+    /// Recovered ranges beyond those listed.
+    pub(super) fn unlisted(&self) -> u64 {
+        self.unlisted
+    }
+
+    /// Recovered (`true`) and lost ranges in ascending order.
+    pub(super) fn gaps(&self, lost: &Lost) -> Vec<(Range<u64>, bool)> {
+        let lost =
+            lost.gaps.iter().flat_map(|asked| asked.gap.missing.iter().map(|(range, ())| (range, false)));
+        let mut all: Vec<_> = self.recovered.iter().map(|range| (range.clone(), true)).chain(lost).collect();
+        all.sort_by_key(|(range, _)| range.start);
+        all
+    }
+}

@@ -1,0 +1,165 @@
+//! From redundant lines that lose, repeat and reorder to one stream in the venue's order.
+//!
+//! [`Arbiter`] is a pure state machine over the message numbers of *one* session: no input, no output, no clock. It is
+//! told of packets and of the time, and releases messages. Packet boundaries mean nothing to it, since lines may cut the
+//! same messages differently.
+//!
+//! ```text
+//!            released        next        held and missing       end
+//!   1 ────────────────────────┼───▓▓▓▓░░░▓▓▓▓▓▓▓▓░▓▓▓▓▓▓▓▓▓▓▓▓▓▓─┼─ · · · suspects
+//!        lost: given up,            ▓ held   ░ missing                    jumps that nothing confirms yet
+//!        may still arrive
+//! ```
+//!
+//! - In order is the fast path: neither copied nor allocated. Only what comes too early is copied and held, within
+//!   [`Limits`]; what finds no room is asked for again later or, where nobody can be asked, makes the oldest missing
+//!   range be given up.
+//! - A missing range is asked for after a short wait for the other line, again at intervals, and given up after a while:
+//!   a gap opens with its exact range. If it arrives after all, its messages are released late and the gap closes.
+//! - A packet that jumps further ahead than the window moves nothing until another one vouches for it: of another line,
+//!   a later one of the same line, or an answer to a re-request.
+//! - What the journal already has ([`Start::journalled`]) is recognised and never released as new.
+//! - A refusing output loses nothing at once: what it refused is held, within the same limits, and offered again.
+
+mod held;
+mod line;
+mod lost;
+mod machine;
+mod ranges;
+mod suspects;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use bus::event::Time;
+
+pub(crate) use line::Line;
+pub use line::LineCounts;
+pub use lost::{GapCause, OpenGap};
+pub use machine::Arbiter;
+
+/// Where a packet came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// One of the redundant lines, by its index.
+    Line(usize),
+    /// An answer to a request of ours.
+    Rerequest,
+}
+
+/// What the arbiter may hold and how long it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages ahead of the next one that are held; a jump beyond that needs to be confirmed.
+    pub window: u64,
+    /// Bytes that are held.
+    pub held_bytes: usize,
+    /// How long a missing range is left to the other line before it is asked for.
+    pub reorder_wait: Duration,
+    /// Pause before it is asked for again.
+    pub retry: Duration,
+    /// How long a missing range is waited for, without progress, before it is given up.
+    pub patience: Duration,
+    /// Whether somebody answers requests.
+    pub rerequest: bool,
+}
+
+impl Limits {
+    /// The usual limits: 65,536 messages, 32 MiB; without re-requests a range is given up after 50 ms.
+    pub fn new(rerequest: bool) -> Self {
+        Self {
+            window: 65_536,
+            held_bytes: 32 << 20,
+            reorder_wait: Duration::from_millis(1),
+            retry: Duration::from_millis(20),
+            patience: Duration::from_millis(if rerequest { 1_000 } else { 50 }),
+            rerequest,
+        }
+    }
+}
+
+/// Where a session is taken up.
+#[derive(Debug, Clone, Default)]
+pub struct Start {
+    /// Number of the first message to release, from 1.
+    pub next: u64,
+    /// All messages below it are journalled, but for what `open` lacks. Not below 1.
+    pub journalled: u64,
+    /// Gaps that the journal opened and did not close, in ascending order.
+    pub open: Vec<OpenGap>,
+    /// Where the session has ended, according to the journal.
+    pub ended: Option<u64>,
+}
+
+/// A message in its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Released<'a> {
+    /// Its number.
+    pub sequence: u64,
+    /// When it was received.
+    pub receive_time: Time,
+    /// Its standing towards the journal.
+    pub standing: Standing,
+    /// The message.
+    pub bytes: &'a [u8],
+}
+
+/// What a message is to the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The next one.
+    New,
+    /// Of an open gap: after messages that it should have preceded.
+    Late,
+    /// Already there.
+    Journalled,
+}
+
+/// Takes what the arbiter releases.
+pub trait Release {
+    /// Why it refuses.
+    type Error;
+    /// A message in its turn. If it is refused, it will be offered again.
+    ///
+    /// # Errors
+    /// It cannot be taken now.
+    fn message(&mut self, message: Released<'_>) -> Result<(), Self::Error>;
+    /// The range of the gap is given up.
+    ///
+    /// # Errors
+    /// It cannot be taken now.
+    fn gap_opened(&mut self, gap: &OpenGap) -> Result<(), Self::Error>;
+    /// All messages of the gap were released after all.
+    ///
+    /// # Errors
+    /// It cannot be taken now.
+    fn gap_closed(&mut self, gap: &OpenGap) -> Result<(), Self::Error>;
+    /// The venue ended the session, and all before `sequence` is released or given up.
+    ///
+    /// # Errors
+    /// It cannot be taken now.
+    fn ended(&mut self, sequence: u64) -> Result<(), Self::Error>;
+}
+
+/// What happened so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Distinct messages released, whatever their standing.
+    pub messages: u64,
+    /// Of these, messages that the journal had already.
+    pub journalled: u64,
+    /// Further copies of messages.
+    pub copies: u64,
+    /// Messages that an answer to a request brought.
+    pub recovered: u64,
+    /// Requests made.
+    pub requests: u64,
+    /// Messages that found no room and have to be sent again.
+    pub postponed: u64,
+    /// Packets far ahead that nothing confirmed.
+    pub unconfirmed: u64,
+    /// Packets that contradict the end of the session.
+    pub contradictions: u64,
+}
