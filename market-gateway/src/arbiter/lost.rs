@@ -12,7 +12,7 @@ const REMEMBERED: usize = 1_024;
 const PARTS: usize = 4_096;
 /// How often an open gap is asked for again without an answer.
 const TRIES: u8 = 3;
-/// Most recovered ranges that are listed; further ones are counted.
+/// Most recovered ranges that are listed; of further ones only the messages are counted.
 const LISTED: usize = 1_024;
 
 /// Why messages are lost.
@@ -50,6 +50,11 @@ impl OpenGap {
         if self.missing.contains(sequence) {
             self.missing.remove(&(sequence..sequence + 1));
         }
+    }
+
+    /// Whether a message belongs to it.
+    pub fn holds(&self, sequence: u64) -> bool {
+        (self.from..self.end()).contains(&sequence)
     }
 
     /// Whether all of it has arrived.
@@ -96,6 +101,11 @@ impl Lost {
         } else {
             self.forgotten += 1;
         }
+    }
+
+    /// The open gaps.
+    pub(super) fn into_gaps(self) -> Vec<OpenGap> {
+        self.gaps.into_iter().map(|asked| asked.gap).collect()
     }
 
     /// Gaps that were not remembered.
@@ -165,23 +175,17 @@ impl Lost {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     recovered: Vec<Range<u64>>,
-    unlisted: u64,
 }
 
 impl Report {
     /// A range was recovered; it joins the last one where they touch.
     pub(super) fn recovered(&mut self, range: &Range<u64>) {
-        let full = self.recovered.len() == LISTED;
+        let room = self.recovered.len() < LISTED;
         match self.recovered.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
-            _ if full => self.unlisted += 1,
-            _ => self.recovered.push(range.clone()),
+            _ if room => self.recovered.push(range.clone()),
+            _ => {}
         }
-    }
-
-    /// Recovered ranges beyond those listed.
-    pub(super) fn unlisted(&self) -> u64 {
-        self.unlisted
     }
 
     /// Recovered (`true`) and lost ranges in ascending order.

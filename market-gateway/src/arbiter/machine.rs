@@ -11,6 +11,7 @@ use super::ranges::Ranges;
 use super::suspects::{Suspect, Suspects};
 use super::{Counts, GapCause, Limits, OpenGap, Release, Released, Source, Standing, Start};
 use crate::mold::{Blocks, Body, Packet, Request};
+use crate::resume::Past;
 
 /// Most missing ranges at once. Messages that would make more are not held.
 const MISSING_RANGES: usize = 4_096;
@@ -98,9 +99,15 @@ impl Arbiter {
         self.report.gaps(&self.lost)
     }
 
-    /// Gaps, and recovered ranges, beyond those that [`Arbiter::gaps`] lists.
+    /// Open gaps beyond those that [`Arbiter::gaps`] lists.
     pub fn unlisted_gaps(&self) -> u64 {
-        self.report.unlisted() + self.lost.forgotten()
+        self.lost.forgotten()
+    }
+
+    /// How far the journal has the session now.
+    pub(crate) fn into_past(self, date: u32) -> Past {
+        let next = self.next.max(self.journalled);
+        Past { date, next, open: self.lost.into_gaps(), ended: self.ended }
     }
 
     /// Takes a packet of the session and releases what is next.
@@ -138,10 +145,6 @@ impl Arbiter {
     /// Those of `out`.
     pub fn poll<R: Release>(&mut self, now: Time, out: &mut R) -> Result<(), R::Error> {
         self.now = self.now.max(now);
-        self.advance(out)?;
-        while self.missing.first().is_some_and(|(_, wait)| wait.deadline <= self.now) {
-            self.give_up_first(out)?;
-        }
         self.settle(out)
     }
 
@@ -426,9 +429,14 @@ impl Arbiter {
         self.advance(out)
     }
 
-    /// Offers again what was refused, closes gaps that are complete, and the session at its end.
+    /// Offers again what was refused, gives up what was waited for long enough, closes gaps that are complete, and the
+    /// session at its end.
+    #[inline]
     fn settle<R: Release>(&mut self, out: &mut R) -> Result<(), R::Error> {
         self.advance(out)?;
+        while self.missing.first().is_some_and(|(_, wait)| wait.deadline <= self.now) {
+            self.give_up_first(out)?;
+        }
         while let Some(index) = self.lost.complete() {
             out.gap_closed(self.lost.get(index))?;
             let gap = self.lost.remove(index);

@@ -1,6 +1,7 @@
 //! Where packets come from: sockets and captures, behind one trait, so that both take the same code path.
 
 mod buffers;
+pub mod capture;
 mod control;
 mod recvmmsg;
 mod socket;

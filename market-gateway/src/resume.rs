@@ -1,0 +1,144 @@
+//! What a gateway learns from its own journal before it starts.
+//!
+//! A gateway keeps no books of its own progress: the messages in the journal are the progress. So a run that was
+//! disturbed ends with the same journal as one that was not, and a capture given twice publishes nothing.
+
+use std::collections::HashMap;
+
+use bus::event::market::{Gap, Session};
+use bus::event::{Code, Text};
+use bus::{Bus, Gate, ReadError, Start};
+
+use crate::arbiter::{self, GapCause, OpenGap};
+use crate::mold::SessionId;
+use crate::{Normalise, Recall};
+
+/// Most open gaps of a session that are remembered; late messages of further ones stay out.
+const OPEN_GAPS: usize = 1_024;
+
+/// How far the journal has one session.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    /// Date of the session as the number YYYYMMDD.
+    pub date: u32,
+    /// All messages below this number are journalled, but for the open gaps.
+    pub next: u64,
+    /// Open gaps, in ascending order.
+    pub open: Vec<OpenGap>,
+    /// Where the session has ended, if it has.
+    pub ended: Option<u64>,
+}
+
+impl Past {
+    /// A session of which nothing is journalled.
+    pub fn new(date: u32) -> Self {
+        Self { date, next: 1, ..Self::default() }
+    }
+
+    fn message(&mut self, sequence: u64) {
+        if sequence >= self.next {
+            self.next = sequence.saturating_add(1);
+        } else if let Some(gap) = self.open.iter_mut().find(|gap| gap.holds(sequence)) {
+            gap.arrived(sequence);
+        }
+    }
+
+    fn gap(&mut self, gap: &Gap) {
+        if gap.state == Code(b'C') {
+            self.open.retain(|open| open.from != gap.venue_sequence);
+        } else if gap.venue_sequence >= self.next {
+            self.next = gap.venue_sequence.saturating_add(gap.count);
+            if self.open.len() < OPEN_GAPS {
+                let local = gap.cause == Text::new("local").expect("five letters");
+                let cause = if local { GapCause::Local } else { GapCause::Network };
+                self.open.push(OpenGap::new(gap.venue_sequence, gap.count, cause));
+            }
+        }
+    }
+
+    /// Where to take the session up, whose first packet begins with the message `first`. Captures begin anew, and what
+    /// they repeat is recognised; a live session goes on where the journal ends.
+    pub(crate) fn start(&self, first: u64, window: u64) -> arbiter::Start {
+        let next = match first {
+            _ if first <= window.min(self.next) => 1,
+            _ => first.min(self.next),
+        };
+        arbiter::Start { next, journalled: self.next, open: self.open.clone(), ended: self.ended }
+    }
+}
+
+/// The sessions of a journal.
+#[derive(Debug, Default)]
+pub struct History {
+    sessions: HashMap<SessionId, Past>,
+    current: Option<SessionId>,
+}
+
+impl History {
+    /// Reads a topic from its beginning to its present end, and lets `normaliser` learn from it. Damaged ranges are
+    /// passed over: they are for `replay verify` to report.
+    ///
+    /// # Errors
+    /// The topic cannot be opened or read, for another reason than that it does not exist yet.
+    pub fn read<N: Normalise>(bus: &Bus, topic: &str, normaliser: &mut N) -> Result<Self, ReadError> {
+        let failed = |error: &dyn std::fmt::Display| ReadError::Failed(error.to_string());
+        let mut history = Self::default();
+        let mut events = match bus.subscriber::<N::Event>(topic, Start::Oldest, Gate::Published) {
+            Ok(events) => events,
+            Err(error) if error.is_missing() => return Ok(history),
+            Err(error) => return Err(failed(&error)),
+        };
+        loop {
+            match events.poll() {
+                Ok(Some(event)) => history.observe(normaliser.recall(event)),
+                Ok(None) => return Ok(history),
+                Err(ReadError::Failed(why)) => return Err(ReadError::Failed(why)),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Takes what the next event of the journal tells.
+    pub fn observe(&mut self, told: Recall) {
+        match told {
+            Recall::Session(session) => self.session(&session),
+            Recall::Gap(gap) => self.current_past(|past| past.gap(&gap)),
+            Recall::Message(sequence) => self.current_past(|past| past.message(sequence)),
+            Recall::Nothing => {}
+        }
+    }
+
+    fn session(&mut self, session: &Session) {
+        self.current = Some(session.session);
+        let past = self.sessions.entry(session.session).or_insert_with(|| Past::new(session.date));
+        if session.state == Code(b'E') {
+            past.ended = Some(session.venue_sequence);
+        }
+    }
+
+    fn current_past(&mut self, change: impl FnOnce(&mut Past)) {
+        if let Some(past) = self.current.and_then(|session| self.sessions.get_mut(&session)) {
+            change(past);
+        }
+    }
+
+    /// The session that the journal is in.
+    pub fn current(&self) -> Option<SessionId> {
+        self.current
+    }
+
+    /// How far the journal has a session; `None` if it has nothing of it.
+    pub fn past(&self, session: &SessionId) -> Option<&Past> {
+        self.sessions.get(session)
+    }
+
+    /// The session is left for another one.
+    pub(crate) fn leave(&mut self, session: SessionId, past: Past) {
+        self.sessions.insert(session, past);
+    }
+
+    /// The journal is in this session from now on.
+    pub(crate) fn enter(&mut self, session: SessionId) {
+        self.current = Some(session);
+    }
+}
