@@ -23,6 +23,7 @@ pub use forgotten::{Forgotten, forgotten, sweep};
 pub use identity::BusId;
 
 use crate::lock::{self, Kind};
+use crate::readers;
 use identity::{Owner, Place};
 
 /// Mode of the directories: the group reads.
@@ -185,7 +186,7 @@ impl Instance {
 }
 
 /// A live writer's hold on an instance. The last one to leave removes the instance if all memory in it
-/// has been given up before.
+/// has been given up before; pages that readers show do not count.
 #[derive(Debug)]
 pub struct Occupancy {
     instance: Instance,
@@ -228,7 +229,7 @@ impl Drop for Occupancy {
         // What cannot be removed now is found by a later sweep.
         if matches!(lock::set(&self.lock, Kind::Exclusive), Ok(true))
             && matches!(lock::is_at(&self.lock, &directory.join(LOCK)), Ok(true))
-            && files(directory).is_ok_and(|files| files.is_empty())
+            && files(directory).is_ok_and(|files| files.iter().all(|(path, _)| readers::is_page(path)))
         {
             let _ = remove(directory);
         }

@@ -11,7 +11,7 @@ use crate::{
     memory::MemoryError,
     names,
     prepare::{Failure, Preparation, Twin},
-    reader::{Places, check_mark},
+    reader::Places,
     recovery::{Recovered, Recovery, forget_memory, recover},
     segment::Segment,
     waiters::Waiters,
@@ -76,7 +76,7 @@ pub fn open(places: &Places, options: Options) -> Result<Journal, OpenError> {
         Some(old) => old,
         None => mark::first(identity().map_err(io("draw an identity", &directory))?, size),
     };
-    check_mark(&slot)?;
+    mark::check(&slot)?;
     fs::create_dir_all(&places.memory_dir).map_err(io("make", &places.memory_dir))?;
     let found = recover(places, &slot)?;
     let size = slot.segment_size as usize;

@@ -120,6 +120,11 @@ pub fn is_held(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         file => file?,
     };
+    is_locked(&file)
+}
+
+/// Whether somebody holds the open file, found out without taking it.
+pub(crate) fn is_locked(file: &File) -> io::Result<bool> {
     let mut lock = whole_file(Kind::Exclusive);
     // SAFETY: asks about our own open descriptor; `lock` is a `flock` to be written to.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } < 0 {
@@ -144,13 +149,11 @@ pub struct Holder {
 impl Holder {
     fn this_process() -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let program = std::env::current_exe().ok();
-        let program = program.as_deref().and_then(Path::file_name).unwrap_or_default();
         Self {
             process: process::id(),
             boot: boot.trim().into(),
             start: start_of_this_process().unwrap_or(0),
-            program: program.to_string_lossy().chars().filter(|c| !c.is_control()).collect(),
+            program: program(),
         }
     }
 
@@ -175,6 +178,13 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "process {} ({})", self.process, self.program)
     }
+}
+
+/// The name of this process's program.
+pub(crate) fn program() -> String {
+    let path = std::env::current_exe().unwrap_or_default();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// What the file `path` says about its holder; none where it says nothing that can be understood.

@@ -2,12 +2,13 @@
 //!
 //! Two slots of a block each are written in turn, so that a torn write spoils the older evidence at most.
 
-use std::{io, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use zerocopy::IntoBytes;
 
 use crate::{
-    layout::{BLOCK, MARK_MAGIC, MarkSlot, VERSION},
+    error::OpenError,
+    layout::{BLOCK, MARK_MAGIC, MarkSlot, SEGMENT_MAX, SEGMENT_MIN, VERSION},
     names,
     storage::{Access, AlignedBuffer, DiskFile, Storage},
 };
@@ -31,6 +32,27 @@ pub(crate) fn load(storage: &dyn Storage) -> io::Result<Option<MarkSlot>> {
     let length = file.read_at(&mut bytes, 0)?;
     let slots = bytes[..length].chunks(BLOCK).filter_map(MarkSlot::read);
     Ok(slots.max_by_key(|slot| slot.turn))
+}
+
+/// The mark of the journal in `directory`, checked.
+pub(crate) fn read(storage: &dyn Storage, directory: &Path) -> Result<MarkSlot, OpenError> {
+    let failed = |error| OpenError::Io { what: "read the mark", path: names::MARK.into(), error };
+    let mark = load(storage).map_err(failed)?;
+    let mark = mark.ok_or_else(|| OpenError::Missing { path: directory.into() })?;
+    check(&mark)?;
+    Ok(mark)
+}
+
+/// Refuses a mark of another format, or one that cannot be a writer's.
+pub(crate) fn check(mark: &MarkSlot) -> Result<(), OpenError> {
+    if mark.version != VERSION {
+        return Err(OpenError::Version { what: "the journal's mark".into(), found: mark.version });
+    }
+    let size = mark.segment_size as usize;
+    if !size.is_power_of_two() || !(SEGMENT_MIN..=SEGMENT_MAX).contains(&size) {
+        return Err(OpenError::Damaged { what: format!("the mark states a segment size of {size} bytes") });
+    }
+    Ok(())
 }
 
 impl Mark {

@@ -299,6 +299,11 @@ impl MemoryError {
         matches!(self, Self::NoRoom { .. } | Self::Group { .. })
     }
 
+    /// Whether the file that was to be made has been made by somebody else.
+    pub(crate) fn is_taken(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == ErrorKind::AlreadyExists)
+    }
+
     /// Whether the file does not exist (any more).
     #[must_use]
     pub fn is_missing(&self) -> bool {

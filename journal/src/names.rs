@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! disk    BUS/TOPIC/0/   lock  mark  0000000000000000.segment  …  torn-POSITION  schema.json
-//! memory  INSTANCE/TOPIC/0/   control  waiters  0000000000000000.segment  …
+//! memory  INSTANCE/TOPIC/0/   control  waiters  reader-PROCESS-NUMBER  0000000000000000.segment  …
 //! ```
 //! A segment's name denotes one inode for ever.
 

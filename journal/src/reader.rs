@@ -10,10 +10,11 @@ use std::{collections::VecDeque, fmt, io, path::PathBuf, sync::Arc, time::Durati
 use crate::{
     control::Control,
     error::{OpenError, ReadError},
-    layout::{FIRST_FRAME, FLAG_MORE, MarkSlot, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, Word},
+    layout::{FIRST_FRAME, FLAG_MORE, MarkSlot, SegmentHeader, Word},
     mark,
     memory::SegmentMemory,
     names,
+    readers::Presence,
     recovery::decide,
     scan::{Hole, scan},
     segment::Segment,
@@ -114,6 +115,8 @@ pub struct Reader {
     pending: Option<ReadError>,
     /// A frame that was found and not delivered yet.
     found: Option<(usize, Word)>,
+    /// Where the reader shows how far it is, once it follows a journal in shared memory.
+    presence: Option<Presence>,
 }
 
 impl fmt::Debug for Reader {
@@ -131,7 +134,7 @@ impl Reader {
     /// # Errors
     /// [`OpenError::Missing`] where there is none, [`OpenError::Version`] for another format.
     pub fn open(places: Places, start: Start, gate: Gate) -> Result<Self, OpenError> {
-        let mark = read_mark(&places)?;
+        let mark = mark::read(places.storage.as_ref(), &places.memory_dir)?;
         let mut reader = Self {
             control: Control::attach(&places.memory_dir.join(Control::NAME), &mark.journal),
             waiters: Waiters::attach(&places.memory_dir.join(Waiters::NAME)),
@@ -145,6 +148,7 @@ impl Reader {
             idle: 0,
             pending: None,
             found: None,
+            presence: None,
         };
         reader.locate(start);
         Ok(reader)
@@ -201,6 +205,9 @@ impl Reader {
         let current = self.current.as_ref().expect("`advance` found a frame in it");
         let sequence = self.sequence;
         self.sequence += 1;
+        if let Some(presence) = &self.presence {
+            presence.tell(self.sequence);
+        }
         Ok(Some(Frame {
             sequence,
             kind: word.kind,
@@ -290,7 +297,7 @@ impl Reader {
     /// Looks whether the control page is still the journal's, and whether a new epoch took over behind our back.
     fn look(&mut self) {
         if self.control.as_ref().is_some_and(|control| !control.is_linked()) {
-            self.control = None;
+            (self.control, self.presence) = (None, None);
         }
         let attached = self.control.is_some();
         if !attached {
@@ -300,6 +307,7 @@ impl Reader {
             if let Ok(Some(mark)) = mark::load(self.places.storage.as_ref()) {
                 self.mark = mark;
             }
+            self.show();
         }
         let (Some(control), Some(current)) = (&self.control, &self.current) else { return };
         // A writer came: a disk copy may go on, and an unsealed segment of an older epoch never will.
@@ -329,7 +337,7 @@ impl Reader {
     }
 
     /// The headers of all segments, in memory and on disk, from the floor on.
-    fn headers(&self) -> Vec<SegmentHeader> {
+    pub(crate) fn headers(&self) -> Vec<SegmentHeader> {
         let mut numbers: Vec<u64> = self
             .places
             .storage
@@ -425,7 +433,15 @@ impl Reader {
         }
         self.sequence = sequence;
         self.current = Some(current);
+        self.show();
         Ok(true)
+    }
+
+    /// Lets others see this reader, as long as it follows a journal in shared memory.
+    fn show(&mut self) {
+        if self.presence.is_none() && self.control.is_some() && self.current.is_some() {
+            self.presence = Presence::announce(&self.places.memory_dir, self.gate, self.next_sequence());
+        }
     }
 
     /// The next segment is neither in memory nor on disk.
@@ -505,6 +521,7 @@ impl Reader {
             idle: 0,
             pending: None,
             found: None,
+            presence: None,
         }
     }
 
@@ -548,26 +565,6 @@ fn walk_to_end((current, _): &(Current, u64)) -> (u64, bool) {
         offset += word.stride();
     }
     (count, false)
-}
-
-/// The mark of a journal, checked.
-pub(crate) fn read_mark(places: &Places) -> Result<MarkSlot, OpenError> {
-    let mark = mark::load(places.storage.as_ref())
-        .map_err(|error| OpenError::Io { what: "read the mark", path: names::MARK.into(), error })?
-        .ok_or_else(|| OpenError::Missing { path: places.memory_dir.clone() })?;
-    check_mark(&mark)?;
-    Ok(mark)
-}
-
-pub(crate) fn check_mark(mark: &MarkSlot) -> Result<(), OpenError> {
-    if mark.version != crate::layout::VERSION {
-        return Err(OpenError::Version { what: "the journal's mark".into(), found: mark.version });
-    }
-    let size = mark.segment_size as usize;
-    if !size.is_power_of_two() || !(SEGMENT_MIN..=SEGMENT_MAX).contains(&size) {
-        return Err(OpenError::Damaged { what: format!("the mark states a segment size of {size} bytes") });
-    }
-    Ok(())
 }
 
 /// Reads a segment whole; `None` if it is not there or not (yet) this journal's.

@@ -27,6 +27,7 @@ use crate::{
     memory::SegmentMemory,
     names,
     reader::{Places, load_from_disk},
+    readers,
     scan::{Hole, Scan, scan},
     segment::Segment,
     storage::{Access, AlignedBuffer, DiskFile},
@@ -140,12 +141,13 @@ pub(crate) fn recover(places: &Places, mark: &MarkSlot) -> Result<Recovered, Ope
     Ok(Recovered { epoch, next_segment, sequence, retired, report })
 }
 
-/// Removes what completed memory left: the disk is whole now.
+/// Removes what completed memory and dead readers left: the disk is whole now.
 pub(crate) fn forget_memory(places: &Places) {
     for (path, _) in memory_files(&places.memory_dir) {
         // Should removing fail, the next owner discards the file by its epoch.
         let _ = std::fs::remove_file(path);
     }
+    readers::remove_stale(&places.memory_dir);
 }
 
 fn memory_files(directory: &Path) -> Vec<(std::path::PathBuf, u64)> {

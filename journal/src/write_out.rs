@@ -15,6 +15,7 @@ use crate::{
     mark::Mark,
     names,
     prepare::{Failure, Preparation, Twin},
+    readers,
     segment::Segment,
     storage::{AlignedBuffer, Engine, Storage, Write},
     waiters::{Event, Waiters},
@@ -467,6 +468,7 @@ impl WriteOut {
         for name in [Control::NAME, Waiters::NAME] {
             let _ = std::fs::remove_file(parts.memory_dir.join(name));
         }
+        readers::remove_all(&parts.memory_dir);
         let _ = std::fs::remove_dir(&parts.memory_dir);
         Ok(())
     }

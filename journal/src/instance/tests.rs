@@ -53,6 +53,17 @@ fn all_processes_find_one_place_and_a_clean_end_leaves_nothing() {
 }
 
 #[test]
+fn readers_do_not_hold_an_instance() {
+    let machine = Machine::new();
+    let writer = machine.instance().enter().expect("entered");
+    let topic = writer.make_topic("trades", 0).expect("made");
+    let presence = readers::Presence::announce(&topic, crate::Gate::Published, 0).expect("a page");
+    drop(writer);
+    assert_eq!(machine.instances(), 0);
+    presence.tell(1);
+}
+
+#[test]
 fn memory_in_use_survives_its_writer() {
     let machine = Machine::new();
     let writer = machine.instance().enter().expect("entered");

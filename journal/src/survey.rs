@@ -1,0 +1,139 @@
+//! What there is of a journal, for people: found out from outside, changing nothing, whether or not it has a writer.
+
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+use crate::{
+    control::Control,
+    error::OpenError,
+    layout::MarkSlot,
+    lock::{self, Holder},
+    mark, names,
+    reader::{Gate, Places, Reader, Start, Watermarks},
+    readers::{self, ReaderStatus},
+    storage::Access,
+};
+
+/// Who may write a journal now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// Nobody.
+    Nobody,
+    /// A live process, by its own account.
+    Live(Option<Holder>),
+    /// This user may not ask.
+    Unknown,
+}
+
+/// A segment that holds messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentStatus {
+    /// Its number.
+    pub number: u64,
+    /// Sequence of its first message.
+    pub sequence: u64,
+    /// Epoch that wrote it.
+    pub epoch: u32,
+    /// Whether it is in shared memory.
+    pub in_memory: bool,
+    /// Whether it has a file on disk, which may not be complete while it is in memory too.
+    pub on_disk: bool,
+}
+
+/// What there is of a journal.
+#[derive(Debug)]
+pub struct Survey {
+    /// Who writes it.
+    pub owner: Owner,
+    /// The newest evidence on disk.
+    pub mark: MarkSlot,
+    /// The control page, where the journal has shared memory.
+    pub control: Option<Control>,
+    /// How far it is.
+    pub watermarks: Watermarks,
+    /// Its segments, oldest first.
+    pub segments: Vec<SegmentStatus>,
+    /// Segments that should be between the others and are not: first number, and the one behind the last.
+    pub missing: Vec<(u64, u64)>,
+    /// Bytes of its files in shared memory, those of segments made ready among them.
+    pub memory_bytes: u64,
+    /// Bytes of its files on disk, those of segments made ready among them.
+    pub disk_bytes: u64,
+    /// Who reads it and shows it.
+    pub readers: Vec<ReaderStatus>,
+}
+
+/// Looks a journal over. `lock` is its lock file.
+///
+/// # Errors
+/// As [`Reader::open`].
+pub fn survey(places: &Places, lock: &Path) -> Result<Survey, OpenError> {
+    let mut reader = Reader::open(places.clone(), Start::Oldest, Gate::Published)?;
+    let memory = memory_files(&places.memory_dir);
+    let disk = disk_files(places).map_err(|error| OpenError::Io {
+        what: "list the segments",
+        path: names::MARK.into(),
+        error,
+    })?;
+    let mut segments = Vec::new();
+    for header in reader.headers() {
+        segments.push(SegmentStatus {
+            number: header.number,
+            sequence: header.sequence,
+            epoch: header.epoch,
+            in_memory: memory.contains_key(&names::segment(header.number)),
+            on_disk: disk.contains_key(&names::segment(header.number)),
+        });
+    }
+    let control = Control::attach(&places.memory_dir.join(Control::NAME), &reader.journal());
+    let readers = if control.is_some() { readers::list(&places.memory_dir) } else { Vec::new() };
+    Ok(Survey {
+        owner: owner(lock),
+        watermarks: reader.watermarks(),
+        mark: mark::read(places.storage.as_ref(), &places.memory_dir)?,
+        missing: gaps(&segments),
+        segments,
+        memory_bytes: memory.values().sum(),
+        disk_bytes: disk.values().sum(),
+        control,
+        readers,
+    })
+}
+
+fn owner(lock: &Path) -> Owner {
+    match lock::is_held(lock) {
+        Ok(true) => Owner::Live(lock::holder(lock)),
+        Ok(false) => Owner::Nobody,
+        Err(_) => Owner::Unknown,
+    }
+}
+
+/// Names and lengths of the files in the journal's memory.
+fn memory_files(directory: &Path) -> BTreeMap<String, u64> {
+    let Ok(entries) = fs::read_dir(directory) else { return BTreeMap::new() };
+    let files = entries.flatten().filter_map(|entry| {
+        let length = entry.metadata().ok().filter(fs::Metadata::is_file)?.len();
+        Some((entry.file_name().into_string().ok()?, length))
+    });
+    files.collect()
+}
+
+/// Names and lengths of the journal's files on disk. What goes meanwhile is passed over.
+fn disk_files(places: &Places) -> io::Result<BTreeMap<String, u64>> {
+    let mut files = BTreeMap::new();
+    for name in places.storage.names()? {
+        let file = places.storage.open(&name, Access::Read);
+        if let Ok(length) = file.and_then(|file| file.length()) {
+            files.insert(name, length);
+        }
+    }
+    Ok(files)
+}
+
+/// Numbers that are left out between segments.
+fn gaps(segments: &[SegmentStatus]) -> Vec<(u64, u64)> {
+    let pairs = segments.iter().zip(segments.iter().skip(1));
+    pairs
+        .filter(|(one, next)| next.number > one.number + 1)
+        .map(|(one, next)| (one.number + 1, next.number))
+        .collect()
+}
