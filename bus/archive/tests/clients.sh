@@ -34,7 +34,7 @@ for topic in $topics; do
 done
 
 topic=$(echo "$topics" | grep '\.json$' | head -n 1)
-if echo 'not of this journal' | kcat -P -t "${topic%.json}" -X message.timeout.ms=5000 2>"$scratch/refusal"; then
+if echo 'not of this journal' | timeout 60 kcat -b "$address" -P -t "${topic%.json}" -X message.timeout.ms=5000 2>"$scratch/refusal"; then
     fail 'a write was taken'
 fi
 grep -q 'authorization failed' "$scratch/refusal" || fail "a write was refused with: $(cat "$scratch/refusal")"

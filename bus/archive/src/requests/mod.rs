@@ -134,3 +134,6 @@ fn encode<A: Encodable + HeaderVersion>(correlation: i32, version: i16, answer: 
     out[..4].copy_from_slice(&length.to_be_bytes());
     Some(out)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,7 @@
 //! The other requests: what the listener shows, where topics begin and end, and what it refuses.
 
-use crate::client::{Client, frame, name, order, publish_orders, serve};
+use crate::client::{frame, name, order, publish_orders, serve};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -14,8 +13,7 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, FindCoordinatorRequest, JoinGroupRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest,
+    MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest,
 };
 use kafka_protocol::protocol::{Decodable, StrBytes};
 use proptest::prelude::*;
@@ -76,29 +74,20 @@ fn topics_are_listed_as_they_appear() {
     }
 }
 
-/// Offset, timestamp and error for one time.
-fn list_offset(client: &mut Client, version: i16, topic: &str, time: i64) -> (i64, i64, i16) {
-    let partition = ListOffsetsPartition::default().with_timestamp(time);
-    let topic = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
-    let answer = client.call(version, &ListOffsetsRequest::default().with_topics(vec![topic]));
-    let found = &answer.topics[0].partitions[0];
-    (found.offset, found.timestamp, found.error_code)
-}
-
 #[test]
 fn the_ends_of_a_topic() {
     let served = serve();
     publish_orders(&mut served.market(), 100, 9);
     let mut client = served.client();
     for version in 1..=7 {
-        assert_eq!(list_offset(&mut client, version, "market-data.json", -1), (9, -1, 0));
-        assert_eq!(list_offset(&mut client, version, "market-data", -2), (0, -1, 0));
-        assert_eq!(list_offset(&mut client, version, "market-data", 104), (4, 104, 0));
-        assert_eq!(list_offset(&mut client, version, "market-data", 109), (-1, -1, 0));
+        assert_eq!(client.list_offset(version, "market-data.json", -1), (9, -1, 0));
+        assert_eq!(client.list_offset(version, "market-data", -2), (0, -1, 0));
+        assert_eq!(client.list_offset(version, "market-data", 104), (4, 104, 0));
+        assert_eq!(client.list_offset(version, "market-data", 109), (-1, -1, 0));
         let unknown = ResponseError::UnknownTopicOrPartition.code();
-        assert_eq!(list_offset(&mut client, version, "nothing", -1), (-1, -1, unknown));
+        assert_eq!(client.list_offset(version, "nothing", -1), (-1, -1, unknown));
     }
-    assert_eq!(list_offset(&mut client, 7, "market-data", -3), (8, 108, 0));
+    assert_eq!(client.list_offset(7, "market-data", -3), (8, 108, 0));
 }
 
 proptest! {
@@ -123,7 +112,7 @@ proptest! {
             for asked in &asked {
                 let want = times.iter().position(|time| time >= asked);
                 let want = want.map_or((-1, -1, 0), |at| (i64::try_from(at).unwrap(), times[at], 0));
-                prop_assert_eq!(list_offset(&mut client, 5, "market-data", *asked), want);
+                prop_assert_eq!(client.list_offset(5, "market-data", *asked), want);
             }
         }
     }
@@ -138,10 +127,10 @@ fn by_time_over_many_blocks() {
     publish_orders(&mut publisher, 20_000, 4_000);
     let mut client = served.client();
     for (time, offset) in [(1, 0), (18_999, 8_999), (19_000, 9_000), (22_000, 9_000), (50_000, 9_000)] {
-        assert_eq!(list_offset(&mut client, 7, "market-data", time).0, offset, "{time}");
+        assert_eq!(client.list_offset(7, "market-data", time).0, offset, "{time}");
     }
-    assert_eq!(list_offset(&mut client, 7, "market-data", -3), (9_000, 50_000, 0));
-    assert_eq!(list_offset(&mut client, 7, "market-data", 50_001).0, -1);
+    assert_eq!(client.list_offset(7, "market-data", -3), (9_000, 50_000, 0));
+    assert_eq!(client.list_offset(7, "market-data", 50_001).0, -1);
 }
 
 #[test]

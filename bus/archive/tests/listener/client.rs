@@ -1,19 +1,22 @@
 //! A Kafka client made of the codec alone, and a bus to read with it.
 
 use archive::Server;
+use bus::config::BusConfig;
 use bus::event::market::{AddOrder, MarketEvent};
 use bus::event::{Price, Quantity, Side, Symbol, Time};
 use bus::{Bus, BusError, Publisher};
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{
-    ApiKey, FetchRequest, FetchResponse, RequestHeader, ResponseHeader, TopicName,
+    ApiKey, FetchRequest, FetchResponse, ListOffsetsRequest, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use kafka_protocol::records::{Record, RecordBatchDecoder};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -25,19 +28,27 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Served {
     pub(crate) bus: Bus,
     pub(crate) server: Server,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 pub(crate) fn serve() -> Served {
+    serve_with(BusConfig::default())
+}
+
+pub(crate) fn serve_with(config: BusConfig) -> Served {
     let dir = tempfile::tempdir().unwrap();
-    let bus = Bus::open(dir.path()).unwrap();
+    let bus = Bus::with_config(dir.path(), config).unwrap();
     let server = Server::start(bus.clone(), SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    Served { bus, server, _dir: dir }
+    Served { bus, server, dir }
 }
 
 impl Served {
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.server.address())
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The publisher of `market-data`; the one before may still be on its way out.
@@ -127,6 +138,15 @@ impl Client {
     /// One fetch of one topic, without waiting.
     pub(crate) fn fetch(&mut self, version: i16, topic: &str, offset: i64, limit: i32) -> PartitionData {
         one(self.call(version, &fetch_request(topic, offset, limit)))
+    }
+
+    /// Offset, timestamp and error for one time.
+    pub(crate) fn list_offset(&mut self, version: i16, topic: &str, time: i64) -> (i64, i64, i16) {
+        let partition = ListOffsetsPartition::default().with_timestamp(time);
+        let topic = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
+        let answer = self.call(version, &ListOffsetsRequest::default().with_topics(vec![topic]));
+        let found = &answer.topics[0].partitions[0];
+        (found.offset, found.timestamp, found.error_code)
     }
 
     /// All records of a topic, fetched until there are no more.

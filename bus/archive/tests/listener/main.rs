@@ -2,5 +2,7 @@
 
 mod answers;
 mod client;
+mod faults;
 mod hostile;
+mod program;
 mod reading;
