@@ -21,6 +21,7 @@ pub mod arbiter;
 pub mod feed;
 pub mod fix;
 pub mod itch;
+pub mod live;
 pub mod mold;
 pub mod net;
 pub mod normalise;

@@ -1,6 +1,8 @@
 //! The commands of `market-gateway`.
 
+pub(crate) mod run;
 pub(crate) mod simulate;
+mod summary;
 
 use bus::program::{Arguments, Failure};
 use std::net::{SocketAddr, SocketAddrV4};

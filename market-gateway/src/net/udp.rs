@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
 use bus::clock::Clock;
+use bus::wait::WaitStrategy;
 
 use super::recvmmsg::Batch;
 use super::uring::{Ring, RingRefused};
@@ -58,7 +59,8 @@ impl Default for UdpConfig {
 }
 
 /// Who stamps a packet's receive time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Stamps {
     /// This process, once a poll.
     Process,
@@ -87,12 +89,25 @@ impl Wait {
         Self::Sleep { gather: Duration::from_micros(50), longest: Duration::from_millis(1) };
 }
 
+/// Where the core plan parks a thread, its sockets wait in the kernel; otherwise they never wait.
+impl From<WaitStrategy> for Wait {
+    fn from(strategy: WaitStrategy) -> Self {
+        match strategy {
+            WaitStrategy::Spin | WaitStrategy::Yield => Self::Spin,
+            WaitStrategy::Park => Self::BALANCED,
+        }
+    }
+}
+
 /// What to receive with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// io_uring if this process may use it, else recvmmsg; [`UdpSource::fallback`] says why.
+    #[serde(rename = "auto")]
     Automatic,
     /// io_uring or an error.
+    #[serde(rename = "io_uring")]
     IoUring,
     /// recvmmsg.
     Recvmmsg,
@@ -144,6 +159,15 @@ pub struct UdpSource {
 enum Receiver {
     Ring(Box<Ring>),
     Batch(Box<Batch>),
+}
+
+impl fmt::Debug for UdpSource {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UdpSource")
+            .field("backend", &self.backend())
+            .field("sockets", &self.sockets)
+            .finish_non_exhaustive()
+    }
 }
 
 impl UdpSource {

@@ -1,0 +1,167 @@
+//! `market-gateway run`: live lines onto a bus.
+
+use bus::Bus;
+use bus::config::{self, BusConfig};
+use bus::plan::{self, Placement, Plan, Role, available_cores};
+use bus::program::{self, Arguments, Exit, Failure, Progress, Stop, Value};
+use bus::wait::{Idle, WaitStrategy};
+use market_gateway::fix::session::SessionConfig;
+use market_gateway::live::{DropCopyConfig, GatewayConfig, LiveConfig, LiveGateway};
+use market_gateway::net::{Stamps, UdpConfig};
+use market_gateway::normalise::Itch;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::summary::Summary;
+
+const GATEWAY: &str = "gateway";
+/// Interval of heartbeats on the drop copy.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// A configuration file as the gateway reads it; `[risk]` belongs to the engine.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    bus: BusConfig,
+    gateway: GatewayConfig,
+    #[serde(rename = "risk")]
+    _risk: IgnoredAny,
+}
+
+type Gateway = LiveGateway<Itch>;
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let path: Option<PathBuf> = arguments.find("config")?;
+    let file: File = path.map(|path| config::load(&path)).transpose()?.unwrap_or_default();
+    let plan = core_plan(&file.bus)?;
+    let placement = plan.place(GATEWAY);
+    let config = live_config(arguments, &file.gateway, placement)?;
+    let length: Option<Duration> = arguments.find("for")?;
+    let bus = Bus::with_config(arguments.bus(), file.bus)?;
+    let mut gateway = Gateway::open(&bus, &config, Itch::new())?;
+    tell(&gateway, &config, &plan);
+    receive(&mut gateway, placement, length, arguments.has("until-end"))?;
+    let (summary, itch) = gateway.close()?;
+    let exit = Summary::new(&summary.feed, &itch, summary.io).print(arguments.json())?;
+    Ok(if summary.is_incomplete() { Exit::Fault } else { exit })
+}
+
+/// Where the gateway runs. A file may also place the roles of other programs.
+fn core_plan(bus: &BusConfig) -> Result<Plan, Failure> {
+    let (ours, others): (Vec<_>, Vec<_>) = bus.cores.iter().partition(|(role, _)| *role == GATEWAY);
+    for (role, _) in others {
+        program::note(&format!("the role {role} of the core plan is not one of this program"));
+    }
+    let ours = ours.into_iter().map(|(role, placement)| (role.clone(), *placement)).collect();
+    Ok(Plan::configured(&[Role::hot(GATEWAY)], available_cores(), &ours)?)
+}
+
+fn live_config(
+    arguments: &Arguments,
+    file: &GatewayConfig,
+    placement: &Placement,
+) -> Result<LiveConfig, Failure> {
+    let udp = UdpConfig {
+        lines: super::addresses(arguments, "mold")?,
+        rerequest: super::addresses(arguments, "rerequest")?.first().copied(),
+        interface: arguments.find("interface")?,
+        wait: placement.wait.into(),
+        ..UdpConfig::default()
+    };
+    let mut net = file.clone();
+    net.source = arguments.find("source")?.or(net.source);
+    net.stamps = arguments.find("stamps")?.map(|Who(stamps)| stamps).or(net.stamps);
+    let udp = net.apply(udp).map_err(|(key, range)| {
+        Failure::new(
+            "wrong configuration",
+            format_args!("gateway.{key}"),
+            format_args!("{range} are expected"),
+        )
+    })?;
+    Ok(LiveConfig { udp, date: None, patience: net.patience, drop_copy: drop_copy(arguments)? })
+}
+
+/// Who stamps packets.
+struct Who(Stamps);
+
+impl Value for Who {
+    const EXPECTED: &'static str = "process or kernel";
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "process" => Some(Self(Stamps::Process)),
+            "kernel" => Some(Self(Stamps::Kernel)),
+            _ => None,
+        }
+    }
+}
+
+fn drop_copy(arguments: &Arguments) -> Result<Option<DropCopyConfig>, Failure> {
+    let find = |flag| arguments.find::<String>(flag);
+    match (find("fix")?, find("sender")?, find("target")?) {
+        (Some(address), Some(sender), Some(target)) => {
+            let session = SessionConfig { sender, target, heartbeat: HEARTBEAT, reset_on_logon: false };
+            Ok(Some(DropCopyConfig { address, session }))
+        }
+        (None, None, None) => Ok(None),
+        _ => Err(Failure::new("missing flag", "--fix, --sender, --target", "give all three or none")),
+    }
+}
+
+/// Says what runs where and with what.
+fn tell(gateway: &Gateway, config: &LiveConfig, plan: &Plan) {
+    program::note(&plan.describe());
+    if let Some(refused) = gateway.fallback() {
+        program::note(&format!("packets are received with recvmmsg: {refused}"));
+    }
+    let (granted, wanted) = (gateway.source().queue(), config.udp.queue);
+    if granted < wanted {
+        program::note(&format!(
+            "the kernel queues {granted} bytes a socket, not {wanted}: longer bursts are lost; raise net.core.rmem_max"
+        ));
+    }
+}
+
+/// Works until it is to stop, or the time is over, or the venue ended the session.
+fn receive(
+    gateway: &mut Gateway,
+    placement: &Placement,
+    length: Option<Duration>,
+    until_end: bool,
+) -> Result<(), Failure> {
+    let stop = Stop::on_signals();
+    if let Some(core) = placement.core.filter(|core| !plan::pin(*core)) {
+        program::note(&format!("cannot run on core {core}: it is not available; the system chooses"));
+    }
+    // Where the plan parks the gateway, its sockets wait in the kernel, and no packet has to wait for a nap.
+    let mut idle = Idle::new(match placement.wait {
+        WaitStrategy::Park => WaitStrategy::Spin,
+        other => other,
+    });
+    let mut progress = Progress::new();
+    let mut told = String::new();
+    let began = Instant::now();
+    while !stop.requested() && length.is_none_or(|length| began.elapsed() < length) {
+        let work = gateway.do_work()?;
+        if until_end && gateway.is_ended() {
+            break;
+        }
+        if let Some(reason) =
+            gateway.take_ended().map(|reason| reason.to_string()).filter(|reason| *reason != told)
+        {
+            program::note(&format!("drop copy: {reason}"));
+            told = reason;
+        }
+        progress.show(|| describe(gateway));
+        idle.idle(work);
+    }
+    Ok(())
+}
+
+fn describe(gateway: &mut Gateway) -> String {
+    let summary = gateway.summary();
+    let refused = if summary.refused > 0 { ", refused for lack of room" } else { "" };
+    let dropped = summary.network.dropped;
+    format!("{} messages, {dropped} packets dropped by the kernel{refused}", summary.feed.messages)
+}

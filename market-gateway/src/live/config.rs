@@ -1,0 +1,94 @@
+//! How a live gateway is set up, in a program and in a configuration file.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use bus::config::written;
+use bus::program::{Date, Size};
+use serde::{Deserialize, Deserializer};
+
+use crate::fix::session::SessionConfig;
+use crate::net::{Backend, LARGEST_DATAGRAM, Stamps, UdpConfig};
+
+/// How a live gateway is set up.
+#[derive(Debug, Clone, Default)]
+pub struct LiveConfig {
+    /// The lines.
+    pub udp: UdpConfig,
+    /// Date of new sessions; without it, the day (UTC) on which their first packet is received.
+    pub date: Option<Date>,
+    /// How long a missing range is waited for, without progress, before it is given up: a gap.
+    pub patience: Option<Duration>,
+    /// The drop copy, if there is one.
+    pub drop_copy: Option<DropCopyConfig>,
+}
+
+/// Where the drop copy comes from.
+#[derive(Debug, Clone)]
+pub struct DropCopyConfig {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// Who talks to whom.
+    pub session: SessionConfig,
+}
+
+/// The part `[gateway]` of a configuration.
+///
+/// ```toml
+/// [gateway]
+/// backend = "auto"          # or "io_uring", which refuses to start without it, or "recvmmsg"
+/// stamps = "process"        # or "kernel"
+/// source = "10.0.0.9"       # the only address whose packets count
+/// buffers = 512             # packets that io_uring may hold, a power of two
+/// longest = 1920            # bytes of the longest datagram, at most 9216
+/// queue = "8MiB"            # queue of each socket in the kernel
+/// patience = "1s"           # how long a missing range is waited for before it is a gap
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewayConfig {
+    /// What to receive with.
+    pub backend: Option<Backend>,
+    /// Who stamps the packets.
+    pub stamps: Option<Stamps>,
+    /// The only address whose packets count on the lines.
+    pub source: Option<Ipv4Addr>,
+    /// Number of buffers for io_uring.
+    pub buffers: Option<u16>,
+    /// Longest datagram in bytes.
+    pub longest: Option<usize>,
+    /// Bytes asked for as each socket's queue in the kernel.
+    pub queue: Option<Size>,
+    /// How long a missing range is waited for, without progress, before it is given up.
+    #[serde(deserialize_with = "some")]
+    pub patience: Option<Duration>,
+}
+
+fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    written(deserializer).map(Some)
+}
+
+impl GatewayConfig {
+    /// The lines with what the configuration says, or the key whose value is out of its range and that range.
+    ///
+    /// # Errors
+    /// A value is out of its range.
+    pub fn apply(&self, udp: UdpConfig) -> Result<UdpConfig, (&'static str, &'static str)> {
+        let config = UdpConfig {
+            backend: self.backend.unwrap_or(udp.backend),
+            stamps: self.stamps.unwrap_or(udp.stamps),
+            source: self.source.or(udp.source),
+            buffers: self.buffers.unwrap_or(udp.buffers),
+            longest: self.longest.unwrap_or(udp.longest),
+            queue: self.queue.map_or(udp.queue, |Size(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            ..udp
+        };
+        if !config.buffers.is_power_of_two() || config.buffers < 8 {
+            return Err(("buffers", "a power of two from 8 to 32768"));
+        }
+        if !(64..=LARGEST_DATAGRAM).contains(&config.longest) {
+            return Err(("longest", "64 to 9216 bytes"));
+        }
+        Ok(config)
+    }
+}

@@ -1,0 +1,295 @@
+//! A live gateway: sockets, feed and drop copy tied together, driven by one duty cycle.
+//!
+//! ```no_run
+//! use market_gateway::live::{LiveConfig, LiveGateway};
+//! use market_gateway::normalise::Itch;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut config = LiveConfig::default();
+//! config.udp.lines = vec!["239.1.1.1:31001".parse()?, "239.1.1.2:31001".parse()?];
+//! let mut gateway = LiveGateway::open(&bus::Bus::open("busbar-data")?, &config, Itch::new())?;
+//! while !gateway.is_ended() {
+//!     gateway.do_work()?;
+//! }
+//! gateway.close()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It keeps nothing of its own: it goes on where its topics end. When it is stopped, what is missing at that moment is
+//! not given up, since the next run asks for it again.
+
+mod config;
+
+use std::fmt::{self, Display, Formatter};
+use std::io;
+use std::time::{Duration, Instant};
+
+use bus::clock::Clock;
+use bus::event::market::{Gap, Session};
+use bus::event::trade::TradeEvent;
+use bus::event::{Message, PartOf, Time};
+use bus::{Bus, BusError, PublishError, Publisher, ReadError};
+use zerocopy::IntoBytes;
+
+use crate::arbiter::Source;
+use crate::feed::{Feed, FeedConfig, FeedSummary};
+use crate::fix::drop_copy::{DropCopy, DropCopyCounters};
+use crate::fix::executions::TradesError;
+use crate::fix::reason::Reason;
+use crate::fix::topics::{SessionTopic, TopicError};
+use crate::net::{self, Counters, OpenError, PacketSource, UdpSource};
+use crate::resume::History;
+use crate::{Normalise, Output};
+
+pub use config::{DropCopyConfig, GatewayConfig, LiveConfig};
+
+/// Topic of what the market says.
+pub const MARKET_DATA: &str = "market-data";
+
+/// Requests sent in one duty cycle.
+const REQUESTS: usize = 16;
+/// How long a drop copy may take to log out.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Why a live gateway could not open, or cannot go on. That there is no room is no reason.
+#[derive(Debug)]
+pub enum LiveError {
+    /// The topic refuses.
+    Bus(BusError),
+    /// The topic's past cannot be read.
+    Past(ReadError),
+    /// The lines cannot be opened.
+    Open(OpenError),
+    /// The lines cannot be received any more.
+    Network(io::Error),
+    /// The topic takes nothing any more.
+    Journal(PublishError),
+    /// The topics of the drop copy refuse.
+    DropCopy(TopicError),
+    /// The topic of the drop copy takes nothing any more.
+    Trades(TradesError),
+}
+
+impl Display for LiveError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bus(error) => error.fmt(f),
+            Self::Past(error) => write!(f, "cannot resume: topic '{MARKET_DATA}': {error}"),
+            Self::Open(error) => error.fmt(f),
+            Self::Network(error) => {
+                write!(f, "cannot receive any more: {error}; mend the network and start again")
+            }
+            Self::Journal(error) => write!(f, "topic '{MARKET_DATA}': {error}"),
+            Self::DropCopy(error) => error.fmt(f),
+            Self::Trades(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LiveError {}
+
+/// What a live gateway has done so far.
+#[derive(Debug, Clone)]
+pub struct LiveSummary {
+    /// What the feed did.
+    pub feed: FeedSummary,
+    /// What happened to packets before it.
+    pub network: Counters,
+    /// What packets are received with.
+    pub io: &'static str,
+    /// How often the topic refused an event for lack of room; each was offered again.
+    pub refused: u64,
+    /// Requests that could not be sent.
+    pub unsent: u64,
+    /// What the drop copy did.
+    pub drop_copy: Option<DropCopyCounters>,
+}
+
+impl LiveSummary {
+    /// Whether something is lost for good, as far as this run knows.
+    pub fn is_incomplete(&self) -> bool {
+        let refused = self.drop_copy.as_ref().map_or(0, |counters| counters.executions.refused);
+        self.feed.is_incomplete() || refused > 0
+    }
+}
+
+/// Receives redundant lines, and a drop copy, into the topics of a bus.
+#[derive(Debug)]
+pub struct LiveGateway<N: Normalise> {
+    source: UdpSource,
+    feed: Feed<N, Journal<N::Event>>,
+    /// Index of the line on which answers to requests arrive.
+    answers: usize,
+    drop_copy: Option<DropCopy<SessionTopic, Publisher<TradeEvent>>>,
+    clock: Clock,
+    refused: u64,
+    unsent: u64,
+}
+
+impl<N> LiveGateway<N>
+where
+    N: Normalise,
+    Session: PartOf<N::Event>,
+    Gap: PartOf<N::Event>,
+{
+    /// Opens the topics as their one publisher, reads where they end, and then opens the lines.
+    ///
+    /// # Errors
+    /// See [`LiveError`].
+    pub fn open(bus: &Bus, config: &LiveConfig, mut normaliser: N) -> Result<Self, LiveError> {
+        let publisher = bus.publisher(MARKET_DATA).map_err(LiveError::Bus)?;
+        let history = History::read(bus, MARKET_DATA, &mut normaliser).map_err(LiveError::Past)?;
+        let drop_copy = config.drop_copy.as_ref().map(|DropCopyConfig { address, session }| {
+            DropCopy::open(bus, address.clone(), session.clone()).map_err(LiveError::DropCopy)
+        });
+        let mut feed = FeedConfig { date: config.date, ..FeedConfig::new(config.udp.rerequest.is_some()) };
+        feed.limits.patience = config.patience.unwrap_or(feed.limits.patience);
+        Ok(Self {
+            drop_copy: drop_copy.transpose()?,
+            feed: Feed::new(normaliser, Journal(publisher), history, feed),
+            answers: config.udp.lines.len(),
+            clock: Clock::new(),
+            refused: 0,
+            unsent: 0,
+            source: UdpSource::open(&config.udp).map_err(LiveError::Open)?,
+        })
+    }
+
+    /// One duty cycle: receives, journals, asks for what is missing. Returns how much there was to do. It waits only
+    /// where the lines are [set up to](net::Wait).
+    ///
+    /// # Errors
+    /// What was received cannot be journalled any more, or nothing can be received.
+    pub fn do_work(&mut self) -> Result<usize, LiveError> {
+        let packets = self.receive()?;
+        if packets == 0 {
+            self.clock.resync();
+        }
+        let now = self.clock.now();
+        let settled = self.feed.poll(now);
+        self.refusal(settled)?;
+        let requests = self.ask(now);
+        let messages = match &mut self.drop_copy {
+            Some(drop_copy) => drop_copy.do_work(now).map_err(LiveError::Trades)?,
+            None => 0,
+        };
+        Ok(packets + requests + messages)
+    }
+
+    fn receive(&mut self) -> Result<usize, LiveError> {
+        let Self { source, feed, answers, refused, .. } = self;
+        let mut failure = None;
+        let received = source.poll(&mut |packet| {
+            let from = if packet.line == *answers { Source::Rerequest } else { Source::Line(packet.line) };
+            match feed.packet(from, packet.receive_time, packet.bytes) {
+                Ok(()) => {}
+                Err(error) if is_for_lack_of_room(&error) => *refused += 1,
+                Err(error) => failure = Some(error),
+            }
+        });
+        match failure {
+            Some(error) => Err(LiveError::Journal(error)),
+            None => received.map_err(LiveError::Network),
+        }
+    }
+
+    fn refusal(&mut self, result: Result<(), PublishError>) -> Result<(), LiveError> {
+        match result {
+            Err(error) if is_for_lack_of_room(&error) => {
+                self.refused += 1;
+                Ok(())
+            }
+            result => result.map_err(LiveError::Journal),
+        }
+    }
+
+    fn ask(&mut self, now: Time) -> usize {
+        for sent in 0..REQUESTS {
+            let Some((session, request)) = self.feed.request(now) else { return sent };
+            let sent = self.source.request(request.datagram(&session).as_bytes());
+            self.unsent += u64::from(!sent.unwrap_or(false));
+        }
+        REQUESTS
+    }
+
+    /// Whether the venue ended the session and every message of it is journalled or given up.
+    pub fn is_ended(&self) -> bool {
+        self.feed.is_ended()
+    }
+
+    /// Why packets are not received through io_uring although they should be.
+    pub fn fallback(&self) -> Option<&net::RingRefused> {
+        self.source.fallback()
+    }
+
+    /// The sockets.
+    pub fn source(&self) -> &UdpSource {
+        &self.source
+    }
+
+    /// What turns messages into events.
+    pub fn normaliser(&self) -> &N {
+        self.feed.normaliser()
+    }
+
+    /// Why the drop copy's connection ended last, told once.
+    pub fn take_ended(&mut self) -> Option<Reason> {
+        self.drop_copy.as_mut().and_then(DropCopy::take_ended)
+    }
+
+    /// What happened so far.
+    pub fn summary(&mut self) -> LiveSummary {
+        LiveSummary {
+            feed: self.feed.summary(),
+            network: self.source.counters(),
+            io: self.source.backend(),
+            refused: self.refused,
+            unsent: self.unsent,
+            drop_copy: self.drop_copy.as_mut().map(DropCopy::counters),
+        }
+    }
+
+    /// Stops: logs out, makes everything durable and ends the topics. Returns the last summary and the normaliser.
+    ///
+    /// # Errors
+    /// What was published cannot be made durable.
+    pub fn close(mut self) -> Result<(LiveSummary, N), LiveError> {
+        self.log_out()?;
+        let summary = self.summary();
+        let (normaliser, Journal(publisher)) = self.feed.into_parts();
+        publisher.close().map_err(LiveError::Journal)?;
+        Ok((summary, normaliser))
+    }
+
+    fn log_out(&mut self) -> Result<(), LiveError> {
+        let Some(drop_copy) = &mut self.drop_copy else { return Ok(()) };
+        drop_copy.finish();
+        let began = Instant::now();
+        while !drop_copy.is_finished() && began.elapsed() < FAREWELL {
+            if drop_copy.do_work(self.clock.now()).map_err(LiveError::Trades)? == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the topic will take the event later.
+fn is_for_lack_of_room(error: &PublishError) -> bool {
+    matches!(error, PublishError::Full | PublishError::NoRoom(_))
+}
+
+/// The topic, which a live source never waits for: what is refused is held and offered again, and the lines are
+/// received meanwhile.
+#[derive(Debug)]
+struct Journal<M: Message>(Publisher<M>);
+
+impl<M: Message> Output<M> for Journal<M> {
+    type Error = PublishError;
+
+    #[inline]
+    fn publish<E: PartOf<M>>(&mut self, event: &E) -> Result<(), PublishError> {
+        self.0.try_publish(event).map(drop)
+    }
+}

@@ -1,0 +1,302 @@
+//! The live path against the simulated exchange: whatever dies, the topics are what an undisturbed run would have
+//! written.
+
+use std::fs::File;
+use std::net::{SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bus::event::market::{MarketEvent, Session};
+use bus::event::trade::{TradeEvent, TradeEventRef};
+use bus::event::{PartOf, as_bytes};
+use bus::program::Date;
+use bus::{Bus, Gate, Start};
+use market_gateway::Output;
+use market_gateway::feed::{Feed, FeedConfig};
+use market_gateway::fix::session::SessionConfig;
+use market_gateway::itch::day_file;
+use market_gateway::live::{DropCopyConfig, LiveConfig, LiveGateway};
+use market_gateway::mold::SessionId;
+use market_gateway::net::{UdpConfig, Wait};
+use market_gateway::normalise::Itch;
+use market_gateway::resume::History;
+use market_gateway::simulate::{Exchange, ExchangeConfig, Faults};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const FAULTS: Faults = Faults { lost: 100, repeated: 50, overtaken: 50, lost_everywhere: 10 };
+
+/// Addresses that the system gave out.
+#[derive(Clone)]
+struct Wires {
+    lines: Vec<SocketAddrV4>,
+    rerequest: SocketAddrV4,
+    fix: SocketAddrV4,
+}
+
+impl Wires {
+    fn new() -> Self {
+        let sockets: Vec<_> = (0..3).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        let addresses: Vec<_> = sockets.iter().map(|socket| ipv4(socket.local_addr().unwrap())).collect();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let fix = ipv4(listener.local_addr().unwrap());
+        Self { lines: addresses[..2].to_vec(), rerequest: addresses[2], fix }
+    }
+
+    fn gateway(&self) -> LiveConfig {
+        let session = SessionConfig {
+            sender: "DESK".into(),
+            target: "EXCHANGE".into(),
+            heartbeat: Duration::from_secs(5),
+            reset_on_logon: false,
+        };
+        LiveConfig {
+            udp: UdpConfig {
+                lines: self.lines.clone(),
+                rerequest: Some(self.rerequest),
+                wait: Wait::BALANCED,
+                ..UdpConfig::default()
+            },
+            patience: Some(PATIENCE),
+            drop_copy: Some(DropCopyConfig { address: self.fix.to_string(), session }),
+            date: None,
+        }
+    }
+
+    /// Starts the gateway as a process.
+    fn start(&self, home: &Path) -> Child {
+        let config = home.join("config.toml");
+        std::fs::write(&config, format!("[gateway]\npatience = \"{}s\"\n", PATIENCE.as_secs())).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_market-gateway"));
+        command.args(["run", "--until-end", "--json", "--sender", "DESK", "--target", "EXCHANGE"]);
+        for line in &self.lines {
+            command.args(["--mold", &line.to_string()]);
+        }
+        command.args(["--rerequest", &self.rerequest.to_string(), "--fix", &self.fix.to_string()]);
+        command.arg("--bus").arg(home.join("bus")).arg("--config").arg(config);
+        command.stdout(Stdio::null()).stderr(File::create(home.join("notes")).unwrap());
+        command.spawn().unwrap()
+    }
+}
+
+fn ipv4(address: SocketAddr) -> SocketAddrV4 {
+    match address {
+        SocketAddr::V4(address) => address,
+        SocketAddr::V6(address) => panic!("{address} is not IPv4"),
+    }
+}
+
+/// An exchange on a thread of its own.
+struct Market {
+    exchange: Arc<Mutex<Exchange>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Market {
+    fn open(home: &Path, wires: &Wires) -> Self {
+        let config = ExchangeConfig {
+            directory: home.join("venue"),
+            lines: wires.lines.clone(),
+            rerequest: Some(wires.rerequest),
+            fix: Some(wires.fix),
+            faults: FAULTS,
+            truth: Some(home.join("truth.itch50")),
+            ..ExchangeConfig::default()
+        };
+        let exchange = Arc::new(Mutex::new(Exchange::open(&config).unwrap()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (shared, stopped) = (Arc::clone(&exchange), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            // ORDERING: Relaxed: the flag alone matters, the thread is joined.
+            while !stopped.load(Ordering::Relaxed) {
+                shared.lock().unwrap().do_work(Instant::now()).unwrap();
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        Self { exchange, stop, thread: Some(thread) }
+    }
+
+    fn now(&self) -> MutexGuard<'_, Exchange> {
+        self.exchange.lock().unwrap()
+    }
+
+    fn wait_for(&self, messages: u64) {
+        let began = Instant::now();
+        while self.now().sent() < messages {
+            assert!(began.elapsed() < PATIENCE, "the exchange stands at message {}", self.now().sent());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn end(&self) {
+        self.now().end(Instant::now()).unwrap();
+    }
+}
+
+impl Drop for Market {
+    fn drop(&mut self) {
+        // ORDERING: Relaxed: the flag alone matters, the thread is joined.
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// The kind and the bytes of an event, without its receive time.
+type Timeless = (u16, Vec<u8>);
+
+fn timeless(kind: u16, body: &[u8]) -> Timeless {
+    let mut bytes = body.to_vec();
+    bytes[8..16].fill(0);
+    (kind, bytes)
+}
+
+/// What a feed publishes.
+struct Collected(Vec<Timeless>);
+
+impl Output<MarketEvent> for Collected {
+    type Error = std::convert::Infallible;
+    fn publish<E: PartOf<MarketEvent>>(&mut self, event: &E) -> Result<(), Self::Error> {
+        self.0.push(timeless(E::KIND, as_bytes(event)));
+        Ok(())
+    }
+}
+
+/// The events of what the exchange says that it sent, in a session of that date.
+fn expected(truth: &Path, session: SessionId, date: Option<Date>) -> Vec<Timeless> {
+    let config = FeedConfig { date, ..FeedConfig::new(false) };
+    let mut feed = Feed::new(Itch::new(), Collected(Vec::new()), History::default(), config);
+    let mut reader = day_file::Reader::new(File::open(truth).unwrap());
+    let mut next = 1;
+    while let Some(blocks) = reader.next_blocks(1_000) {
+        feed.messages(session, next, blocks).unwrap();
+        next += blocks.count() as u64;
+    }
+    feed.end(session, next).unwrap();
+    feed.into_parts().1.0
+}
+
+fn journalled(bus: &Path) -> Vec<Timeless> {
+    let mut reader = Bus::open(bus).unwrap().reader("market-data", Start::Oldest, Gate::Durable).unwrap();
+    let mut events = Vec::new();
+    while let Some(frame) = reader.poll().unwrap() {
+        events.push(timeless(frame.kind, frame.body));
+    }
+    events
+}
+
+/// The topics hold what the exchange says that it sent, no more and no less.
+fn assert_whole(home: &Path, exchange: &Exchange) {
+    let journalled = journalled(&home.join("bus"));
+    let began = bus::event::from_bytes::<Session>(&journalled[0].1).unwrap();
+    let expected = expected(&home.join("truth.itch50"), exchange.session(), Date::from_number(began.date));
+    if let Some(at) =
+        (0..journalled.len().max(expected.len())).find(|&at| journalled.get(at) != expected.get(at))
+    {
+        panic!("event {at}: {:?} where {:?} is due", journalled.get(at), expected.get(at));
+    }
+    assert_fills(&home.join("bus"), exchange);
+}
+
+/// Every fill that the exchange reported is journalled, once and in order.
+fn assert_fills(bus: &Path, exchange: &Exchange) {
+    let mut fills = exchange.fills();
+    let mut events =
+        Bus::open(bus).unwrap().subscriber::<TradeEvent>("trades", Start::Oldest, Gate::Durable).unwrap();
+    let mut count = 0;
+    while let Some(event) = events.poll().unwrap() {
+        let TradeEventRef::Fill(fill) = event else { panic!("{event:?}") };
+        count += 1;
+        let due = fills.execution(count).unwrap();
+        assert_eq!((fill.execution, fill.account, fill.price), (due.execution, due.account, due.price));
+        assert_eq!((fill.instrument, fill.side, fill.quantity), (due.instrument, due.side, due.quantity));
+        assert_eq!((fill.exchange_time, fill.trade_date), (due.time, due.trade_date));
+    }
+    assert_eq!(count, exchange.executions());
+}
+
+/// Runs the gateway until the venue's end is journalled.
+fn run_to_the_end(bus: &Bus, wires: &Wires) -> market_gateway::live::LiveSummary {
+    let mut gateway = LiveGateway::open(bus, &wires.gateway(), Itch::new()).unwrap();
+    work_until(&mut gateway, LiveGateway::is_ended);
+    gateway.close().unwrap().0
+}
+
+fn work_until(gateway: &mut LiveGateway<Itch>, done: impl Fn(&LiveGateway<Itch>) -> bool) {
+    let began = Instant::now();
+    while !done(gateway) {
+        assert!(began.elapsed() < PATIENCE, "{:?}", gateway.summary());
+        gateway.do_work().unwrap();
+    }
+}
+
+fn home() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    (directory, path)
+}
+
+#[test]
+fn a_bad_day_is_journalled_whole() {
+    let (_directory, home) = home();
+    let wires = Wires::new();
+    let bus = Bus::open(home.join("bus")).unwrap();
+    let mut gateway = LiveGateway::open(&bus, &wires.gateway(), Itch::new()).unwrap();
+    let market = Market::open(&home, &wires);
+    work_until(&mut gateway, |gateway| {
+        let sent = market.now().sent();
+        if sent > 20_000 {
+            market.end();
+        }
+        gateway.is_ended()
+    });
+    let (summary, itch) = gateway.close().unwrap();
+    let sent = market.now().sent();
+    assert_eq!((summary.feed.messages, summary.feed.published), (sent, sent));
+    assert!(summary.feed.recovered > 0 && !summary.is_incomplete(), "{summary:?}");
+    assert_eq!(itch.by_type().map(|(_, count)| count).sum::<u64>(), sent);
+    assert_whole(&home, &market.now());
+}
+
+#[test]
+fn a_late_gateway_asks_for_the_session_from_its_beginning() {
+    let (_directory, home) = home();
+    let wires = Wires::new();
+    let market = Market::open(&home, &wires);
+    market.wait_for(8_000);
+    let ended = std::thread::scope(|scope| {
+        let run = scope.spawn(|| run_to_the_end(&Bus::open(home.join("bus")).unwrap(), &wires));
+        market.wait_for(16_000);
+        market.end();
+        run.join().unwrap()
+    });
+    assert_eq!(ended.feed.published, market.now().sent());
+    assert_whole(&home, &market.now());
+}
+
+#[test]
+fn a_gateway_killed_at_any_moment_ends_with_the_topics_of_an_undisturbed_one() {
+    let (_directory, home) = home();
+    let wires = Wires::new();
+    let mut market = Market::open(&home, &wires);
+    for kill in 1..=5u64 {
+        let mut gateway = wires.start(&home);
+        market.wait_for(kill * 9_000 + kill * kill * 137);
+        gateway.kill().unwrap();
+        gateway.wait().unwrap();
+        if kill == 3 {
+            // The exchange dies, too, and goes on with its session.
+            drop(market);
+            market = Market::open(&home, &wires);
+        }
+    }
+    let mut gateway = wires.start(&home);
+    market.wait_for(60_000);
+    market.end();
+    let exit = gateway.wait().unwrap();
+    assert!(exit.success(), "{exit}: {}", std::fs::read_to_string(home.join("notes")).unwrap());
+    assert_whole(&home, &market.now());
+}
