@@ -19,8 +19,8 @@ const MAX_TEXT: u64 = 1024;
 /// How often a lock is tried again on a file that has just been replaced.
 const ATTEMPTS: usize = 16;
 
-/// The right to write a journal, held until it is dropped (and until writes in flight have ended,
-/// where a ring holds the descriptor).
+/// The right to write a journal, held until it is dropped or its process ends; where a ring holds the
+/// descriptor of a process that was killed, until its writes in flight have ended.
 #[derive(Debug)]
 pub struct OwnerLock {
     file: File,
@@ -61,12 +61,23 @@ impl OwnerLock {
     pub fn raw_fd(&self) -> RawFd {
         self.file.as_raw_fd()
     }
+
+    /// Closes the descriptor without freeing the lock, as the end of a killed process does.
+    #[cfg(test)]
+    pub(crate) fn forget(self) {
+        use std::os::fd::{FromRawFd, OwnedFd};
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: the descriptor is ours and, as the drop does not run, closed only here.
+        drop(unsafe { OwnedFd::from_raw_fd(this.file.as_raw_fd()) });
+    }
 }
 
 impl Drop for OwnerLock {
     fn drop(&mut self) {
         // For the message only: who looks next should not see our name.
         let _ = self.file.set_len(0);
+        // Free at once, although a ring may keep the descriptor for a while. Closing it frees the lock in the end.
+        let _ = set(&self.file, Kind::None);
     }
 }
 
@@ -202,6 +213,8 @@ pub(crate) enum Kind {
     Shared,
     /// Alone.
     Exclusive,
+    /// Not at all.
+    None,
 }
 
 /// Locks the whole of `file`, or turns its lock into one of this kind, without waiting; false where
@@ -232,7 +245,11 @@ fn whole_file(kind: Kind) -> libc::flock {
     // SAFETY: a plain C structure of integers, for which all zeros is a value: from the start, without
     // end, of no process.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    let kind = if kind == Kind::Shared { libc::F_RDLCK } else { libc::F_WRLCK };
+    let kind = match kind {
+        Kind::Shared => libc::F_RDLCK,
+        Kind::Exclusive => libc::F_WRLCK,
+        Kind::None => libc::F_UNLCK,
+    };
     lock.l_type = libc::c_short::try_from(kind).expect("a small constant");
     lock.l_whence = libc::c_short::try_from(libc::SEEK_SET).expect("a small constant");
     lock
@@ -286,7 +303,7 @@ mod tests {
         let path = directory.path().join("lock");
         let lock = OwnerLock::acquire(&path).expect("free");
         let copy = lock.file.try_clone().expect("a descriptor");
-        drop(lock);
+        lock.forget();
         OwnerLock::acquire(&path).expect_err("held by the copy");
         drop(copy);
         OwnerLock::acquire(&path).expect("free");

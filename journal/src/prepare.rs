@@ -112,11 +112,16 @@ impl Twin {
         if used * 2 > self.size {
             return Ok(self.size as u64);
         }
-        self.file.truncate(used as u64)?;
-        Ok(used as u64)
+        match self.file.truncate(used as u64) {
+            Ok(()) => Ok(used as u64),
+            // Some file systems need room to give room back.
+            Err(error) if is_no_room(&error) => Ok(self.size as u64),
+            Err(error) => Err(error),
+        }
     }
 
-    /// One step of writing the twin's blocks; afterwards file and directory are synced.
+    /// One step of writing the twin's blocks; afterwards file and directory are synced. A sync that fails, for whatever
+    /// reason, is never tried again.
     pub(crate) fn step(&mut self, storage: &dyn Storage) -> io::Result<()> {
         if self.written < self.size {
             let length = STEP.min(self.size - self.written);
@@ -124,21 +129,24 @@ impl Twin {
             self.file.write_at(&AlignedBuffer::zeroed(length), self.written as u64)?;
             self.written += length;
         } else if !self.synced {
-            self.file.sync()?;
-            storage.sync()?;
+            self.file.sync().map_err(io::Error::other)?;
+            storage.sync().map_err(io::Error::other)?;
             self.synced = true;
         }
         Ok(())
     }
 }
 
+/// Whether an error only says that there is no room now.
+pub(crate) fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 fn failure(error: io::Error, room: Room) -> Failure {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory => {
-            Failure::NoRoom(room)
-        }
-        _ => Failure::Io(error),
+    if is_no_room(&error) || error.kind() == io::ErrorKind::OutOfMemory {
+        return Failure::NoRoom(room);
     }
+    Failure::Io(error)
 }
 
 fn memory_failure(error: MemoryError) -> Failure {

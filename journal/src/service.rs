@@ -107,7 +107,7 @@ struct Kept {
     token: u64,
     write_out: Box<WriteOut>,
     /// Released after the write-out is gone.
-    _lock: OwnerLock,
+    lock: OwnerLock,
     closing: Option<(Instant, Sender<io::Result<bool>>)>,
 }
 
@@ -147,7 +147,8 @@ impl Loop {
         match order {
             Order::Add(token, write_out, lock) => {
                 write_out.show_backend(self.engine.name());
-                self.journals.push(Kept { token, write_out, _lock: lock, closing: None });
+                self.engine.hold(lock.raw_fd());
+                self.journals.push(Kept { token, write_out, lock, closing: None });
             }
             Order::KeepFrom(token, sequence) => {
                 if let Some(kept) = self.journals.iter_mut().find(|kept| kept.token == token) {
@@ -168,6 +169,9 @@ impl Loop {
     fn round(&mut self) -> usize {
         let now = self.now();
         let mut work = self.reap(None);
+        // Each in turn is first: an engine with few places must not serve one journal only.
+        let first = 1.min(self.journals.len());
+        self.journals.rotate_left(first);
         for kept in &mut self.journals {
             work += kept.write_out.work(self.engine.as_mut(), kept.token, now);
         }
@@ -191,12 +195,16 @@ impl Loop {
     fn end_closing(&mut self) {
         let is_due = |kept: &Kept| {
             let late = kept.closing.as_ref().is_some_and(|(limit, _)| Instant::now() > *limit);
-            kept.closing.is_some() && (kept.write_out.is_drained() || late && !kept.write_out.is_writing())
+            // What is in flight keeps its memory, also when the journal is poisoned.
+            let is_over = kept.write_out.is_drained() || late;
+            kept.closing.is_some() && is_over && !kept.write_out.is_writing()
         };
         while let Some(index) = self.journals.iter().position(is_due) {
             let kept = self.journals.swap_remove(index);
             let ended_well = kept.write_out.is_drained() && !kept.write_out.is_poisoned();
             let result = kept.write_out.close().map(|()| ended_well);
+            self.engine.release(kept.lock.raw_fd());
+            drop(kept.lock);
             if let Some((_, reply)) = kept.closing {
                 let _ = reply.send(result);
             }

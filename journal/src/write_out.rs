@@ -14,7 +14,7 @@ use crate::{
     layout::{BLOCK, FIRST_FRAME, FLAG_MORE, KIND_SEAL, Word},
     mark::Mark,
     names,
-    prepare::{Failure, Preparation, Twin},
+    prepare::{Failure, Preparation, Twin, is_no_room},
     readers,
     segment::Segment,
     storage::{AlignedBuffer, Engine, Storage, Write},
@@ -129,6 +129,8 @@ pub struct WriteOut {
     keep_from: u64,
     last_write: u64,
     retry_at: u64,
+    /// After the disk had no room for something: when it is asked again.
+    stalled_until: Option<u64>,
     mark_due: Option<u64>,
     poisoned: bool,
 }
@@ -173,6 +175,7 @@ impl WriteOut {
             keep_from: u64::MAX,
             last_write: 0,
             retry_at: 0,
+            stalled_until: None,
             mark_due: None,
             poisoned: false,
             parts: Settings {
@@ -196,9 +199,12 @@ impl WriteOut {
         if self.poisoned {
             return 0;
         }
+        if self.stalled_until.is_some_and(|until| now < until) {
+            return 0;
+        }
         let done = self.try_work(engine, token, now);
         done.unwrap_or_else(|error| {
-            self.poison(&error);
+            self.fail(&error, now);
             1
         })
     }
@@ -206,7 +212,7 @@ impl WriteOut {
     fn try_work(&mut self, engine: &mut dyn Engine, token: u64, now: u64) -> io::Result<usize> {
         let mut work = 0;
         if self.in_flight.is_none() {
-            work += self.walk();
+            work += self.walk()?;
             work += self.write(engine, token, now)?;
         }
         work += self.retire()?;
@@ -223,9 +229,13 @@ impl WriteOut {
     /// Takes the completion of this journal's write.
     pub fn complete(&mut self, result: io::Result<()>, now: u64) {
         let Some(group) = self.in_flight.take() else { return };
-        if let Err(error) = result {
-            return self.poison(&error);
+        if self.poisoned {
+            return;
         }
+        if let Err(error) = result {
+            return self.fail(&error, now);
+        }
+        self.end_stall();
         let progress = &mut self.progress;
         progress.written = progress.written.max(group.end / BLOCK * BLOCK);
         let mut reached = None;
@@ -244,32 +254,35 @@ impl WriteOut {
     }
 
     /// Walks the frames that were committed, as far as one write reaches, and stamps them.
-    fn walk(&mut self) -> usize {
-        let Some(live) = self.queue.front() else { return 0 };
+    fn walk(&mut self) -> io::Result<usize> {
+        let Some(live) = self.queue.front() else { return Ok(0) };
         let (segment, progress) = (&live.segment, &mut self.progress);
         let limit = progress.written + GROUP + BLOCK;
-        let mut frames = 0;
+        let mut batches = 0;
         let (mut at, mut sequence) = (progress.at, progress.sequence);
         while !progress.sealed && progress.at < limit {
             let Some(frame) = segment.frame(at) else { break };
-            let word = frame.expect("a writer's own words fit its segment");
+            let Ok(word) = frame else {
+                let what = format!("no frame stands at {}", segment.position(at));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            };
             if is_held(&mut self.parts.inputs, segment, at, word) {
                 break;
             }
             stamp(self.salt, segment, at, word);
-            frames += 1;
             at += word.stride();
             sequence += u64::from(word.is_user());
             if word.flags & FLAG_MORE == 0 {
+                batches += 1;
                 (progress.at, progress.sequence) = (at, sequence);
                 note_end(&mut progress.ends, at, sequence);
                 progress.sealed = word.kind == KIND_SEAL;
             }
         }
-        if frames > 0 {
+        if batches > 0 {
             self.parts.control.set_published(segment.position(progress.at), progress.sequence);
         }
-        frames
+        Ok(batches)
     }
 
     /// Starts the next write, if there is something to write and its time has come.
@@ -315,19 +328,24 @@ impl WriteOut {
 
     /// Retires the front segment once all of it is durable: mark first, then the memory's name goes.
     fn retire(&mut self) -> io::Result<usize> {
-        let is_left = self.queue.get(1).is_some_and(|next| next.segment.frame(FIRST_FRAME).is_some());
-        if !self.front_is_over() || !is_left {
+        if !self.front_is_over() || !self.is_left() {
             return Ok(0);
         }
         self.mark()?;
-        let Some(live) = self.queue.pop_front() else { return Ok(0) };
+        let Some(live) = self.queue.front() else { return Ok(0) };
         let (number, sequence) = (live.segment.number(), self.progress.sequence);
         let bytes = live.twin.shorten(self.progress.durable)?;
+        self.queue.pop_front();
         remove_memory(&self.parts.memory_dir, number);
         self.retired.push_back(Retired { number, end: sequence, bytes });
         self.progress = Progress { at: FIRST_FRAME, sequence, ..Progress::default() };
         self.expire()?;
         Ok(1)
+    }
+
+    /// Whether the writer has gone on to the segment behind the front one.
+    fn is_left(&self) -> bool {
+        self.queue.get(1).is_some_and(|next| next.segment.frame(FIRST_FRAME).is_some())
     }
 
     /// Whether the front segment is sealed and durable to its end.
@@ -344,12 +362,13 @@ impl WriteOut {
     fn expire(&mut self) -> io::Result<()> {
         let Some(Retention { bytes: limit, expires: true }) = self.parts.retention else { return Ok(()) };
         let mut bytes = self.retired_bytes();
-        while bytes > limit && self.retired.front().is_some_and(|oldest| oldest.end <= self.keep_from) {
-            let Some(oldest) = self.retired.pop_front() else { break };
+        while let Some(oldest) = self.retired.front().copied().filter(|oldest| oldest.end <= self.keep_from)
+            && bytes > limit
+        {
+            let floor = self.retired.get(1).map_or(self.front_number(), |next| next.number);
+            self.mark_from(floor)?;
+            self.retired.pop_front();
             bytes -= oldest.bytes;
-            let floor =
-                self.retired.front().or(self.queue_front_as_retired().as_ref()).map_or(0, |next| next.number);
-            self.mark()?;
             self.parts.control.set_floor(floor, oldest.end);
             let name = names::segment(oldest.number);
             if self.recycled.is_none() && oldest.bytes == self.parts.segment_size as u64 {
@@ -371,14 +390,16 @@ impl WriteOut {
         self.parts.retention.is_some_and(|limit| !limit.expires && self.retired_bytes() + live > limit.bytes)
     }
 
-    fn queue_front_as_retired(&self) -> Option<Retired> {
-        self.queue.front().map(|live| Retired { number: live.segment.number(), end: 0, bytes: 0 })
+    /// Number of the segment that is being written.
+    fn front_number(&self) -> u64 {
+        self.queue.front().map_or(self.next_number, |live| live.segment.number())
     }
 
     /// One step of preparing: twins first, since the front one may hold up the writes.
     fn prepare(&mut self, now: u64) -> io::Result<usize> {
         if let Some(live) = self.queue.iter_mut().find(|live| !live.twin.is_ready()) {
             live.twin.step(self.parts.storage.as_ref())?;
+            self.end_stall();
             return Ok(1);
         }
         let live = self.queue.len() + usize::from(self.preparation.is_some());
@@ -431,7 +452,7 @@ impl WriteOut {
 
     /// Whether the writer has sealed its last segment and all of it is durable.
     pub fn is_drained(&self) -> bool {
-        self.poisoned || self.front_is_over()
+        self.poisoned || (self.front_is_over() && !self.is_left())
     }
 
     /// Ends a journal whose writer has sealed it and of which everything is durable: marks it clean and leaves no
@@ -440,7 +461,7 @@ impl WriteOut {
     /// # Errors
     /// What the disk answers.
     pub fn close(mut self) -> io::Result<()> {
-        if self.poisoned || !self.front_is_over() {
+        if self.poisoned || !self.is_drained() {
             return Ok(());
         }
         self.mark()?;
@@ -474,11 +495,14 @@ impl WriteOut {
     }
 
     fn mark(&mut self) -> io::Result<()> {
-        self.mark_due = None;
+        self.mark_from(self.retired.front().map_or(self.front_number(), |oldest| oldest.number))
+    }
+
+    /// Makes evidence durable of how far the journal is durable, and that it begins at the segment `floor`.
+    fn mark_from(&mut self, floor: u64) -> io::Result<()> {
         let control = &self.parts.control;
         let (durable, sequence) = (control.durable_position(), control.durable_sequence());
-        let newest = self.queue.front().map_or(self.next_number, |live| live.segment.number());
-        let floor = self.retired.front().map_or(newest, |retired| retired.number);
+        let newest = self.front_number();
         self.parts.mark.write(|slot| {
             slot.durable = slot.durable.max(durable);
             slot.sequence = slot.sequence.max(sequence);
@@ -486,8 +510,27 @@ impl WriteOut {
             slot.floor = slot.floor.max(floor);
             slot.clean = 0;
         })?;
-        control.count_mark();
+        self.mark_due = None;
+        self.parts.control.count_mark();
+        self.end_stall();
         Ok(())
+    }
+
+    /// What an error of the disk means: no room is waited out, since nothing of a refused write was vouched for and it
+    /// is written again whole; everything else poisons.
+    fn fail(&mut self, error: &io::Error, now: u64) {
+        if !is_no_room(error) {
+            return self.poison(error);
+        }
+        self.parts.shortage.set(Some(Room::Disk));
+        self.stalled_until = Some(now + RETRY);
+    }
+
+    /// The disk took something again.
+    fn end_stall(&mut self) {
+        if self.stalled_until.take().is_some() {
+            self.parts.shortage.set(None);
+        }
     }
 
     fn poison(&mut self, error: &io::Error) {

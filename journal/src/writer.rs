@@ -202,6 +202,7 @@ impl Writer {
     /// Brings the writer to a place where `room` bytes fit, with an anchor not too far behind.
     #[inline]
     fn ready(&mut self, room: usize, now: u64) -> Result<(), PublishError> {
+        self.check_poison()?;
         if self.offset + room + ANCHOR_FRAME + SEAL_FRAME > self.segment.size() {
             self.roll(now, &[])?;
         }
@@ -213,6 +214,12 @@ impl Writer {
         Ok(())
     }
 
+    /// Refuses once writing to disk has failed. The word's cache line changes only then, so asking costs a load.
+    #[inline]
+    fn check_poison(&self) -> Result<(), PublishError> {
+        self.control.poison().map_or(Ok(()), |code| Err(PublishError::Poisoned(code)))
+    }
+
     fn delta(&self, now: u64) -> u32 {
         u32::try_from(now.saturating_sub(self.anchor_time)).unwrap_or(u32::MAX)
     }
@@ -220,9 +227,7 @@ impl Writer {
     /// Seals the segment and opens the next one, moving `kept` (bytes of a batch that is not committed) there.
     #[cold]
     fn roll(&mut self, now: u64, kept: &[u8]) -> Result<(), PublishError> {
-        if let Some(code) = self.control.poison() {
-            return Err(PublishError::Poisoned(code));
-        }
+        self.check_poison()?;
         let Ok(next) = self.prepared.pop() else {
             let Some(room) = self.shortage.get() else { return Err(PublishError::Full) };
             self.control.count_refusal();
@@ -232,10 +237,12 @@ impl Writer {
         let end = std::mem::replace(&mut self.offset, FIRST_FRAME);
         // The times of kept frames count from the old anchor: the new one says the same.
         self.open_segment(if kept.is_empty() { now.max(self.anchor_time) } else { self.anchor_time });
-        if !kept.is_empty() {
-            // SAFETY: behind the anchor that was just committed; `&mut self` excludes other claims. One header less:
-            // the kept bytes begin with a header.
-            unsafe { self.segment.claimed(self.offset - FRAME_HEADER, kept.len()) }.copy_from_slice(kept);
+        if let Some(behind_header) = kept.get(FRAME_HEADER..) {
+            // The first header's word stays 0, as readers may be looking at it; the rest of it is filled as ever.
+            let delta = u32::from_le_bytes(kept[12..16].try_into().expect("four bytes"));
+            self.segment.fill(self.offset, delta);
+            // SAFETY: behind the anchor that was just committed; `&mut self` excludes other claims.
+            unsafe { self.segment.claimed(self.offset, behind_header.len()) }.copy_from_slice(behind_header);
         }
         seal(&sealed, end, self.sequence, self.beginning.epoch, self.anchor_time);
         self.waiters.wake(Event::Published);
@@ -394,8 +401,8 @@ impl Batch<'_> {
     fn room_for(&mut self, length: usize) -> Result<(), PublishError> {
         let used = self.at - self.start;
         let largest = self.writer.largest();
-        if used + length > largest {
-            return Err(PublishError::TooLarge { length: used + length, largest });
+        if used + length > FRAME_HEADER + largest {
+            return Err(PublishError::TooLarge { length: used + length - FRAME_HEADER, largest });
         }
         if !self.anchored {
             self.writer.ready(stride(length), self.now)?;

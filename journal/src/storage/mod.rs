@@ -222,6 +222,14 @@ pub trait Engine: Send + Debug {
 
     /// Writes whose completion has not been taken yet.
     fn in_flight(&self) -> usize;
+
+    /// Keeps a descriptor open for as long as writes of a process that was killed may still land: so an owner's lock
+    /// outlives the owner's writes. An engine whose writes end with their thread has nothing to do. Where it cannot be
+    /// done, the next owner's [`DiskFile::barrier`] is left.
+    fn hold(&mut self, _descriptor: RawFd) {}
+
+    /// Lets go of a descriptor that was given to [`Engine::hold`].
+    fn release(&mut self, _descriptor: RawFd) {}
 }
 
 /// Whether memory and place suit a transfer past the page cache.

@@ -18,6 +18,8 @@ use super::{Completion, Engine, Write, assert_blocks};
 
 /// Most writes that one engine keeps in flight: more only queue up in the disk.
 const MAX_DEPTH: usize = 64;
+/// Most descriptors that the ring keeps open for their own sake.
+const MAX_HELD: usize = 64;
 /// Most bytes of one submission; what is longer goes on as a short write does.
 const MAX_LENGTH: usize = 1 << 30;
 /// How often a submission that the kernel has no memory for is tried again.
@@ -44,6 +46,8 @@ pub struct UringEngine {
     enabled: bool,
     /// The kernel refused to take a submission; what lies in the queue must never be submitted.
     broken: bool,
+    /// The ring's table of registered descriptors, -1 where it has room. Empty until the first one comes.
+    held: Vec<RawFd>,
 }
 
 impl UringEngine {
@@ -68,18 +72,7 @@ impl UringEngine {
         if !can_write(&ring)? {
             return Err(UringRefused::TooOld);
         }
-        Ok(Self { ring, slots: (0..depth).map(|_| None).collect(), enabled, broken: false })
-    }
-
-    /// Registers a descriptor in the ring, which then keeps it open until the last write in flight has
-    /// ended, even when this process is killed: so an owner's lock outlives the owner's writes.
-    ///
-    /// Called before the first write, once.
-    ///
-    /// # Errors
-    /// `EBUSY` for a second descriptor, `EBADF` for none, `ENOMEM`.
-    pub fn hold(&self, descriptor: RawFd) -> io::Result<()> {
-        self.ring.submitter().register_files(&[descriptor])
+        Ok(Self { ring, slots: (0..depth).map(|_| None).collect(), enabled, broken: false, held: Vec::new() })
     }
 
     fn enable(&mut self) -> io::Result<()> {
@@ -157,6 +150,15 @@ impl UringEngine {
         Ok(true)
     }
 
+    /// Puts `new` in the place of `old` in the ring's table, if that has it.
+    fn replace_held(&mut self, old: RawFd, new: RawFd) {
+        let Some(place) = self.held.iter().position(|held| *held == old) else { return };
+        let place_in_ring = u32::try_from(place).expect("at most MAX_HELD");
+        if self.ring.submitter().register_files_update(place_in_ring, &[new]).is_ok() {
+            self.held[place] = new;
+        }
+    }
+
     /// Lets the kernel finish what it can, and waits up to `wait` for one completion.
     ///
     /// Never submits: a queue that the kernel has refused stays where it is.
@@ -214,6 +216,18 @@ impl Engine for UringEngine {
 
     fn in_flight(&self) -> usize {
         self.slots.iter().flatten().count()
+    }
+
+    /// The ring keeps registered descriptors open until its last write has ended, even when this process is killed.
+    fn hold(&mut self, descriptor: RawFd) {
+        if self.held.is_empty() && self.ring.submitter().register_files(&[-1; MAX_HELD]).is_ok() {
+            self.held = vec![-1; MAX_HELD];
+        }
+        self.replace_held(-1, descriptor);
+    }
+
+    fn release(&mut self, descriptor: RawFd) {
+        self.replace_held(descriptor, -1);
     }
 }
 

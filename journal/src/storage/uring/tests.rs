@@ -92,10 +92,10 @@ fn a_ring_holds_the_lock_as_long_as_it_lives() {
     let path = directory.path().join("lock");
     let lock = OwnerLock::acquire(&path).expect("free");
     let (mut engine, bytes) = (UringEngine::new(1).expect("a ring"), filled(64));
-    engine.hold(lock.raw_fd()).expect("registered");
+    engine.hold(lock.raw_fd());
     // SAFETY: the bytes outlive the engine.
     unsafe { engine.submit(write(&file, &bytes)) }.expect("taken");
-    drop(lock);
+    lock.forget();
     assert!(lock::is_held(&path).expect("probed"), "by the ring alone");
     drop(engine);
     // The kernel takes rings apart in its own time.
@@ -103,6 +103,20 @@ fn a_ring_holds_the_lock_as_long_as_it_lives() {
         thread::yield_now();
     }
     OwnerLock::acquire(&path).expect("free");
+}
+
+#[test]
+fn a_lock_let_go_is_free_though_the_ring_had_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let Ok(mut engine) = UringEngine::new(1) else { return };
+    for round in 0..100 {
+        let path = directory.path().join(format!("lock{}", round % 3));
+        let lock = OwnerLock::acquire(&path).expect("free at once");
+        engine.hold(lock.raw_fd());
+        if round % 2 == 0 {
+            engine.release(lock.raw_fd());
+        }
+    }
 }
 
 #[test]
