@@ -62,6 +62,11 @@ impl Reader {
         self.reader.is_closed()
     }
 
+    /// Bytes of a segment of the topic's journal.
+    pub fn segment_size(&self) -> u64 {
+        self.reader.segment_size()
+    }
+
     /// The control page of the topic's journal, while a publisher, live or dead, has it in shared memory.
     pub fn control(&self) -> Option<&journal::Control> {
         self.reader.control()

@@ -5,7 +5,10 @@
 //! reader's own and its checksums are verified; it is never mapped. Readers write nothing and need no writer: without
 //! one they show what recovery would keep.
 
-use std::{collections::VecDeque, fmt, io, path::PathBuf, sync::Arc, time::Duration};
+mod disk;
+mod missing;
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     control::Control,
@@ -16,11 +19,14 @@ use crate::{
     names,
     readers::Presence,
     recovery::decide,
-    scan::{Hole, scan},
+    scan::scan,
     segment::Segment,
-    storage::{Access, AlignedBuffer, Storage},
+    storage::{Access, Storage},
     waiters::{Event, Waiters},
 };
+
+use disk::DiskCopy;
+pub(crate) use disk::load_from_disk;
 
 /// Polls without a message between two looks at whether the journal's owner changed.
 const LOOK_EVERY: u32 = 256;
@@ -93,8 +99,8 @@ struct Current {
     epoch: u32,
     offset: usize,
     anchor_time: u64,
-    /// Read from disk: nothing is expected behind this offset, and these ranges are damaged.
-    copy: Option<(usize, VecDeque<Hole>)>,
+    /// Read from disk.
+    copy: Option<DiskCopy>,
 }
 
 /// Reads one journal.
@@ -162,6 +168,11 @@ impl Reader {
     /// The journal's identity.
     pub fn journal(&self) -> [u8; 16] {
         self.mark.journal
+    }
+
+    /// Bytes of a segment.
+    pub fn segment_size(&self) -> u64 {
+        self.mark.segment_size.into()
     }
 
     /// Whether the journal was closed cleanly by its writer and has none now.
@@ -233,15 +244,15 @@ impl Reader {
                 return Ok(None);
             };
             let offset = current.offset;
-            if let Some((end, holes)) = &mut current.copy {
-                if let Some(hole) = holes.pop_front_if(|hole| hole.from <= offset) {
+            if let Some(copy) = &mut current.copy {
+                if let Some(hole) = copy.holes.pop_front_if(|hole| hole.from <= offset) {
                     current.offset = hole.to;
                     self.sequence = hole.next;
                     let segment = &current.segment;
                     let (from, to) = (segment.position(hole.from), segment.position(hole.to));
                     return Err(ReadError::Damage { from, to, sequences: (hole.first, hole.next) });
                 }
-                if offset >= *end {
+                if offset >= copy.end {
                     return self.at_end();
                 }
             }
@@ -373,12 +384,16 @@ impl Reader {
         let headers = self.headers();
         self.current = None;
         let header = match start {
-            Start::Oldest => headers.first(),
+            Start::Oldest => {
+                self.pending = headers.first().and_then(|first| self.missing_before(first));
+                headers.first()
+            }
             Start::Newest => headers.last(),
             Start::Sequence(sequence) => {
                 let below = headers.iter().rev().find(|header| header.sequence <= sequence);
                 if let (None, Some(first)) = (below, headers.first()) {
-                    self.pending = Some(ReadError::Retired { first: first.sequence });
+                    let retired = ReadError::Retired { first: first.sequence };
+                    self.pending = Some(self.missing_before(first).unwrap_or(retired));
                 }
                 below.or(headers.first())
             }
@@ -398,7 +413,7 @@ impl Reader {
         let mut sequence = self.sequence;
         while let Some(current) = self.load(number).ok().flatten() {
             let (end, is_sealed) = walk_to_end(&current);
-            sequence = current.1 + end;
+            sequence = end;
             if !is_sealed {
                 break;
             }
@@ -450,7 +465,7 @@ impl Reader {
             self.mark = mark;
         }
         if self.next >= self.mark.floor {
-            return Ok(false);
+            return self.pass_missing();
         }
         let headers = self.headers();
         let Some(first) = headers.first() else { return Ok(false) };
@@ -487,7 +502,12 @@ impl Reader {
             epoch: header.epoch,
             offset: FIRST_FRAME,
             anchor_time: header.time,
-            copy: Some((kept.end, kept.holes.into())),
+            copy: Some(DiskCopy {
+                end: kept.end,
+                sequence: kept.sequence,
+                is_sealed: found.sealed && !kept.is_cut,
+                holes: kept.holes.into(),
+            }),
         };
         Ok(Some((current, header.sequence)))
     }
@@ -500,7 +520,9 @@ impl Reader {
         let mut end = Self { pending: None, current: None, control: None, waiters: None, ..self.fork() };
         (end.next, end.sequence) =
             headers.last().map_or((self.next, self.mark.sequence), |header| (header.number, header.sequence));
-        let published = end.end_sequence();
+        let written = end.end_sequence();
+        // Nobody writes: what the mark proves was published, even if it is gone.
+        let published = if self.control.is_none() { written.max(self.mark.sequence) } else { written };
         let epoch = headers.last().map_or(self.mark.epoch, |header| header.epoch);
         let durable =
             self.control.as_ref().map_or(published, |control| control.durable_sequence().min(published));
@@ -552,45 +574,18 @@ fn is_durable(control: Option<&Control>, current: &Current, offset: usize) -> bo
     current.copy.is_some() || control.is_none_or(|control| position < control.durable_position())
 }
 
-/// Messages in a segment, and whether it is sealed.
-fn walk_to_end((current, _): &(Current, u64)) -> (u64, bool) {
-    let (mut offset, mut count) = (FIRST_FRAME, 0);
-    let end = current.copy.as_ref().map_or(usize::MAX, |(end, _)| *end);
-    while offset < end {
-        let Some(Ok(word)) = current.segment.frame(offset) else { return (count, false) };
+/// Sequence behind the last message of a segment, and whether it is sealed.
+fn walk_to_end((current, first): &(Current, u64)) -> (u64, bool) {
+    if let Some(copy) = &current.copy {
+        return (copy.sequence, copy.is_sealed);
+    }
+    let (mut offset, mut sequence) = (FIRST_FRAME, *first);
+    while let Some(Ok(word)) = current.segment.frame(offset) {
         if current.segment.seal(offset, word).is_some() {
-            return (count, true);
+            return (sequence, true);
         }
-        count += u64::from(word.is_user());
+        sequence += u64::from(word.is_user());
         offset += word.stride();
     }
-    (count, false)
-}
-
-/// Reads a segment whole; `None` if it is not there or not (yet) this journal's.
-pub(crate) fn load_from_disk(
-    places: &Places,
-    mark: &MarkSlot,
-    number: u64,
-) -> Result<Option<(Segment, SegmentHeader)>, ReadError> {
-    let name = names::segment(number);
-    let failed = |error: io::Error| {
-        ReadError::Failed(format!("cannot read: {name}: {error}; mend that and try again"))
-    };
-    let file = match places.storage.open(&name, Access::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut buffer = AlignedBuffer::zeroed(mark.segment_size as usize);
-    file.read_at(&mut buffer, 0).map_err(failed)?;
-    let segment = Segment::copied(buffer, number);
-    let Some(header) = segment.header(&mark.journal) else { return Ok(None) };
-    if header.version != crate::layout::VERSION {
-        let found = header.version;
-        return Err(ReadError::Failed(format!(
-            "unknown format version {found}: {name}; use the version that wrote it"
-        )));
-    }
-    Ok(Some((segment, header)))
+    (sequence, false)
 }

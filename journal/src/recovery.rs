@@ -13,6 +13,7 @@
 //! | none | newest segment | p ≥ D | nothing valid, or valid within the window | torn tail: cut at the last whole batch, bytes kept beside |
 //! | none | newest segment | p ≥ D | valid beyond the window | damage: reported with its range, never cut |
 //! | none | any | p < D | any | damage: reported with its range, never cut |
+//! | none | segment gone, which a later one or the mark proves | – | – | damage: reported with its range; its name and sequences are not used again |
 //! | none | no mark, no segment | – | – | a new journal |
 //! | none | segments, no valid mark | – | – | as with D from the anchors alone |
 //!
@@ -132,13 +133,26 @@ pub(crate) fn recover(places: &Places, mark: &MarkSlot) -> Result<Recovered, Ope
     headers.dedup_by_key(|header| header.number);
     let newest = headers.last().copied();
     let (next_segment, sequence) = match newest {
-        None => (0, mark.sequence),
+        None => (0, 0),
         Some(header) => (header.number + 1, end_newest(places, mark, &header, &mut report)?),
     };
+    let (next_segment, sequence) = beyond_missing(mark, (next_segment, sequence), &mut report);
     remove_spares(places, &numbers, &headers, next_segment).map_err(io("remove spare segments", "."))?;
     let epoch = headers.iter().map(|header| header.epoch).fold(mark.epoch, u32::max);
     let retired = retired(places, &headers, mark.floor, sequence);
     Ok(Recovered { epoch, next_segment, sequence, retired, report })
+}
+
+/// Where the next epoch begins if the mark proves more than any segment holds: neither a segment's name nor a sequence
+/// is used twice.
+fn beyond_missing(mark: &MarkSlot, (next, sequence): (u64, u64), report: &mut Recovery) -> (u64, u64) {
+    if sequence >= mark.sequence {
+        return (next, sequence);
+    }
+    let end = next.max(mark.newest.saturating_add(1));
+    let size = u64::from(mark.segment_size);
+    report.damage.push((next.saturating_mul(size), end.saturating_mul(size)));
+    (end, mark.sequence)
 }
 
 /// Removes what completed memory and dead readers left: the disk is whole now.

@@ -1,0 +1,119 @@
+//! Given a journal that lost whole segments, expect that it says which messages were in them.
+#![allow(missing_docs)]
+
+mod common;
+
+use common::{Ground, SEGMENT, message};
+use journal::{Gate, ReadError, Start};
+
+const COUNT: u64 = 40_000;
+
+/// A closed journal of several segments: the first sequence of each.
+fn closed(ground: &Ground) -> Vec<u64> {
+    let mut live = ground.open();
+    for n in 0..COUNT {
+        live.publish(&message(n));
+    }
+    live.close();
+    let mut reader = ground.reader(Start::Oldest, Gate::Durable);
+    let mut firsts = Vec::new();
+    while let Some(frame) = reader.poll().unwrap() {
+        if frame.position / SEGMENT as u64 >= firsts.len() as u64 {
+            firsts.push(frame.sequence);
+        }
+    }
+    assert!(firsts.len() > 3, "{firsts:?}");
+    firsts
+}
+
+fn remove(ground: &Ground, segment: usize) {
+    std::fs::remove_file(ground.disk.join(format!("{segment:016x}.segment"))).unwrap();
+}
+
+/// The damage that a reader reports, after it was checked that all other messages are there.
+fn lost(ground: &Ground) -> (u64, u64) {
+    let (messages, faults) = ground.read_all(Gate::Published);
+    let [ReadError::Damage { from, to, sequences: (first, next) }] = faults[..] else { panic!("{faults:?}") };
+    assert!(from.is_multiple_of(SEGMENT as u64) && from < to, "{from} to {to}");
+    let sequences: Vec<u64> = messages.iter().map(|(sequence, _)| *sequence).collect();
+    assert_eq!(sequences, (0..first).chain(next..COUNT).collect::<Vec<_>>());
+    for (sequence, body) in &messages {
+        assert_eq!(body, &message(*sequence));
+    }
+    (first, next)
+}
+
+#[test]
+fn a_segment_that_is_gone_is_a_range_of_sequences() {
+    for segment in [0, 1, 2] {
+        let ground = Ground::new();
+        let firsts = closed(&ground);
+        remove(&ground, segment);
+        assert_eq!(lost(&ground), (firsts[segment], firsts[segment + 1]), "segment {segment}");
+    }
+}
+
+#[test]
+fn two_neighbours_are_one_range() {
+    let ground = Ground::new();
+    let firsts = closed(&ground);
+    remove(&ground, 1);
+    remove(&ground, 2);
+    assert_eq!(lost(&ground), (firsts[1], firsts[3]));
+}
+
+#[test]
+fn the_newest_segment_is_missed_by_the_mark_and_its_sequences_are_not_used_again() {
+    let ground = Ground::new();
+    let firsts = closed(&ground);
+    let newest = firsts.len() - 1;
+    remove(&ground, newest);
+    let mut reader = ground.reader(Start::Oldest, Gate::Durable);
+    let marks = reader.watermarks();
+    assert_eq!((marks.published, marks.durable), (COUNT, COUNT), "evidence counts what is gone");
+    assert_eq!(lost(&ground), (firsts[newest], COUNT));
+    let mut live = ground.open();
+    assert_eq!(live.journal.recovery.damage.len(), 1);
+    assert_eq!(live.publish(&message(COUNT)), COUNT);
+    live.close();
+    let (messages, faults) = ground.read_all(Gate::Durable);
+    assert_eq!(messages.last(), Some(&(COUNT, message(COUNT))));
+    let [ReadError::Damage { sequences, .. }] = faults[..] else { panic!("{faults:?}") };
+    assert_eq!(sequences, (firsts[newest], COUNT));
+}
+
+#[test]
+fn a_header_that_is_damaged_takes_its_segment_with_it() {
+    let ground = Ground::new();
+    let firsts = closed(&ground);
+    let path = ground.disk.join("0000000000000001.segment");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(lost(&ground), (firsts[1], firsts[2]));
+}
+
+#[test]
+fn a_reader_that_waits_behind_the_end_meets_no_fault() {
+    let ground = Ground::new();
+    closed(&ground);
+    let mut reader = ground.reader(Start::Newest, Gate::Durable);
+    for _ in 0..1_000 {
+        assert!(reader.poll().unwrap().is_none());
+    }
+    let mut live = ground.open();
+    for _ in 0..1_000 {
+        assert!(reader.poll().unwrap().is_none());
+    }
+    live.publish(&message(COUNT));
+    live.settle();
+    let mut polls = 0;
+    let frame = loop {
+        polls += 1;
+        assert!(polls < 2_000, "the reader finds the new epoch");
+        if reader.has_next().unwrap() {
+            break reader.poll().unwrap().unwrap();
+        }
+    };
+    assert_eq!(frame.sequence, COUNT);
+}
