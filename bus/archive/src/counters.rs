@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counts {
     /// Connections taken.
     pub connections: u64,
-    /// Connections closed at once because too many were open.
+    /// Connections closed at once because too many were open, or the system gave no thread.
     pub turned_away: u64,
     /// Requests answered, by API.
     pub requests: Requests,

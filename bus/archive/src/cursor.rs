@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// Places that one connection keeps. A reader may hold a segment, so that this bounds a connection's memory. Beyond,
 /// all are given up and taken anew.
-const MOST_CURSORS: usize = 16;
+const MOST_CURSORS: usize = 32;
 
 /// The places of a connection, by the topic's name as the client writes it.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@
 use kafka_protocol::messages::ApiKey;
 
 /// Array elements and tagged fields of one request. A consumer of this listener asks for a few dozen topics at most.
-const MOST_ELEMENTS: usize = 4096;
+const MOST_ELEMENTS: usize = 1024;
 
 /// Whether the body of a request is complete and bounded, so that the codec may decode it.
 pub(crate) fn is_sound(api: ApiKey, version: i16, body: &[u8]) -> bool {

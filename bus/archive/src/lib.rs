@@ -25,6 +25,9 @@
 //! Nothing can be written (`TOPIC_AUTHORIZATION_FAILED`), and consumer groups can neither be joined nor keep offsets
 //! (`GROUP_AUTHORIZATION_FAILED`): consumers assign partition 0 themselves. Nobody is authenticated: listen on loopback, or where all that
 //! can connect may read everything.
+//!
+//! Clients are strangers: at most 64 connections, requests of a megabyte, answers of four, 32 readers a connection, and
+//! time limits for whatever is sent, taken or left idle. Whoever breaks the protocol is closed and counted.
 
 mod batch;
 mod connection;

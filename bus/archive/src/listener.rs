@@ -124,7 +124,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         slots.retain(|slot| !slot.thread.is_finished());
         match listener.accept() {
             Ok(_) if slots.len() >= MOST_CONNECTIONS => shared.counters.turned_away.add(1),
-            Ok((stream, _)) => slots.extend(serve(stream, shared)),
+            Ok((stream, _)) => match serve(stream, shared) {
+                Some(slot) => slots.push(slot),
+                None => shared.counters.turned_away.add(1),
+            },
             // Nobody there, or a passing shortage of descriptors: both are over after a pause.
             Err(_) => thread::sleep(ACCEPT_PAUSE),
         }

@@ -22,7 +22,7 @@ const LARGEST_PARTITION: usize = 1 << 20;
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Between two looks at what is durable.
 const FIRST_PAUSE: Duration = Duration::from_micros(250);
-const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 
 pub(super) fn answer(request: &FetchRequest, session: &mut Session<'_>) -> FetchResponse {
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
@@ -33,7 +33,7 @@ pub(super) fn answer(request: &FetchRequest, session: &mut Session<'_>) -> Fetch
     let mut pause = FIRST_PAUSE;
     let mut gathered = 0;
     loop {
-        for part in &mut parts {
+        for part in parts.iter_mut().take_while(|_| !session.shared.stop.requested()) {
             let added = part.gather(budget, gathered == 0, &mut session.cursors);
             budget = budget.saturating_sub(added);
             gathered += added;
