@@ -17,6 +17,7 @@ mod upstream;
 pub mod wait;
 
 pub use error::BusError;
+pub use journal::{Owner, ReaderStatus, SegmentStatus, Survey};
 pub use publisher::{Batch, Claim, PublishError, Publisher};
 pub use subscriber::{Delivery, Frame, Gate, ReadError, Reader, Start, Subscriber, Watermarks};
 pub use topic::Bus;

@@ -8,14 +8,24 @@ use std::process::ExitCode;
 static PROGRAM: Program = Program {
     name: "bus",
     about: "looks after a bus and the machine that it runs on",
-    commands: &[Command {
-        name: "doctor",
-        about: "what this machine lacks, with the remedy of each, and shared memory that was forgotten",
-        positional: None,
-        flags: &[Flag::switch("remove-forgotten", "remove shared memory of buses that are gone")],
-        examples: &["bus doctor", "bus doctor --json --bus /data/busbar"],
-        run: command::doctor::run,
-    }],
+    commands: &[
+        Command {
+            name: "status",
+            about: "topics, epochs, watermarks, segments, readers with their lag, I/O, health",
+            positional: None,
+            flags: &[],
+            examples: &["bus status", "bus status --json --bus /data/busbar"],
+            run: command::status::run,
+        },
+        Command {
+            name: "doctor",
+            about: "what this machine lacks, with the remedy of each, and shared memory that was forgotten",
+            positional: None,
+            flags: &[Flag::switch("remove-forgotten", "remove shared memory of buses that are gone")],
+            examples: &["bus doctor", "bus doctor --json --bus /data/busbar"],
+            run: command::doctor::run,
+        },
+    ],
     later: &["top"],
 };
 

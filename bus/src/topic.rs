@@ -15,7 +15,7 @@ use std::{
 };
 
 use journal::{
-    Journal, Options, Places, Retention, Service, Token,
+    Journal, Options, Places, Retention, Service, Survey, Token,
     instance::{Instance, Occupancy},
     storage::DiskStorage,
 };
@@ -155,6 +155,17 @@ impl Bus {
     /// As [`Bus::reader`].
     pub fn watermarks(&self, topic: &str) -> Result<Watermarks, BusError> {
         Ok(self.reader(topic, Start::Oldest, Gate::Published)?.watermarks())
+    }
+
+    /// What there is of a topic, for people: who writes it, how far it is, its segments and its readers. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Bus::reader`].
+    pub fn survey(&self, topic: &str) -> Result<Survey, BusError> {
+        self.schema(topic)?;
+        let lock = self.topic_dir(topic).join("0").join(journal::LOCK);
+        journal::survey(&self.places(topic)?, &lock)
+            .map_err(|source| BusError::Journal { topic: topic.into(), source })
     }
 
     /// The one publisher of a topic, which it makes if need be.

@@ -5,7 +5,8 @@ mod kernel;
 mod memory;
 mod processor;
 
-use bus::program::{Arguments, Exit, Failure, Output, Size, Tone, print_json};
+use super::about;
+use bus::program::{Arguments, Exit, Failure, Output, Tone, print_json};
 use journal::instance::{self, Forgotten};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -182,12 +183,6 @@ fn describe(instance: &Instance) -> String {
             Tone::Warning.paint("warn")
         ),
     }
-}
-
-/// A number of bytes for people: the largest unit with at least ten of it.
-fn about(bytes: u64) -> String {
-    let unit = [40, 30, 20, 10].into_iter().find(|shift| bytes >> shift >= 10);
-    Size(unit.map_or(bytes, |shift| bytes >> shift << shift)).to_string()
 }
 
 #[cfg(test)]

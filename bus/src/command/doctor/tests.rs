@@ -96,10 +96,3 @@ fn the_report_is_one_object_with_a_member_for_each_check() {
         )
     );
 }
-
-#[test]
-fn sizes_are_told_roughly() {
-    for (bytes, text) in [(7, "7"), (8 << 20, "8MiB"), (24_683_656 << 10, "23GiB"), (20_000_000, "19MiB")] {
-        assert_eq!(about(bytes), text);
-    }
-}

@@ -1,0 +1,87 @@
+//! What of a bus needs somebody's attention, each with what to do.
+
+use super::{Details, Follower, Report, Room, State, Topic};
+
+/// A reader this many segments behind no longer reads from shared memory.
+const FAR_BEHIND: usize = 16;
+/// Room that always counts as enough.
+const ENOUGH: u64 = 1 << 30;
+/// Segments that a topic makes ready ahead.
+const AHEAD: u64 = 4;
+
+/// Why the health is not `ok`; none if it is.
+pub(super) fn reasons(report: &Report) -> Vec<String> {
+    let mut reasons: Vec<_> = report.topics.iter().flat_map(of_topic).collect();
+    let largest = |topic: &Topic| topic.details.as_ref().map_or(0, |details| u64::from(details.segment_size));
+    let needed = AHEAD * report.topics.iter().map(largest).max().unwrap_or(0);
+    if let Some(room) = report.shared_memory.as_ref().filter(|room| is_nearly_full(room, needed)) {
+        reasons.push(nearly_full("shared memory", room, "enlarge it or lower the key 'memory' of [bus]"));
+    }
+    if let Some(room) = report.disk.as_ref().filter(|room| is_nearly_full(room, needed)) {
+        reasons.push(nearly_full("disk", room, "make room or lower the topics' retention"));
+    }
+    reasons
+}
+
+fn of_topic(topic: &Topic) -> Vec<String> {
+    let name = &topic.topic;
+    let error = topic.error.as_deref().unwrap_or_default();
+    let of_state = match topic.state {
+        State::Poisoned | State::Damaged => Some(format!("topic '{name}': {error}")),
+        State::Dead => Some(format!(
+            "topic '{name}': its publisher died and left messages in shared memory only; start it again"
+        )),
+        State::Open | State::Closed | State::Unclean | State::Unknown => None,
+    };
+    let of_readers = topic.details.iter().flat_map(|details| {
+        details.readers.iter().filter_map(move |reader| {
+            let what = of_reader(details, reader)?;
+            Some(format!("topic '{name}': reader {} (process {}) {what}", reader.reader, reader.process))
+        })
+    });
+    of_state.into_iter().chain(of_readers).collect()
+}
+
+fn of_reader(details: &Details, reader: &Follower) -> Option<String> {
+    let is_last = details.segments.floor > 0
+        && reader.segments_behind > 0
+        && reader.segments_behind + 1 >= details.segments.disk;
+    if is_last {
+        return Some("is about to lose messages to retention; speed it up or keep more".into());
+    }
+    let Follower { segments_behind: behind, lag, .. } = *reader;
+    (behind > FAR_BEHIND)
+        .then(|| format!("is {behind} segments and {lag} messages behind; see whether it hangs"))
+}
+
+fn is_nearly_full(room: &Room, needed: u64) -> bool {
+    room.free < (room.total / 20).min(ENOUGH).max(needed)
+}
+
+fn nearly_full(what: &str, Room { directory, free, .. }: &Room, remedy: &str) -> String {
+    format!("{what} nearly full: {directory} has {free} bytes left; {remedy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearly_full_is_a_share_of_small_places_and_an_amount_of_large_ones() {
+        let room = |total, free| Room { directory: "/".into(), total, free };
+        for (total, free, needed, want) in [
+            (64 << 20, 60 << 20, 4 << 20, false),
+            (64 << 20, 3 << 20, 4 << 20, true),
+            (64 << 20, 3 << 20, 0, true),
+            (1 << 40, 2 << 30, 4 << 20, false),
+            (1 << 40, 1 << 29, 4 << 20, true),
+            (0, 0, 0, false),
+        ] {
+            assert_eq!(
+                is_nearly_full(&room(total, free), needed),
+                want,
+                "{free} of {total}, {needed} needed"
+            );
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! `bus status`: what there is of a bus and how it does, found out from outside and changing nothing.
+
+mod health;
+mod text;
+
+use std::{collections::BTreeMap, path::Path};
+
+use bus::{
+    Bus, BusError, Gate, Owner, ReaderStatus, Survey,
+    program::{Arguments, Exit, Failure, print_json},
+};
+use journal::{instance, storage::space};
+use serde::Serialize;
+
+/// Everything that is told.
+#[derive(Debug, Serialize)]
+struct Report {
+    bus: String,
+    health: Health,
+    /// Why the health is not `ok`.
+    reasons: Vec<String>,
+    shared_memory: Option<Room>,
+    disk: Option<Room>,
+    topics: Vec<Topic>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Health {
+    Ok,
+    Attention,
+}
+
+/// A file system, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Room {
+    directory: String,
+    total: u64,
+    free: u64,
+}
+
+/// One topic.
+#[derive(Debug, Serialize)]
+struct Topic {
+    topic: String,
+    state: State,
+    /// What a poisoned or damaged topic suffers from.
+    error: Option<String>,
+    #[serde(flatten)]
+    details: Option<Details>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    /// It has a publisher.
+    Open,
+    /// Its publisher ended well.
+    Closed,
+    /// Its publisher died; what it had published is in shared memory.
+    Dead,
+    /// Its publisher did not end well, and its shared memory is gone: after a power loss, or in a copy.
+    Unclean,
+    /// Whether it has a publisher is for another user to ask.
+    Unknown,
+    /// Writing to disk failed.
+    Poisoned,
+    /// Something is missing or unreadable.
+    Damaged,
+}
+
+/// What a journal that can be read tells.
+#[derive(Debug, Serialize)]
+struct Details {
+    holder: Option<Process>,
+    epoch: u32,
+    /// Retained epochs with their first retained sequence.
+    epochs: BTreeMap<u32, u64>,
+    first: u64,
+    published: u64,
+    durable: u64,
+    /// Messages that are published and not durable.
+    lag: u64,
+    segment_size: u32,
+    segments: Segments,
+    io: Option<String>,
+    counters: Option<Counters>,
+    mark: Mark,
+    readers: Vec<Follower>,
+}
+
+#[derive(Debug, Serialize)]
+struct Process {
+    process: u32,
+    program: String,
+}
+
+/// Segments with messages, and the bytes of all files.
+#[derive(Debug, Serialize)]
+struct Segments {
+    /// Number of the first that is retained.
+    floor: u64,
+    memory: usize,
+    memory_bytes: u64,
+    disk: usize,
+    disk_bytes: u64,
+}
+
+/// What the write-out counted in this epoch.
+#[derive(Debug, Serialize)]
+struct Counters {
+    writes: u64,
+    bytes: u64,
+    marks: u64,
+    refusals: u64,
+}
+
+/// The newest evidence on disk.
+#[derive(Debug, Serialize)]
+struct Mark {
+    epoch: u32,
+    clean: bool,
+    durable_position: u64,
+    sequence: u64,
+    newest_segment: u64,
+}
+
+/// A reader with its lag behind its gate.
+#[derive(Debug, Serialize)]
+struct Follower {
+    reader: String,
+    process: u32,
+    gate: &'static str,
+    sequence: u64,
+    lag: u64,
+    /// Segments behind its own that begin below its gate's watermark.
+    segments_behind: usize,
+}
+
+/// Runs the command. A bus that needs attention is an answer; a poisoned or damaged journal is a fault.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let directory = arguments.bus();
+    if !directory.is_dir() {
+        return Err(Failure::new("no bus", directory.display(), "name another --bus or start a publisher"));
+    }
+    let report = report(&Bus::open(&directory)?)?;
+    if arguments.json() {
+        print_json(&report)?;
+    } else {
+        text::print(&report)?;
+    }
+    let is_fault = |topic: &Topic| matches!(topic.state, State::Poisoned | State::Damaged);
+    Ok(if report.topics.iter().any(is_fault) { Exit::Fault } else { Exit::Good })
+}
+
+fn report(bus: &Bus) -> Result<Report, BusError> {
+    let topics: Vec<_> = bus.topics()?.into_iter().map(|topic| look_at(bus, topic)).collect();
+    let mut report = Report {
+        bus: bus.directory().display().to_string(),
+        health: Health::Ok,
+        reasons: Vec::new(),
+        shared_memory: room(&instance::root()),
+        disk: room(bus.directory()),
+        topics,
+    };
+    report.reasons = health::reasons(&report);
+    if !report.reasons.is_empty() {
+        report.health = Health::Attention;
+    }
+    Ok(report)
+}
+
+fn room(directory: &Path) -> Option<Room> {
+    let found = space(directory).ok()?;
+    Some(Room { directory: directory.display().to_string(), total: found.total, free: found.free })
+}
+
+fn look_at(bus: &Bus, topic: String) -> Topic {
+    match bus.survey(&topic) {
+        Err(error) => Topic { topic, state: State::Damaged, error: Some(error.to_string()), details: None },
+        Ok(survey) => {
+            let (state, error) = state(&survey);
+            Topic { topic, state, error, details: Some(details(survey)) }
+        }
+    }
+}
+
+fn state(survey: &Survey) -> (State, Option<String>) {
+    if let Some(code) = survey.control.as_ref().and_then(journal::Control::poison) {
+        return (State::Poisoned, Some(journal::PublishError::Poisoned(code).to_string()));
+    }
+    if let Some((from, to)) = survey.missing.first() {
+        let what = format!("segments {from} to {} are missing; restore them from a copy", to - 1);
+        return (State::Damaged, Some(what));
+    }
+    let state = match survey.owner {
+        Owner::Live(_) => State::Open,
+        _ if survey.mark.clean == 1 => State::Closed,
+        Owner::Unknown => State::Unknown,
+        Owner::Nobody if survey.control.is_some() => State::Dead,
+        Owner::Nobody => State::Unclean,
+    };
+    (state, None)
+}
+
+fn details(survey: Survey) -> Details {
+    let Survey { owner, mark, control, watermarks, segments, readers, .. } = survey;
+    let holder = match owner {
+        Owner::Live(Some(holder)) => Some(Process { process: holder.process, program: holder.program }),
+        _ => None,
+    };
+    let mut epochs = BTreeMap::new();
+    for segment in &segments {
+        epochs.entry(segment.epoch).or_insert(segment.sequence);
+    }
+    let starts: Vec<u64> = segments.iter().map(|segment| segment.sequence).collect();
+    let follower = |reader: ReaderStatus| {
+        let (gate, mark) = match reader.gate {
+            Gate::Published => ("published", watermarks.published),
+            Gate::Durable => ("durable", watermarks.durable),
+        };
+        Follower {
+            reader: reader.program,
+            process: reader.process,
+            gate,
+            sequence: reader.sequence,
+            lag: mark.saturating_sub(reader.sequence),
+            segments_behind: starts
+                .iter()
+                .filter(|start| (reader.sequence.saturating_add(1)..mark).contains(start))
+                .count(),
+        }
+    };
+    Details {
+        holder,
+        epoch: watermarks.epoch,
+        epochs,
+        first: watermarks.first,
+        published: watermarks.published,
+        durable: watermarks.durable,
+        lag: watermarks.published.saturating_sub(watermarks.durable),
+        segment_size: mark.segment_size,
+        segments: Segments {
+            floor: mark.floor,
+            memory: segments.iter().filter(|segment| segment.in_memory).count(),
+            memory_bytes: survey.memory_bytes,
+            disk: segments.iter().filter(|segment| segment.on_disk).count(),
+            disk_bytes: survey.disk_bytes,
+        },
+        io: control.as_ref().map(journal::Control::backend).filter(|backend| !backend.is_empty()),
+        counters: control.as_ref().map(|control| {
+            let [writes, bytes, marks, refusals] = control.counters();
+            Counters { writes, bytes, marks, refusals }
+        }),
+        mark: Mark {
+            epoch: mark.epoch,
+            clean: mark.clean == 1,
+            durable_position: mark.durable,
+            sequence: mark.sequence,
+            newest_segment: mark.newest,
+        },
+        readers: readers.into_iter().map(follower).collect(),
+    }
+}

@@ -1,0 +1,171 @@
+//! `bus status` as a user meets it.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use bus::{Bus, Gate, Start};
+use common::{Process, Quote, ground, orders, quote};
+use serde_json::Value;
+
+/// The other processes: each publishes a thousand quotes and then does what its orders say.
+#[test]
+fn process() {
+    let Some((bus, orders)) = orders() else { return };
+    let mut quotes = bus.publisher::<Quote>("quotes").unwrap();
+    (0..1_000).for_each(|n| assert!(quotes.publish(&quote(n)).is_ok()));
+    match &*orders[0] {
+        "close" => return,
+        "fail" => fail_from_now_on(),
+        _ => quotes.flush().unwrap(),
+    }
+    while orders[0] == "fail" && quotes.publish(&quote(0)).is_ok() {
+        std::thread::yield_now();
+    }
+    println!("published 1000");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Lets every further write to a file fail.
+fn fail_from_now_on() {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: ignores a signal and sets a limit of this process; `none` outlives the call.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const none), 0);
+    }
+}
+
+fn status(bus: &Path, flags: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bus"));
+    command.arg("status").args(flags).arg("--bus").arg(bus).output().expect("bus runs")
+}
+
+fn report(bus: &Path) -> (Option<i32>, Value) {
+    let told = status(bus, &["--json"]);
+    assert!(told.stderr.is_empty(), "{}", String::from_utf8_lossy(&told.stderr));
+    (told.status.code(), serde_json::from_slice(&told.stdout).expect("one object"))
+}
+
+fn text(bus: &Path) -> String {
+    String::from_utf8(status(bus, &[]).stdout).expect("UTF-8")
+}
+
+#[test]
+fn an_open_topic_shows_its_holder_its_watermarks_and_its_readers() {
+    let (_directory, bus) = ground();
+    let mut publisher = Process::start("process", &bus, "stay");
+    publisher.told("published");
+    let mut reader =
+        Bus::open(&bus).unwrap().subscriber::<Quote>("quotes", Start::Oldest, Gate::Durable).unwrap();
+    (0..10).for_each(|_| assert!(reader.wait().unwrap().is_some()));
+    let (code, report) = report(&bus);
+    let topic = &report["topics"][0];
+    assert_eq!(
+        (code, &report["health"], &topic["state"]),
+        (Some(0), &"ok".into(), &"open".into()),
+        "{report}"
+    );
+    assert_eq!(topic["holder"]["process"], publisher.id());
+    for (field, value) in [("epoch", 1), ("first", 0), ("published", 1_000), ("durable", 1_000), ("lag", 0)] {
+        assert_eq!(topic[field], value, "{field} in {topic}");
+    }
+    assert!(topic["segments"]["memory"] == 1 && topic["segments"]["disk"] == 1, "{topic}");
+    assert!(["io_uring", "pwritev2"].contains(&topic["io"].as_str().unwrap()), "{topic}");
+    assert!(topic["counters"]["writes"].as_u64() > Some(0) && topic["mark"]["clean"] == false, "{topic}");
+    let follower = &topic["readers"][0];
+    assert_eq!((&follower["sequence"], &follower["lag"]), (&10.into(), &990.into()), "{follower}");
+    assert_eq!((&follower["gate"], &follower["process"]), (&"durable".into(), &std::process::id().into()));
+    let text = text(&bus);
+    for word in ["quotes", "open", &publisher.id().to_string(), "status-", "990"] {
+        assert!(text.contains(word), "'{word}' in {text}");
+    }
+}
+
+#[test]
+fn a_closed_topic_and_its_copy_are_read_without_memory_and_nothing_changes() {
+    let (directory, bus) = ground();
+    assert!(Process::start("process", &bus, "close").end().success());
+    let copy = directory.path().join("copy");
+    assert!(Command::new("cp").arg("-r").args([&bus, &copy]).status().unwrap().success());
+    let tree = |root: &Path| {
+        let listed = Command::new("find").arg(root).args(["-printf", "%P %s %T@\n"]).output().unwrap();
+        String::from_utf8(listed.stdout).unwrap()
+    };
+    for place in [&bus, &copy] {
+        let before = tree(place);
+        let (code, report) = report(place);
+        let topic = &report["topics"][0];
+        assert_eq!((code, &report["health"], &topic["state"]), (Some(0), &"ok".into(), &"closed".into()));
+        assert_eq!((&topic["durable"], &topic["mark"]["clean"]), (&1_000.into(), &true.into()));
+        assert_eq!((&topic["holder"], &topic["io"]), (&Value::Null, &Value::Null));
+        assert!(text(place).contains("closed"));
+        assert_eq!(tree(place), before);
+    }
+}
+
+#[test]
+fn a_dead_publisher_needs_attention() {
+    let (_directory, bus) = ground();
+    let mut publisher = Process::start("process", &bus, "stay");
+    publisher.told("published");
+    publisher.kill();
+    let (code, report) = report(&bus);
+    assert_eq!((code, &report["health"]), (Some(0), &"attention".into()));
+    assert_eq!(
+        (&report["topics"][0]["state"], &report["topics"][0]["published"]),
+        (&"dead".into(), &1_000.into())
+    );
+    let reason = report["reasons"][0].as_str().unwrap();
+    assert!(
+        reason.starts_with("topic 'quotes': its publisher died") && text(&bus).contains(reason),
+        "{reason}"
+    );
+    assert!(Process::start("process", &bus, "close").end().success());
+    assert_eq!(self::report(&bus).1["health"], "ok");
+}
+
+#[test]
+fn a_poisoned_topic_is_a_fault_with_the_disks_words() {
+    let (_directory, bus) = ground();
+    let mut publisher = Process::start("process", &bus, "fail");
+    publisher.told("published");
+    let (code, report) = report(&bus);
+    let topic = &report["topics"][0];
+    assert_eq!((code, &topic["state"]), (Some(1), &"poisoned".into()), "{report}");
+    assert!(topic["error"].as_str().unwrap().contains("File too large"), "{topic}");
+    publisher.kill();
+    assert_eq!(self::report(&bus).0, Some(1), "the memory that it left still says so");
+}
+
+#[test]
+fn damage_is_a_fault_and_hides_no_other_topic() {
+    let (_directory, bus) = ground();
+    assert!(Process::start("process", &bus, "close").end().success());
+    let other = bus.join("other");
+    assert!(Command::new("cp").arg("-r").args([&bus.join("quotes"), &other]).status().unwrap().success());
+    std::fs::write(other.join("0/mark"), [7; 8192]).unwrap();
+    let (code, report) = report(&bus);
+    assert_eq!((code, &report["health"]), (Some(1), &"attention".into()));
+    let states: Vec<_> = report["topics"].as_array().unwrap().iter().map(|topic| &topic["state"]).collect();
+    assert_eq!(states, ["damaged", "closed"]);
+    assert!(text(&bus).contains("damaged"));
+}
+
+#[test]
+fn no_bus_is_refused_and_an_empty_one_is_told() {
+    let (_directory, bus) = ground();
+    let refused = status(&bus, &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let line = String::from_utf8(refused.stderr).unwrap();
+    assert!(line.starts_with("bus: no bus: ") && line.lines().count() == 1, "{line}");
+    std::fs::create_dir(&bus).unwrap();
+    assert_eq!(report(&bus).1["topics"], Value::Array(Vec::new()));
+    assert!(text(&bus).contains("no topics"));
+}
