@@ -1,6 +1,6 @@
 //! Segments that were written once and are gone.
 
-use super::{LOOK_EVERY, Reader};
+use super::{GLANCE_EVERY, Reader};
 use crate::{error::ReadError, layout::SegmentHeader, mark};
 
 impl Reader {
@@ -17,7 +17,7 @@ impl Reader {
 
     /// Goes on behind segments that were entered once and are gone now, where something proves that.
     pub(super) fn pass_missing(&mut self) -> Result<bool, ReadError> {
-        if self.idle % LOOK_EVERY != 1 {
+        if self.idle % GLANCE_EVERY != 1 {
             return Ok(false);
         }
         let headers = self.headers();
