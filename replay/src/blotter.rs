@@ -1,0 +1,349 @@
+//! What compliance keeps: every event of our orders, fills, corrections, alerts, limits and gaps, once they are durable.
+//!
+//! Each line is the JSON object of the message, as `dump` prints it, after the name of its topic. Topics are merged by
+//! publish time, then name, then sequence, so a finished bus always gives the same lines; a blotter that follows takes
+//! the same order among what is durable at the moment. The last line says what is incomplete.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bus::agent::{Agent, AgentError};
+use bus::event::market::{MarketEvent, MarketEventRef};
+use bus::event::risk::{EngineConfigured, LimitAlert, LimitSet, RiskEvent};
+use bus::event::trade::{TradeEvent, TradeEventRef};
+use bus::event::{Event, Message as _, Schema, Symbol, json, market};
+use bus::program::{Failure, Output};
+use bus::{Bus, Gate, Start};
+use serde_json::{Value, json};
+
+use crate::cause::{cause_of, orphan};
+use crate::feed::{Feed, Message};
+use crate::gaps::Gaps;
+use crate::{Findings, Orphan};
+
+/// Messages of one duty cycle.
+const BATCH: usize = 1024;
+/// Between two looks for topics that are new.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Instruments that are told apart at most.
+const MAX_INSTRUMENTS: usize = 1 << 20;
+
+/// What a topic carries, as far as compliance cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carries {
+    Market,
+    Trades,
+    Risk,
+    /// Of our users' own making: only its causes are checked.
+    Other,
+}
+
+impl Carries {
+    fn of(schema: &Schema) -> Self {
+        let serves = |wanted: Result<Schema, _>| wanted.is_ok_and(|wanted| schema.serves(&wanted).is_ok());
+        if serves(Schema::of::<MarketEvent>(&[])) {
+            Self::Market
+        } else if serves(Schema::of::<TradeEvent>(&[])) {
+            Self::Trades
+        } else if serves(Schema::of::<RiskEvent>(&[])) {
+            Self::Risk
+        } else {
+            Self::Other
+        }
+    }
+
+    /// Whether a message of this kind is a line.
+    fn is_line(self, kind: u16) -> bool {
+        match self {
+            Self::Market => matches!(kind, market::Session::KIND | market::Gap::KIND),
+            Self::Trades => true,
+            Self::Risk => matches!(kind, EngineConfigured::KIND | LimitSet::KIND | LimitAlert::KIND),
+            Self::Other => false,
+        }
+    }
+}
+
+/// A topic of the bus.
+struct Source {
+    topic: Arc<str>,
+    feed: Feed,
+    schema: Arc<Schema>,
+    carries: Carries,
+    /// Of a market.
+    gaps: Gaps,
+    /// What was durable when the topic was last found without a publisher.
+    at_rest: Option<u64>,
+}
+
+/// Writes the blotter of a bus.
+pub struct Blotter<W: Write + Send> {
+    bus: Bus,
+    out: Output<W>,
+    /// In the order of their names.
+    sources: Vec<Source>,
+    follows: bool,
+    looked: Option<Instant>,
+    orphans: Findings<Orphan>,
+    instruments: Instruments,
+    lines: BTreeMap<String, u64>,
+    line: String,
+    is_finished: bool,
+}
+
+/// Instruments that the market named, and fills in others.
+#[derive(Default)]
+struct Instruments {
+    named: BTreeSet<Symbol>,
+    /// Topic and sequence of the first fill in each instrument that was not named yet.
+    unnamed: BTreeMap<Symbol, (String, u64)>,
+    /// Fills that say no instrument at all.
+    blank: Findings<(String, u64)>,
+    /// Whether what named instruments may have been removed by retention.
+    is_cut: bool,
+}
+
+impl Instruments {
+    fn name(&mut self, instrument: Symbol) {
+        self.unnamed.remove(&instrument);
+        if self.named.len() < MAX_INSTRUMENTS {
+            self.named.insert(instrument);
+        }
+    }
+
+    fn fill(&mut self, instrument: Symbol, topic: &str, sequence: u64) {
+        if instrument.is_blank() {
+            self.blank.push((topic.into(), sequence));
+        } else if !self.named.contains(&instrument) && self.unnamed.len() < MAX_INSTRUMENTS {
+            self.unnamed.entry(instrument).or_insert_with(|| (topic.into(), sequence));
+        }
+    }
+
+    /// Fills that nobody can relate to an instrument. Where the market's directory is not on the bus, or not whole,
+    /// only those that say none.
+    fn missing(&self) -> Findings<Value> {
+        let mut missing = Findings::default();
+        let what = "fill without instrument";
+        for (topic, sequence) in self.blank.listed() {
+            missing.push(json!({"what": what, "topic": topic, "sequence": sequence, "instrument": null}));
+        }
+        let has_directory = !self.named.is_empty() && !self.is_cut && self.named.len() < MAX_INSTRUMENTS;
+        for (instrument, (topic, sequence)) in self.unnamed.iter().filter(|_| has_directory) {
+            let instrument = instrument.to_string();
+            missing
+                .push(json!({"what": what, "topic": topic, "sequence": sequence, "instrument": instrument}));
+        }
+        missing
+    }
+}
+
+/// How a blotter ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Lines by the type of their message.
+    pub lines: BTreeMap<String, u64>,
+    /// What is incomplete: a fill without instrument, an effect without cause, an open gap, what cannot be read.
+    pub incomplete: Findings<Value>,
+}
+
+impl Summary {
+    /// The last line of a blotter.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "type": "end",
+            "complete": self.incomplete.is_empty(),
+            "lines": self.lines,
+            "incomplete": self.incomplete.listed(),
+            "incomplete_count": self.incomplete.count(),
+        })
+    }
+}
+
+impl<W: Write + Send> Blotter<W> {
+    /// The blotter of what becomes durable on a bus, of topics that are there and of those that come.
+    pub fn new(bus: &Bus, out: W) -> Self {
+        Self {
+            bus: bus.clone(),
+            out: Output::to(out),
+            sources: Vec::new(),
+            follows: true,
+            looked: None,
+            orphans: Findings::default(),
+            instruments: Instruments::default(),
+            lines: BTreeMap::new(),
+            line: String::new(),
+            is_finished: false,
+        }
+    }
+
+    /// The blotter of what is durable now.
+    ///
+    /// # Errors
+    /// A topic cannot be opened.
+    pub fn bounded(bus: &Bus, out: W) -> Result<Self, Failure> {
+        let mut blotter = Self { follows: false, ..Self::new(bus, out) };
+        blotter.look()?;
+        Ok(blotter)
+    }
+
+    /// Writes what has become durable, up to a limit; 0 where there was nothing.
+    ///
+    /// # Errors
+    /// A topic cannot be opened, or the output refuses.
+    pub fn do_work(&mut self) -> Result<usize, Failure> {
+        if self.follows && self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
+            self.look()?;
+        }
+        for done in 0..BATCH {
+            let heads = self.sources.iter_mut().enumerate();
+            let heads = heads.filter_map(|(at, source)| Some((source.feed.peek()?.info.publish_time, at)));
+            let Some((_, at)) = heads.min() else {
+                self.rest()?;
+                return Ok(done);
+            };
+            self.take(at)?;
+        }
+        Ok(BATCH)
+    }
+
+    /// Ends the blotter with the line that says what is incomplete. To be called when all publishers have closed or
+    /// flushed and [`Blotter::do_work`] finds nothing more.
+    ///
+    /// # Errors
+    /// The output refuses.
+    pub fn finish(&mut self) -> Result<Summary, Failure> {
+        let summary = self.summary();
+        if !std::mem::replace(&mut self.is_finished, true) {
+            self.out.json(&summary.to_json())?;
+        }
+        self.out.flush()?;
+        Ok(summary)
+    }
+
+    /// How it stands now.
+    pub fn summary(&self) -> Summary {
+        let mut incomplete = self.instruments.missing();
+        incomplete.append(&self.orphans, |orphan| {
+            let cause = json!({"topic": orphan.input, "sequence": orphan.cause});
+            let (topic, sequence) = (&orphan.topic, orphan.sequence);
+            json!({"what": "effect without cause", "topic": topic, "sequence": sequence, "cause": cause})
+        });
+        for Source { topic, feed, gaps, .. } in &self.sources {
+            incomplete.append(&gaps.open(), |gap| {
+                let session = gap.session.to_string();
+                json!({"what": "open gap", "topic": **topic, "session": session, "from": gap.from, "count": gap.count})
+            });
+            incomplete.append(feed.damage(), |damage| {
+                let kind = damage.kind.name();
+                json!({"what": kind, "topic": **topic, "from": damage.from, "to": damage.to})
+            });
+        }
+        Summary { lines: self.lines.clone(), incomplete }
+    }
+
+    /// Nothing to do at the moment: hands on what is buffered, and asks again how far topics at rest are.
+    fn rest(&mut self) -> Result<(), Failure> {
+        if self.follows {
+            self.sources.iter_mut().for_each(|source| source.at_rest = None);
+        }
+        self.out.flush()
+    }
+
+    /// Opens the topics that are new.
+    fn look(&mut self) -> Result<(), Failure> {
+        self.looked = Some(Instant::now());
+        for topic in self.bus.topics()? {
+            let place = self.sources.binary_search_by(|source| (*source.topic).cmp(&topic));
+            let Err(place) = place else { continue };
+            let open = if self.follows { Feed::following } else { Feed::bounded };
+            let feed = match open(&self.bus, &topic, Start::Oldest, Gate::Durable) {
+                Ok(feed) => feed,
+                // Its publisher is just making it.
+                Err(error) if error.is_missing() => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let (schema, carries) = (Arc::new(feed.schema().clone()), Carries::of(feed.schema()));
+            self.instruments.is_cut |= carries == Carries::Market && feed.first() > 0;
+            let (topic, gaps) = (topic.into(), Gaps::default());
+            self.sources.insert(place, Source { topic, feed, schema, carries, gaps, at_rest: None });
+        }
+        Ok(())
+    }
+
+    /// Takes the message at hand of a source.
+    fn take(&mut self, at: usize) -> Result<(), Failure> {
+        self.check_cause(at);
+        let Source { topic, feed, schema, carries, gaps, .. } = &mut self.sources[at];
+        let Some(message) = feed.peek() else { return Ok(()) };
+        match carries {
+            Carries::Market => note_market(message, gaps, &mut self.instruments),
+            Carries::Trades => note_trade(message, topic, &mut self.instruments),
+            Carries::Risk | Carries::Other => {}
+        }
+        if carries.is_line(message.info.kind) {
+            write_line(&mut self.line, topic, schema, message);
+            self.out.line(&self.line)?;
+            let name = schema.kind(message.info.kind).map_or("unknown", |kind| &kind.name);
+            *self.lines.entry(name.to_owned()).or_default() += 1;
+        }
+        feed.advance();
+        Ok(())
+    }
+
+    /// Notes the effect at hand if its cause is not durable, although the effect is.
+    fn check_cause(&mut self, at: usize) {
+        let Source { topic, feed, schema, .. } = &mut self.sources[at];
+        let Some(message) = feed.peek() else { return };
+        let sequence = message.info.sequence;
+        let Some(cause) = cause_of(schema, message.info.kind, message.body()) else { return };
+        let (topic, schema) = (Arc::clone(topic), Arc::clone(schema));
+        let orphan = orphan(&topic, &schema, sequence, cause, |input| {
+            let source = self.sources.iter_mut().find(|source| *source.topic == *input);
+            source.map_or(0, |source| source.feed.durable(&mut source.at_rest))
+        });
+        if let Some(orphan) = orphan {
+            self.orphans.push(orphan);
+        }
+    }
+}
+
+fn note_market(message: &Message, gaps: &mut Gaps, instruments: &mut Instruments) {
+    match MarketEvent::decode(message.info.kind, message.body()) {
+        Some(MarketEventRef::Instrument(named)) => instruments.name(named.instrument),
+        Some(event) => gaps.apply(event),
+        None => {}
+    }
+}
+
+fn note_trade(message: &Message, topic: &str, instruments: &mut Instruments) {
+    let instrument = match TradeEvent::decode(message.info.kind, message.body()) {
+        Some(TradeEventRef::Fill(fill)) => fill.instrument,
+        Some(TradeEventRef::FillCorrection(correction)) => correction.instrument,
+        _ => return,
+    };
+    instruments.fill(instrument, topic, message.info.sequence);
+}
+
+fn write_line(line: &mut String, topic: &str, schema: &Schema, message: &Message) {
+    line.clear();
+    json::write_object(line, schema, &message.frame(), message.body());
+    // Names of topics need no escapes.
+    line.insert_str(1, &format!("\"topic\":\"{topic}\","));
+}
+
+impl<W: Write + Send> Agent for Blotter<W> {
+    fn name(&self) -> &str {
+        "compliance"
+    }
+
+    fn do_work(&mut self) -> Result<usize, AgentError> {
+        Blotter::do_work(self).map_err(|failure| failure.to_string().into())
+    }
+
+    /// Writes what is durable by now and the last line.
+    fn on_close(&mut self) -> Result<(), AgentError> {
+        while Agent::do_work(self)? > 0 {}
+        self.finish().map(drop).map_err(|failure| failure.to_string().into())
+    }
+}

@@ -1,0 +1,67 @@
+//! The commands: arguments in, a report and an exit code out.
+
+pub(crate) mod blotter;
+pub(crate) mod dump;
+pub(crate) mod state;
+mod table;
+pub(crate) mod verify;
+
+use bus::program::{Arguments, Failure};
+use bus::{Bus, BusError};
+use replay::Damage;
+use serde_json::{Value, json};
+
+/// The bus that the command line names, which must be there.
+fn open(arguments: &Arguments) -> Result<Bus, Failure> {
+    let directory = arguments.bus();
+    if !directory.is_dir() {
+        return Err(Failure::new("no bus", directory.display(), "start a publisher or name another --bus"));
+    }
+    Ok(Bus::open(directory)?)
+}
+
+/// The topics of a bus, or the failure that it has none.
+fn topics(bus: &Bus) -> Result<Vec<String>, Failure> {
+    let topics = bus.topics()?;
+    if topics.is_empty() {
+        let place = bus.directory().display();
+        return Err(Failure::new("no topics", place, "start a publisher or name another --bus"));
+    }
+    Ok(topics)
+}
+
+/// The one topic that the command line names, or all.
+fn named_topics(arguments: &Arguments, bus: &Bus) -> Result<Vec<String>, Failure> {
+    let Some(topic) = arguments.find::<String>("topic")? else { return topics(bus) };
+    if !bus.topics()?.contains(&topic) {
+        return Err(BusError::Missing { topic, bus: bus.directory().into() }.into());
+    }
+    Ok(vec![topic])
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn damage_json(damage: &Damage) -> Value {
+    let mut object = json!({"from": damage.from, "to": damage.to, "kind": damage.kind.name()});
+    if let Some((from, to)) = damage.positions {
+        object["positions"] = json!({"from": from, "to": to});
+    }
+    if let Some(detail) = &damage.detail {
+        object["detail"] = json!(detail);
+    }
+    object
+}
+
+/// A damaged range for people.
+fn damage_text(damage: &Damage) -> String {
+    let mut text = format!("{}: sequences {} to before {}", damage.kind.name(), damage.from, damage.to);
+    if let Some((from, to)) = damage.positions {
+        text += &format!(", positions {from} to before {to}");
+    }
+    if let Some(detail) = &damage.detail {
+        text += &format!(" ({detail})");
+    }
+    text
+}

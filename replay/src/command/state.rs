@@ -1,0 +1,201 @@
+//! `replay state`: books and positions, derived anew.
+
+use bus::event::{Money, Side};
+use bus::program::{self, Arguments, Exit, Failure, Progress, Tone, decimal};
+use engine::{BookView, PositionView, Quote};
+use replay::state::{At, Derived, derive};
+use serde_json::{Value, json};
+
+use super::{damage_text, hexadecimal, table::table};
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let bus = super::open(arguments)?;
+    let at = arguments.find::<String>("at")?.map(|text| parse_at(&text)).transpose()?;
+    let derived = derive(&bus, at.as_ref(), &mut Progress::new())?;
+    tell_faults(&derived);
+    if arguments.json() {
+        program::print_json(&state_json(&derived))?;
+    } else {
+        program::print_line(&describe(&derived))?;
+    }
+    Ok(if derived.is_ok() { Exit::Good } else { Exit::Fault })
+}
+
+/// `TOPIC=SEQ`.
+fn parse_at(text: &str) -> Result<At, Failure> {
+    let parts = text.split_once('=').and_then(|(topic, sequence)| Some((topic, sequence.parse().ok()?)));
+    let (topic, sequence) = parts.ok_or_else(|| {
+        Failure::new(
+            "bad value",
+            format!("--at {text}"),
+            "TOPIC=SEQUENCE such as market-data=1000 is expected",
+        )
+    })?;
+    Ok(At { topic: topic.into(), sequence })
+}
+
+fn tell_faults(derived: &Derived) {
+    let from = derived.from;
+    if (from.market_data, from.trades) != (0, 0) {
+        program::note(&format!(
+            "begins at market-data {} and trades {}; what came before was removed by retention",
+            from.market_data, from.trades
+        ));
+    }
+    for (topic, damage) in &derived.damage {
+        program::note(&format!("{topic}: {}", damage_text(damage)));
+    }
+    derived.divergence.listed().iter().for_each(|line| program::note(line));
+    for (from, end) in derived.state.open_gaps() {
+        program::note(&format!(
+            "open gap: {} messages of the venue from {from}; books are stale",
+            end - from
+        ));
+    }
+    for (oddity, count) in derived.state.oddities().met() {
+        program::note(&format!("not applied as it stood: {count} × {}", oddity.name()));
+    }
+}
+
+fn state_json(derived: &Derived) -> Value {
+    let (cut, from) = (derived.cut, derived.from);
+    let (version, _) = derived.state.configuration();
+    json!({
+        "cut": {"market-data": cut.market_data, "trades": cut.trades},
+        "from": {"market-data": from.market_data, "trades": from.trades},
+        "merge": derived.order.name(),
+        "engine": version.to_string(),
+        "books": derived.state.books().map(|book| book_json(&book)).collect::<Vec<_>>(),
+        "positions": derived.state.positions().map(|position| position_json(&position)).collect::<Vec<_>>(),
+        "divergence": derived.divergence.listed(),
+        "state_hash": hexadecimal(&derived.state_hash()),
+    })
+}
+
+fn book_json(book: &BookView<'_>) -> Value {
+    let best = |side| {
+        book.best(side).map(|Quote { price, size }| json!({"price": decimal(price.0), "size": size.0}))
+    };
+    let executed = book.executed();
+    // A volume beyond 64 bits is no integer that readers of JSON take.
+    let volume = serde_json::Number::from_i128(executed.volume).map_or(Value::Null, Value::Number);
+    json!({
+        "instrument": book.instrument().to_string(),
+        "orders": book.orders(),
+        "bid_levels": book.levels(Side::BUY),
+        "ask_levels": book.levels(Side::SELL),
+        "best_bid": best(Side::BUY),
+        "best_ask": best(Side::SELL),
+        "executed_volume": volume,
+        "executed_notional": decimal(executed.notional.0),
+        "stale": book.is_stale(),
+    })
+}
+
+fn position_json(position: &PositionView) -> Value {
+    let holding = position.holding;
+    json!({
+        "account": position.account.to_string(),
+        "instrument": position.instrument.to_string(),
+        "quantity": holding.quantity.0,
+        "average_price": average_price(holding.cost, holding.quantity.0).map(decimal),
+        "realised": decimal(holding.realised.0),
+        "unrealised": position.unrealised.map(|Money(units)| decimal(units)),
+        "fees": decimal(holding.fees.0),
+    })
+}
+
+/// Cost of a unit of an open position in units of 1e-9, rounded half to even; `None` where it is flat.
+fn average_price(Money(cost): Money, quantity: i64) -> Option<i128> {
+    let divisor = i128::from(quantity);
+    let (whole, rest) = (cost.checked_div_euclid(divisor)?, cost.checked_rem_euclid(divisor)?);
+    // The Euclidean quotient lies below the exact one for a long position, above it for a short one.
+    let away = i128::from(quantity.signum());
+    let twice = 2 * rest.unsigned_abs();
+    let is_up = twice > divisor.unsigned_abs() || (twice == divisor.unsigned_abs() && whole % 2 != 0);
+    Some(if is_up { whole + away } else { whole })
+}
+
+fn describe(derived: &Derived) -> String {
+    let mut parts = vec![books_table(derived), positions_table(derived)];
+    parts.retain(|part| !part.is_empty());
+    let cut = derived.cut;
+    parts.push(format!(
+        "market-data {}, trades {}, merge order {}\nstate hash {}",
+        cut.market_data,
+        cut.trades,
+        derived.order.name(),
+        hexadecimal(&derived.state_hash())
+    ));
+    parts.join("\n\n")
+}
+
+fn books_table(derived: &Derived) -> String {
+    let head = ["instrument", "orders", "bids", "asks", "bid", "ask", "volume", "notional", ""];
+    let mut rows = vec![head.map(String::from).to_vec()];
+    let quote = |quote: Option<Quote>| match quote {
+        Some(Quote { price, size }) => format!("{} × {}", decimal(price.0), size.0),
+        None => "-".into(),
+    };
+    rows.extend(derived.state.books().map(|book| {
+        let executed = book.executed();
+        vec![
+            book.instrument().to_string(),
+            book.orders().to_string(),
+            book.levels(Side::BUY).to_string(),
+            book.levels(Side::SELL).to_string(),
+            quote(book.best(Side::BUY)),
+            quote(book.best(Side::SELL)),
+            executed.volume.to_string(),
+            decimal(executed.notional.0),
+            if book.is_stale() { Tone::Warning.paint("stale") } else { String::new() },
+        ]
+    }));
+    if rows.len() > 1 { table(&rows) } else { String::new() }
+}
+
+fn positions_table(derived: &Derived) -> String {
+    let head = ["account", "instrument", "quantity", "average", "realised", "unrealised", "fees"];
+    let mut rows = vec![head.map(String::from).to_vec()];
+    rows.extend(derived.state.positions().map(|position| {
+        let holding = position.holding;
+        let or_dash = |units: Option<i128>| units.map_or("-".into(), decimal);
+        vec![
+            position.account.to_string(),
+            position.instrument.to_string(),
+            holding.quantity.0.to_string(),
+            or_dash(average_price(holding.cost, holding.quantity.0)),
+            decimal(holding.realised.0),
+            or_dash(position.unrealised.map(|Money(units)| units)),
+            decimal(holding.fees.0),
+        ]
+    }));
+    if rows.len() > 1 { table(&rows) } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_average_price_is_rounded_half_to_even() {
+        let average = |cost, quantity| average_price(Money(cost), quantity);
+        assert_eq!(average(10, 0), None);
+        for (cost, quantity, want) in [
+            (10, 4, 2),
+            (14, 4, 4),
+            (-10, -4, 2),
+            (-14, -4, 4),
+            (11, 4, 3),
+            (9, 4, 2),
+            (-11, -4, 3),
+            (-9, -4, 2),
+            (-10, 4, -2),
+            (-11, 4, -3),
+            (12, 4, 3),
+        ] {
+            assert_eq!(average(cost, quantity), Some(want), "{cost} / {quantity}");
+        }
+        assert_eq!(average(i128::MIN, -1), None);
+    }
+}

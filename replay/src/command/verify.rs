@@ -1,0 +1,111 @@
+//! `replay verify`: proves order and integrity.
+
+use bus::program::{self, Arguments, Exit, Failure, Progress, Tone};
+use replay::verify::{TopicReport, verify};
+use serde_json::{Value, json};
+
+use super::{damage_json, damage_text, hexadecimal, table::table};
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let bus = super::open(arguments)?;
+    let mut reports = Vec::new();
+    {
+        let mut progress = Progress::new();
+        for topic in super::named_topics(arguments, &bus)? {
+            reports.push(verify(&bus, &topic, &mut progress)?);
+        }
+    }
+    let ok = reports.iter().all(TopicReport::is_ok);
+    for report in reports.iter().filter(|report| report.first.is_some_and(|first| first > 0)) {
+        program::note(&format!(
+            "{}: begins at sequence {}; what came before was removed by retention",
+            report.topic,
+            report.first.unwrap_or(0)
+        ));
+    }
+    if arguments.json() {
+        let topics: Vec<Value> = reports.iter().map(topic_json).collect();
+        program::print_json(&json!({"ok": ok, "topics": topics}))?;
+    } else {
+        program::print_line(&describe(&reports, ok))?;
+    }
+    Ok(if ok { Exit::Good } else { Exit::Fault })
+}
+
+fn topic_json(report: &TopicReport) -> Value {
+    let gaps: Vec<Value> = report
+        .gaps
+        .listed()
+        .iter()
+        .map(|gap| json!({"session": gap.session.to_string(), "from": gap.from, "count": gap.count}))
+        .collect();
+    let orphans: Vec<Value> = report
+        .orphans
+        .listed()
+        .iter()
+        .map(|o| json!({"sequence": o.sequence, "cause": {"topic": o.input, "sequence": o.cause}}))
+        .collect();
+    let damage: Vec<Value> = report.damage.listed().iter().map(damage_json).collect();
+    json!({
+        "topic": report.topic,
+        "ok": report.is_ok(),
+        "messages": report.messages,
+        "first": report.first,
+        "last": report.last,
+        "durable": report.durable,
+        "epoch": report.epoch,
+        "gaps": gaps,
+        "gaps_count": report.gaps.count(),
+        "damage": damage,
+        "damage_count": report.damage.count(),
+        "effects_without_cause": orphans,
+        "effects_without_cause_count": report.orphans.count(),
+        "hash": hexadecimal(&report.hash),
+    })
+}
+
+fn describe(reports: &[TopicReport], ok: bool) -> String {
+    let head = ["topic", "messages", "first", "last", "durable", "epoch", "hash", ""];
+    let mut rows = vec![head.map(String::from).to_vec()];
+    rows.extend(reports.iter().map(row));
+    let mut lines = vec![table(&rows)];
+    lines.extend(reports.iter().flat_map(faults));
+    lines.push(match ok {
+        true => Tone::Good.paint("whole: nothing is lost, damaged or without its cause"),
+        false => Tone::Bad.paint("not whole"),
+    });
+    lines.join("\n")
+}
+
+fn row(report: &TopicReport) -> Vec<String> {
+    let sequence = |sequence: Option<u64>| sequence.map_or("-".into(), |sequence| sequence.to_string());
+    vec![
+        report.topic.clone(),
+        report.messages.to_string(),
+        sequence(report.first),
+        sequence(report.last),
+        report.durable.to_string(),
+        report.epoch.to_string(),
+        // In full with --json.
+        hexadecimal(&report.hash[..8]),
+        if report.is_ok() { "ok".into() } else { "FAULT".into() },
+    ]
+}
+
+fn faults(report: &TopicReport) -> Vec<String> {
+    let topic = &report.topic;
+    let mut lines = Vec::new();
+    for gap in report.gaps.listed() {
+        let (session, from, count) = (gap.session, gap.from, gap.count);
+        lines.push(format!("{topic}: open gap: {count} messages of session {session} from {from}"));
+    }
+    for damage in report.damage.listed() {
+        lines.push(format!("{topic}: {}", damage_text(damage)));
+    }
+    for orphan in report.orphans.listed() {
+        let input = orphan.input.as_deref().unwrap_or("an input that the topic does not have");
+        let (sequence, cause) = (orphan.sequence, orphan.cause);
+        lines.push(format!("{topic}: effect {sequence} without its cause, message {cause} of {input}"));
+    }
+    lines
+}

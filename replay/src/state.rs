@@ -1,0 +1,364 @@
+//! Books and positions derived anew from the journals.
+//!
+//! The inputs are taken in the order that the journal `risk` recorded, and in the canonical order (publish time, then
+//! input, then sequence) where nothing was recorded: before any engine ran, or beyond the last recorded message.
+//! Limits and fees enter where `risk` journals them. Where the derivation begins at the first message of each journal,
+//! the effects that `risk` holds must be those that follow here again.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use bus::event::market::MarketEvent;
+use bus::event::risk::{RiskEvent, RiskEventRef};
+use bus::event::trade::TradeEvent;
+use bus::event::{Cause, Message as _, Schema};
+use bus::program::Progress;
+use bus::{Bus, BusError, Gate, Start};
+use engine::{Cut, Effect, Effects, Head, INPUTS, MergeReplay, State, Turn};
+
+use crate::feed::Feed;
+use crate::{Damage, Findings, MARKET_DATA, RISK, TRADES};
+
+/// The topics of the inputs, in the order of `Cause::input`.
+const TOPICS: [&str; INPUTS] = [MARKET_DATA, TRADES];
+/// Messages between two looks at the clock for the progress line.
+const BETWEEN: u64 = 1 << 16;
+
+/// Where a derivation ends: behind this message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At {
+    /// `market-data` or `trades`.
+    pub topic: String,
+    /// Sequence of the last message that is applied.
+    pub sequence: u64,
+}
+
+/// The order that a derivation took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// As the engine recorded it, all the way.
+    Recorded,
+    /// As no engine has taken it: by publish time, input and sequence.
+    Canonical,
+    /// As recorded, then canonical.
+    RecordedThenCanonical,
+}
+
+impl Order {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Canonical => "canonical",
+            Self::RecordedThenCanonical => "recorded+canonical",
+        }
+    }
+}
+
+/// What was derived.
+pub struct Derived {
+    /// Books and positions.
+    pub state: State,
+    /// How far each input was applied.
+    pub cut: Cut,
+    /// Where each input begins; not 0 where retention has removed what came before.
+    pub from: Cut,
+    /// The order of the inputs.
+    pub order: Order,
+    /// What could not be read, with its topic.
+    pub damage: Vec<(String, Damage)>,
+    /// Where the journals contradict each other, each in one line.
+    pub divergence: Findings<String>,
+}
+
+impl fmt::Debug for Derived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Derived").field("cut", &self.cut).field("order", &self.order).finish_non_exhaustive()
+    }
+}
+
+impl Derived {
+    /// BLAKE3-256 of the state at the cut.
+    pub fn state_hash(&self) -> [u8; 32] {
+        self.state.state_hash(self.cut)
+    }
+
+    /// Whether nothing is missing, damaged or contradictory.
+    pub fn is_ok(&self) -> bool {
+        !self.state.is_stale() && self.damage.is_empty() && self.divergence.is_empty()
+    }
+}
+
+/// Why nothing could be derived.
+#[derive(Debug)]
+pub enum StateError {
+    /// A topic cannot be opened.
+    Bus(BusError),
+    /// The bus has neither of the inputs.
+    Empty {
+        /// The bus directory.
+        bus: String,
+    },
+    /// A cut in a topic that is no input.
+    NoInput {
+        /// The topic.
+        topic: String,
+    },
+    /// The message that the cut names is not there.
+    NotThere {
+        /// The cut.
+        at: At,
+        /// Sequences that are there: the first, and the one behind the last.
+        range: (u64, u64),
+    },
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bus(error) => error.fmt(f),
+            Self::Empty { bus } => {
+                write!(
+                    f,
+                    "neither '{MARKET_DATA}' nor '{TRADES}': {bus}; start a gateway or name another --bus"
+                )
+            }
+            Self::NoInput { topic } => {
+                write!(f, "not an input of the state: '{topic}'; use '{MARKET_DATA}' or '{TRADES}'")
+            }
+            Self::NotThere { at: At { topic, sequence }, range: (first, end) } => {
+                write!(
+                    f,
+                    "no message {sequence}: '{topic}' holds sequences {first} to before {end}; name one of these"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for StateError {}
+
+impl From<BusError> for StateError {
+    fn from(error: BusError) -> Self {
+        Self::Bus(error)
+    }
+}
+
+/// Derives the state of a bus, of all that is published now or up to a message.
+///
+/// # Errors
+/// [`StateError`]. What is wrong inside the journals is in the result.
+pub fn derive(bus: &Bus, at: Option<&At>, progress: &mut Progress) -> Result<Derived, StateError> {
+    let mut derivation = Derivation::open(bus)?;
+    match at {
+        None => while derivation.step(progress).is_some() {},
+        Some(at) => derivation.run_to(at, progress)?,
+    }
+    Ok(derivation.finish())
+}
+
+struct Derivation {
+    state: State,
+    inputs: [Option<Feed>; INPUTS],
+    next: [u64; INPUTS],
+    from: [u64; INPUTS],
+    risk: Option<Feed>,
+    merge: MergeReplay,
+    /// Messages taken in recorded order, and in canonical order.
+    recorded: u64,
+    canonical: u64,
+    effects: Effects,
+    expected: Expected,
+    /// The recorded order contradicts the inputs and is no longer followed.
+    is_order_lost: bool,
+    divergence: Findings<String>,
+}
+
+/// Effects that `risk` must hold next, because they follow from what was applied.
+struct Expected {
+    effects: VecDeque<Effect>,
+    /// Whether the state begins where the engine's began, so that its effects must be the same.
+    is_known: bool,
+}
+
+impl Expected {
+    /// Whether `found` is the effect that follows next.
+    fn meets(&mut self, found: &Effect) -> bool {
+        let expected = self.effects.pop_front();
+        !self.is_known || expected.as_ref() == Some(found)
+    }
+}
+
+impl Derivation {
+    fn open(bus: &Bus) -> Result<Self, StateError> {
+        // The end of `risk` is settled before those of its inputs: then all its causes are below these.
+        let risk = open(bus, RISK, Schema::of::<RiskEvent>(&TOPICS))?;
+        let market = open(bus, MARKET_DATA, Schema::of::<MarketEvent>(&[]))?;
+        let trades = open(bus, TRADES, Schema::of::<TradeEvent>(&[]))?;
+        if market.is_none() && trades.is_none() {
+            return Err(StateError::Empty { bus: bus.directory().display().to_string() });
+        }
+        let inputs = [market, trades];
+        let from = inputs.each_ref().map(|feed| feed.as_ref().map_or(0, Feed::first));
+        let is_known = from == [0; INPUTS] && risk.as_ref().is_none_or(|risk| risk.first() == 0);
+        Ok(Self {
+            state: State::new(),
+            inputs,
+            next: from,
+            from,
+            risk,
+            merge: MergeReplay::new(from),
+            recorded: 0,
+            canonical: 0,
+            effects: Effects::new(),
+            expected: Expected { effects: VecDeque::new(), is_known },
+            is_order_lost: false,
+            divergence: Findings::default(),
+        })
+    }
+
+    fn run_to(&mut self, at: &At, progress: &mut Progress) -> Result<(), StateError> {
+        let input = TOPICS
+            .iter()
+            .position(|topic| *topic == at.topic)
+            .ok_or_else(|| StateError::NoInput { topic: at.topic.clone() })?;
+        while let Some(turn) = self.step(progress) {
+            if usize::from(turn.input) == input && turn.sequence >= at.sequence {
+                return Ok(());
+            }
+        }
+        let range = (self.from[input], self.next[input]);
+        Err(StateError::NotThere { at: at.clone(), range })
+    }
+
+    /// Applies the next message.
+    fn step(&mut self, progress: &mut Progress) -> Option<Turn> {
+        loop {
+            self.read_risk();
+            let heads = self.inputs.each_mut().map(|feed| head(feed.as_mut()?));
+            match self.merge.next(heads) {
+                Ok(turn) => {
+                    let turn = turn?;
+                    self.apply(turn);
+                    self.count(turn, progress);
+                    return Some(turn);
+                }
+                Err(error) => self.lose_order(&error),
+            }
+        }
+    }
+
+    /// Reads `risk` up to the next run of messages.
+    fn read_risk(&mut self) {
+        while !self.merge.has_recorded() {
+            let Some(risk) = &mut self.risk else { return };
+            let Some(message) = risk.peek() else { return };
+            let (kind, sequence) = (message.info.kind, message.info.sequence);
+            let (mut problem, mut found) = (None, None);
+            match RiskEvent::decode(kind, message.body()) {
+                Some(RiskEventRef::MergeRun(_)) if self.is_order_lost => {}
+                Some(RiskEventRef::MergeRun(run)) => {
+                    self.expected.effects.clear();
+                    problem = self.merge.push(run).err();
+                }
+                Some(RiskEventRef::PositionUpdate(update)) => found = Some(Effect::Position(*update)),
+                Some(RiskEventRef::LimitAlert(alert)) => found = Some(Effect::Limit(*alert)),
+                Some(configuration) => self.state.apply_config(configuration),
+                None => self.divergence.push(undescribed(RISK, sequence)),
+            }
+            risk.advance();
+            if found.is_some_and(|effect| !self.expected.meets(&effect)) {
+                let what =
+                    format!("effect {sequence} of '{RISK}' is not the one that follows from its cause");
+                self.divergence.push(what);
+            }
+            if let Some(error) = problem {
+                self.lose_order(&error);
+            }
+        }
+    }
+
+    fn apply(&mut self, turn: Turn) {
+        let input = usize::from(turn.input);
+        let Some(feed) = &mut self.inputs[input] else { return };
+        let Some(message) = feed.peek() else { return };
+        let (kind, sequence) = (message.info.kind, message.info.sequence);
+        let is_applied = if turn.input == engine::MARKET_DATA {
+            MarketEvent::decode(kind, message.body()).map(|event| self.state.apply_market(event)).is_some()
+        } else {
+            let cause = Cause { sequence, epoch: message.info.epoch, input: turn.input, index: 0 };
+            let trade = TradeEvent::decode(kind, message.body());
+            trade.map(|event| self.state.apply_trade(event, cause, &mut self.effects)).is_some()
+        };
+        if !is_applied {
+            self.divergence.push(undescribed(TOPICS[input], sequence));
+        } else if turn.input == engine::TRADES && turn.recorded {
+            self.expected.effects.extend(self.effects.iter().copied());
+        }
+        feed.advance();
+        self.next[input] = sequence + 1;
+    }
+
+    fn count(&mut self, turn: Turn, progress: &mut Progress) {
+        let taken = if turn.recorded { &mut self.recorded } else { &mut self.canonical };
+        *taken += 1;
+        if (self.recorded + self.canonical).is_multiple_of(BETWEEN) {
+            let ends = self.inputs.each_ref().map(|feed| feed.as_ref().map_or(0, Feed::end));
+            progress.show(|| format!("{MARKET_DATA}: {} of {}", self.next[0], ends[0]));
+        }
+    }
+
+    /// Goes on in canonical order where the recorded one contradicts the inputs.
+    fn lose_order(&mut self, error: &engine::MergeError) {
+        self.divergence.push(error.to_string());
+        self.merge = MergeReplay::new(self.next);
+        (self.is_order_lost, self.expected.is_known) = (true, false);
+    }
+
+    fn finish(self) -> Derived {
+        let feeds = self.inputs.iter().chain([&self.risk]).flatten();
+        let damage = feeds.flat_map(|feed| {
+            feed.damage().listed().iter().map(|damage| (feed.topic().to_owned(), damage.clone()))
+        });
+        let cut = |[market_data, trades]: [u64; INPUTS]| Cut { market_data, trades };
+        Derived {
+            damage: damage.collect(),
+            cut: cut(self.next),
+            from: cut(self.from),
+            order: match (self.recorded, self.canonical) {
+                (0, _) => Order::Canonical,
+                (_, 0) => Order::Recorded,
+                _ => Order::RecordedThenCanonical,
+            },
+            state: self.state,
+            divergence: self.divergence,
+        }
+    }
+}
+
+fn open(
+    bus: &Bus,
+    topic: &str,
+    wanted: Result<Schema, bus::event::SchemaError>,
+) -> Result<Option<Feed>, BusError> {
+    let feed = match Feed::bounded(bus, topic, Start::Oldest, Gate::Published) {
+        Ok(feed) => feed,
+        Err(error) if error.is_missing() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let fits = wanted.and_then(|wanted| {
+        feed.schema().serves(&wanted)?;
+        feed.schema().same_inputs(&wanted)
+    });
+    fits.map_err(|source| BusError::Schema { topic: topic.into(), source })?;
+    Ok(Some(feed))
+}
+
+fn head(feed: &mut Feed) -> Option<Head> {
+    let info = feed.peek()?.info;
+    Some(Head { sequence: info.sequence, publish_time: info.publish_time })
+}
+
+fn undescribed(topic: &str, sequence: u64) -> String {
+    format!("message {sequence} of '{topic}' is of a kind that its schema does not describe")
+}

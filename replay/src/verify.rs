@@ -1,0 +1,183 @@
+//! Proves what a topic holds: reads all of it, checks every sum, and hashes the contents.
+
+use std::collections::HashMap;
+
+use bus::event::market::MarketEvent;
+use bus::event::{Message as _, Schema};
+use bus::program::Progress;
+use bus::{Bus, BusError, Gate, Start};
+
+use crate::cause::{cause_of, orphan};
+use crate::feed::{Feed, Message};
+use crate::gaps::Gaps;
+use crate::{Damage, Findings, OpenGap, Orphan};
+
+/// Bytes gathered before they are hashed: the hash works on many blocks at once.
+const GATHERED: usize = 64 << 10;
+/// Messages between two looks at the clock for the progress line.
+const BETWEEN: u64 = 1 << 16;
+
+/// What a topic holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicReport {
+    /// The topic.
+    pub topic: String,
+    /// Messages that can be read now, also those that are not durable yet.
+    pub messages: u64,
+    /// Sequence of the first of them.
+    pub first: Option<u64>,
+    /// Sequence of the last of them.
+    pub last: Option<u64>,
+    /// The next sequence to become durable.
+    pub durable: u64,
+    /// Newest epoch.
+    pub epoch: u32,
+    /// Messages of the venue that never came.
+    pub gaps: Findings<OpenGap>,
+    /// What cannot be read.
+    pub damage: Findings<Damage>,
+    /// Effects whose cause is in no journal.
+    pub orphans: Findings<Orphan>,
+    /// BLAKE3-256 of the contents; see [`ContentHash`].
+    pub hash: [u8; 32],
+}
+
+impl TopicReport {
+    /// Whether nothing is lost, damaged or without its cause.
+    pub fn is_ok(&self) -> bool {
+        self.gaps.is_empty() && self.damage.is_empty() && self.orphans.is_empty()
+    }
+}
+
+/// Reads a topic from its oldest message to what is published now.
+///
+/// # Errors
+/// The topic cannot be opened. Whatever is wrong inside is in the report.
+pub fn verify(bus: &Bus, topic: &str, progress: &mut Progress) -> Result<TopicReport, BusError> {
+    let marks = bus.watermarks(topic)?;
+    let mut feed = Feed::bounded(bus, topic, Start::Oldest, Gate::Published)?;
+    // Asked for after the end of the effects was settled, so each of them must have its cause by now.
+    let ends = ends_of_inputs(bus, feed.schema())?;
+    let mut contents = Contents::new(&feed, ends);
+    while let Some(message) = feed.peek() {
+        contents.add(topic, message);
+        if contents.messages.is_multiple_of(BETWEEN) {
+            let (at, end) = (message.info.sequence + 1, feed.end());
+            progress.show(|| format!("{topic}: {at} of {end}"));
+        }
+        feed.advance();
+    }
+    Ok(TopicReport {
+        topic: topic.into(),
+        messages: contents.messages,
+        first: contents.first,
+        last: contents.last,
+        durable: marks.durable,
+        epoch: marks.epoch,
+        gaps: contents.gaps.map(|gaps| gaps.open()).unwrap_or_default(),
+        damage: feed.damage().clone(),
+        orphans: contents.orphans,
+        hash: contents.hash.finish(),
+    })
+}
+
+fn ends_of_inputs(bus: &Bus, schema: &Schema) -> Result<HashMap<String, u64>, BusError> {
+    let end = |input: &String| match bus.watermarks(input) {
+        Ok(marks) => Ok((input.clone(), marks.published)),
+        Err(error) if error.is_missing() => Ok((input.clone(), 0)),
+        Err(error) => Err(error),
+    };
+    schema.inputs().iter().map(end).collect()
+}
+
+/// What was read so far.
+struct Contents {
+    schema: Schema,
+    ends: HashMap<String, u64>,
+    messages: u64,
+    first: Option<u64>,
+    last: Option<u64>,
+    gaps: Option<Gaps>,
+    orphans: Findings<Orphan>,
+    hash: ContentHash,
+}
+
+impl Contents {
+    fn new(feed: &Feed, ends: HashMap<String, u64>) -> Self {
+        let schema = feed.schema().clone();
+        let is_market = Schema::of::<MarketEvent>(&[]).is_ok_and(|market| schema.serves(&market).is_ok());
+        Self {
+            schema,
+            ends,
+            messages: 0,
+            first: None,
+            last: None,
+            gaps: is_market.then(Gaps::default),
+            orphans: Findings::default(),
+            hash: ContentHash::new(),
+        }
+    }
+
+    fn add(&mut self, topic: &str, message: &Message) {
+        let (info, body) = (message.info, message.body());
+        self.messages += 1;
+        self.first = self.first.or(Some(info.sequence));
+        self.last = Some(info.sequence);
+        self.hash.add(info.sequence, info.kind, body);
+        if let Some(gaps) = &mut self.gaps
+            && let Some(event) = MarketEvent::decode(info.kind, body)
+        {
+            gaps.apply(event);
+        }
+        if let Some(cause) = cause_of(&self.schema, info.kind, body) {
+            let end_of = |input: &str| self.ends.get(input).copied().unwrap_or(0);
+            if let Some(orphan) = orphan(topic, &self.schema, info.sequence, cause, end_of) {
+                self.orphans.push(orphan);
+            }
+        }
+    }
+}
+
+/// BLAKE3-256 over the contents of a topic: for each message its sequence (u64), kind (u16), length (u32) and body,
+/// little-endian, after the text `busbar contents 1`.
+///
+/// Publish times and epochs are left out: they tell how the messages came into this journal, not what they are. So the
+/// hash stays the same when a journal is copied, restored or continued after a crash.
+#[derive(Debug)]
+pub struct ContentHash {
+    hasher: blake3::Hasher,
+    gathered: Vec<u8>,
+}
+
+impl ContentHash {
+    /// Of no message.
+    pub fn new() -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"busbar contents 1");
+        Self { hasher, gathered: Vec::with_capacity(2 * GATHERED) }
+    }
+
+    /// Adds the next message.
+    pub fn add(&mut self, sequence: u64, kind: u16, body: &[u8]) {
+        self.gathered.extend_from_slice(&sequence.to_le_bytes());
+        self.gathered.extend_from_slice(&kind.to_le_bytes());
+        self.gathered.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+        self.gathered.extend_from_slice(body);
+        if self.gathered.len() >= GATHERED {
+            self.hasher.update(&self.gathered);
+            self.gathered.clear();
+        }
+    }
+
+    /// The hash of what was added.
+    pub fn finish(mut self) -> [u8; 32] {
+        self.hasher.update(&self.gathered);
+        self.hasher.finalize().into()
+    }
+}
+
+impl Default for ContentHash {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,197 @@
+//! Given a bus with these contents, expect that verdict.
+#![allow(missing_docs)]
+
+mod common;
+
+use bus::event::market::Gap;
+use bus::event::risk::{LimitAlert, RiskEvent};
+use bus::event::{Cause, Side};
+use common::{Ground, add, contents, fill, gap, replay, session, silent};
+use replay::DamageKind;
+use replay::verify::verify;
+use serde_json::json;
+
+fn filled(count: u64) -> Ground {
+    let ground = Ground::new();
+    let mut market = ground.market();
+    for n in 0..count {
+        market.publish(&add(n)).unwrap();
+    }
+    market.close().unwrap();
+    ground
+}
+
+#[test]
+fn a_whole_bus_is_counted_and_hashed() {
+    let ground = filled(1_000);
+    ground.trades().publish(&fill(1, Side::BUY, 100, 5)).unwrap();
+    let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+    let report = ran.json();
+    assert_eq!((ran.code, &report["ok"]), (0, &json!(true)), "{}", ran.error);
+    let market = &report["topics"][0];
+    for (field, want) in [
+        ("topic", json!("market-data")),
+        ("messages", json!(1_000)),
+        ("first", json!(0)),
+        ("last", json!(999)),
+        ("durable", json!(1_000)),
+        ("gaps", json!([])),
+        ("damage", json!([])),
+    ] {
+        assert_eq!(market[field], want, "{field}");
+    }
+    assert_eq!(market["hash"].as_str().unwrap().len(), 64);
+    assert_eq!(report["topics"][1]["messages"], 1);
+    let one = replay(ground.bus.directory(), &["verify", "--topic", "trades", "--json"]).json();
+    assert_eq!(one["topics"], json!([report["topics"][1]]));
+}
+
+#[test]
+fn the_hash_is_of_the_contents_alone() {
+    let hash = |ground: &Ground| verify(&ground.bus, "market-data", &mut silent()).unwrap().hash;
+    let (once, again, more) = (filled(500), filled(500), filled(501));
+    assert_eq!(hash(&once), hash(&again), "times of publishing and identities of journals are left out");
+    assert_ne!(hash(&once), hash(&more));
+    let mut market = again.market();
+    market.publish(&add(500)).unwrap();
+    drop(market);
+    assert_eq!(hash(&again), hash(&more), "epochs are left out");
+}
+
+#[test]
+fn an_empty_topic_has_no_first_message() {
+    let ground = Ground::new();
+    ground.market().close().unwrap();
+    let report = replay(ground.bus.directory(), &["verify", "--json"]).json();
+    let market = &report["topics"][0];
+    assert_eq!(
+        (&market["messages"], &market["first"], &market["last"]),
+        (&json!(0), &json!(null), &json!(null))
+    );
+}
+
+#[test]
+fn a_read_only_copy_gives_the_same_report_and_nothing_is_written() {
+    let ground = filled(30_000);
+    let original = replay(ground.bus.directory(), &["verify", "--json"]);
+    let copy = ground.read_only_copy();
+    let before = contents(&copy);
+    let ran = replay(&copy, &["verify", "--json"]);
+    assert_eq!((ran.code, &ran.out), (0, &original.out), "{}", ran.error);
+    assert_eq!(contents(&copy), before);
+}
+
+#[test]
+fn a_flipped_bit_is_damage_with_its_range() {
+    let ground = filled(30_000);
+    ground.spoil("market-data", 1, 500_000);
+    let report = verify(&ground.bus, "market-data", &mut silent()).unwrap();
+    let [damage] = report.damage.listed() else { panic!("{:?}", report.damage) };
+    assert_eq!(damage.kind, DamageKind::Damage);
+    assert!(damage.from < damage.to && damage.to - damage.from < 2_000, "{damage:?}");
+    assert_eq!(report.messages + damage.to - damage.from, 30_000, "all but the damaged ones are read");
+    assert_eq!((report.first, report.last), (Some(0), Some(29_999)));
+    let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+    let json = &ran.json()["topics"][0]["damage"][0];
+    assert_eq!((ran.code, &json["from"], &json["to"]), (1, &json!(damage.from), &json!(damage.to)));
+    assert_eq!(json["kind"], "damage");
+    assert!(json["positions"]["from"].as_u64() < json["positions"]["to"].as_u64());
+}
+
+#[test]
+fn a_segment_that_is_gone_is_missing() {
+    let ground = filled(40_000);
+    std::fs::remove_file(ground.segment("market-data", 2)).unwrap();
+    let report = verify(&ground.bus, "market-data", &mut silent()).unwrap();
+    let [damage] = report.damage.listed() else { panic!("{:?}", report.damage) };
+    assert_eq!(damage.kind, DamageKind::Missing);
+    assert_eq!(report.messages + damage.to - damage.from, 40_000);
+    let ran = replay(ground.bus.directory(), &["verify"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("missing: sequences") && ran.out.contains("not whole"), "{}", ran.out);
+}
+
+#[test]
+fn a_gap_is_a_fault_until_its_messages_come() {
+    let ground = Ground::new();
+    let publish = |gaps: &[Gap]| {
+        let mut market = ground.market();
+        for gap in gaps {
+            market.publish(gap).unwrap();
+        }
+    };
+    ground.market().publish(&session("DAY1", b'S')).unwrap();
+    publish(&[gap(b'O', 10, 5), gap(b'O', 30, 1), gap(b'C', 30, 1)]);
+    let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+    assert_eq!(ran.code, 1);
+    let gaps = &ran.json()["topics"][0]["gaps"];
+    assert_eq!(gaps, &json!([{"session": "DAY1", "from": 10, "count": 5}]));
+    publish(&[gap(b'C', 10, 5)]);
+    assert_eq!(replay(ground.bus.directory(), &["verify"]).code, 0);
+    publish(&[gap(b'O', 40, 2)]);
+    let mut market = ground.market();
+    market.publish(&session("DAY2", b'S')).unwrap();
+    market.close().unwrap();
+    let report = replay(ground.bus.directory(), &["verify", "--json"]).json();
+    let left = json!([{"session": "DAY1", "from": 40, "count": 2}]);
+    assert_eq!(report["topics"][0]["gaps"], left, "a later session closes no gap of an earlier one");
+}
+
+#[test]
+fn an_effect_needs_its_cause() {
+    let ground = Ground::new();
+    let mut market = ground.market();
+    let mut trades = ground.trades();
+    let mut risk = ground.bus.derived_publisher::<RiskEvent>("risk", &["market-data", "trades"]).unwrap();
+    let alert = |input, sequence| LimitAlert {
+        cause: Cause { sequence, epoch: 1, input, index: 0 },
+        ..LimitAlert::default()
+    };
+    risk.publish(&alert(Cause::NONE, 7)).unwrap();
+    trades.publish(&fill(1, Side::BUY, 100, 5)).unwrap();
+    risk.publish(&alert(1, 0)).unwrap();
+    assert!(verify(&ground.bus, "risk", &mut silent()).unwrap().is_ok());
+    risk.publish(&alert(1, 1)).unwrap();
+    let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+    assert_eq!(ran.code, 1);
+    let orphans = &ran.json()["topics"][1]["effects_without_cause"];
+    assert_eq!(orphans, &json!([{"sequence": 2, "cause": {"topic": "trades", "sequence": 1}}]));
+    trades.publish(&fill(2, Side::BUY, 100, 5)).unwrap();
+    assert!(verify(&ground.bus, "risk", &mut silent()).unwrap().is_ok());
+    market.flush().unwrap();
+}
+
+#[test]
+fn a_live_writer_is_verified_up_to_what_it_has_published() {
+    let ground = Ground::new();
+    let mut market = ground.market();
+    for n in 0..5_000 {
+        market.publish(&add(n)).unwrap();
+    }
+    let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+    assert_eq!((ran.code, &ran.json()["topics"][0]["messages"]), (0, &json!(5_000)), "{}", ran.error);
+}
+
+#[test]
+fn what_is_not_there_is_refused_in_one_line() {
+    let ground = Ground::new();
+    let refused = |arguments: &[&str], named: &str| {
+        let ran = replay(ground.bus.directory(), arguments);
+        assert_eq!((ran.code, ran.error.lines().count()), (2, 1), "{}", ran.error);
+        assert!(ran.error.starts_with("replay: ") && ran.error.contains(named), "{}", ran.error);
+    };
+    let commands: [&[&str]; 4] = [&["verify"], &["dump", "--topic", "market-data"], &["state"], &["blotter"]];
+    for arguments in commands {
+        refused(arguments, "no bus");
+    }
+    std::fs::create_dir(ground.bus.directory()).unwrap();
+    refused(&["verify"], "no topics");
+    refused(&["blotter"], "no topics");
+    refused(&["dump", "--topic", "market-data"], "market-data");
+    refused(&["state"], "market-data");
+    ground.market().close().unwrap();
+    refused(&["verify", "--topic", "trades"], "trades");
+    refused(&["dump", "--topic", "../market-data"], "../market-data");
+    refused(&["diff"], "not in this version");
+    refused(&["export"], "not in this version");
+}
