@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bus::config::{BusConfig, TopicConfig, WhenFull};
 use bus::event::market::{MarketEvent, Session};
 use bus::event::trade::{TradeEvent, TradeEventRef};
 use bus::event::{PartOf, as_bytes};
-use bus::program::Date;
+use bus::program::{Date, Size};
 use bus::{Bus, Gate, Start};
 use market_gateway::Output;
 use market_gateway::feed::{Feed, FeedConfig};
@@ -275,6 +276,45 @@ fn a_late_gateway_asks_for_the_session_from_its_beginning() {
     });
     assert_eq!(ended.feed.published, market.now().sent());
     assert_whole(&home, &market.now());
+}
+
+#[test]
+fn a_full_topic_is_received_beside_and_completed_when_there_is_room() {
+    let (_directory, home) = home();
+    let wires = Wires::new();
+    let full = TopicConfig { retention: Some(Size(3 << 20)), when_full: Some(WhenFull::Refuse) };
+    let small = BusConfig {
+        segment: Some(Size(1 << 20)),
+        topics: [("market-data".into(), full)].into(),
+        ..BusConfig::default()
+    };
+    let bus = Bus::with_config(home.join("bus"), small).unwrap();
+    let mut gateway = LiveGateway::open(&bus, &wires.gateway(), Itch::new()).unwrap();
+    let market = Market::open(&home, &wires);
+    let published = work_until_refused(&mut gateway);
+    let sent = market.now().sent();
+    work_until(&mut gateway, |_| market.now().sent() > sent + 5_000);
+    assert_eq!(gateway.summary().feed.published, published, "refused for good");
+    gateway.close().unwrap();
+    drop(bus);
+
+    let bus = Bus::open(home.join("bus")).unwrap();
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| run_to_the_end(&bus, &wires));
+        market.end();
+        run.join().unwrap();
+    });
+    assert_whole(&home, &market.now());
+}
+
+/// Works until the topic has taken all that it takes, and says how many messages that are.
+fn work_until_refused(gateway: &mut LiveGateway<Itch>) -> u64 {
+    let began = Instant::now();
+    while gateway.summary().refused < 1_000 {
+        assert!(began.elapsed() < PATIENCE, "{:?}", gateway.summary());
+        gateway.do_work().unwrap();
+    }
+    gateway.summary().feed.published
 }
 
 #[test]

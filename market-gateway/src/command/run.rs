@@ -5,6 +5,7 @@ use bus::config::{self, BusConfig};
 use bus::plan::{self, Placement, Plan, Role, available_cores};
 use bus::program::{self, Arguments, Exit, Failure, Progress, Stop, Value};
 use bus::wait::{Idle, WaitStrategy};
+use market_gateway::feed::LINES;
 use market_gateway::fix::session::SessionConfig;
 use market_gateway::live::{DropCopyConfig, GatewayConfig, LiveConfig, LiveGateway};
 use market_gateway::net::{Stamps, UdpConfig};
@@ -70,6 +71,10 @@ fn live_config(
         wait: placement.wait.into(),
         ..UdpConfig::default()
     };
+    if udp.lines.len() > LINES {
+        let place = format_args!("--mold {LINES} times at most");
+        return Err(Failure::new("too many lines", place, "start another gateway for another feed"));
+    }
     let mut net = file.clone();
     net.source = arguments.find("source")?.or(net.source);
     net.stamps = arguments.find("stamps")?.map(|Who(stamps)| stamps).or(net.stamps);
