@@ -48,8 +48,42 @@ struct Bucket {
 impl Bucket {
     const EMPTY: Self = Self { tags: [0; CELLS], passed: 0, slots: [NONE; CELLS], _unused: 0 };
 
+    /// Cells that may hold the key of `tag`, one bit each. An empty cell may be among them.
+    #[inline]
+    fn candidates(&self, tag: u32) -> Cells {
+        Cells::where_equal(&self.tags, tag)
+    }
+
+    /// The first empty cell.
+    #[inline]
     fn room(&self) -> Option<usize> {
-        self.slots.iter().position(|&slot| slot == NONE)
+        Cells::where_equal(&self.slots, NONE).next()
+    }
+}
+
+/// A set of cells of a bucket. All are compared before any is looked at: that is one comparison of vectors.
+struct Cells(u32);
+
+impl Cells {
+    #[inline]
+    fn where_equal(values: &[u32; CELLS], wanted: u32) -> Self {
+        Self(
+            values
+                .iter()
+                .enumerate()
+                .fold(0, |set, (cell, &value)| set | (u32::from(value == wanted) << cell)),
+        )
+    }
+}
+
+impl Iterator for Cells {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let cell = self.0.trailing_zeros() as usize;
+        self.0 &= self.0.wrapping_sub(1);
+        (cell < CELLS).then_some(cell)
     }
 }
 
@@ -102,11 +136,11 @@ impl<K: Key> Shard<K> {
         true
     }
 
-    fn put_or_crowd(&mut self, key: K, slot: u32) {
-        let tag = key.tag();
+    /// Reads the key only where there is no room.
+    fn put_or_crowd(&mut self, tag: u32, slot: u32, key: impl FnOnce() -> K) {
         if !self.put(tag, slot) {
             pass(self.reach(tag));
-            self.crowded.insert(key, slot);
+            self.crowded.insert(key(), slot);
         }
     }
 
@@ -114,11 +148,13 @@ impl<K: Key> Shard<K> {
     #[cold]
     fn grow(&mut self, key_of: impl Fn(u32) -> K) {
         let smaller = std::mem::replace(self, Self::new(self.bits + 1));
-        for &slot in smaller.buckets.iter().flat_map(|bucket| &bucket.slots).filter(|&&slot| slot != NONE) {
-            self.put_or_crowd(key_of(slot), slot);
+        for bucket in &smaller.buckets {
+            for (&tag, &slot) in bucket.tags.iter().zip(&bucket.slots).filter(|&(_, &slot)| slot != NONE) {
+                self.put_or_crowd(tag, slot, || key_of(slot));
+            }
         }
         for (key, slot) in smaller.crowded {
-            self.put_or_crowd(key, slot);
+            self.put_or_crowd(key.tag(), slot, || key);
         }
     }
 
@@ -164,8 +200,9 @@ impl<K: Key> Index<K> {
         let shard = &self.shards[shard(tag)];
         let home = home(tag, shard.bits);
         for bucket in &shard.buckets[home..home + REACH] {
-            for (cell, &slot) in bucket.slots.iter().enumerate() {
-                if bucket.tags[cell] == tag && slot != NONE && key_of(slot) == key {
+            for cell in bucket.candidates(tag) {
+                let slot = bucket.slots[cell];
+                if slot != NONE && key_of(slot) == key {
                     return slot;
                 }
             }
@@ -188,7 +225,7 @@ impl<K: Key> Index<K> {
             if !shard.is_nearly_empty() {
                 shard.grow(&key_of);
             }
-            shard.put_or_crowd(key, slot);
+            shard.put_or_crowd(tag, slot, || key);
         }
     }
 
@@ -200,9 +237,9 @@ impl<K: Key> Index<K> {
         let reach = shard.reach(tag);
         for distance in 0..REACH {
             let bucket = &mut reach[distance];
-            for cell in 0..CELLS {
+            for cell in bucket.candidates(tag) {
                 let slot = bucket.slots[cell];
-                if bucket.tags[cell] == tag && slot != NONE && key_of(slot) == key {
+                if slot != NONE && key_of(slot) == key {
                     bucket.slots[cell] = NONE;
                     unpass(&mut reach[..distance]);
                     shard.used -= 1;

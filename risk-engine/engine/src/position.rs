@@ -8,6 +8,8 @@
 //!
 //! to the last unit, and a flat position has realised exactly the cash that flowed.
 
+use std::num::NonZeroU64;
+
 use bus::event::{Money, Price, Quantity};
 
 use crate::ratio::scale;
@@ -65,6 +67,13 @@ impl Holding {
             realised: Money(self.realised.0.checked_sub(gained)?),
             fees: self.fees,
         })
+    }
+
+    /// Cost ÷ quantity, rounded half to even to 1e-9, for display only; `None` if the position is flat.
+    pub fn average_price(self) -> Option<Price> {
+        let quantity = NonZeroU64::new(self.quantity.0.unsigned_abs())?;
+        let average = scale(self.cost.0, self.quantity.0.signum(), quantity.get())?;
+        i64::try_from(average).ok().map(Price)
     }
 
     /// Profit and loss of the open position at `mark`; `None` if it leaves its range.

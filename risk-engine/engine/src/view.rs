@@ -30,9 +30,9 @@ impl<'a> BookView<'a> {
         self.book.listing
     }
 
-    /// Resting orders.
-    pub fn orders(&self) -> u32 {
-        self.book.orders
+    /// Resting orders; counted over the levels.
+    pub fn orders(&self) -> u64 {
+        self.books.orders(self.book)
     }
 
     /// Prices at which orders rest on a side.

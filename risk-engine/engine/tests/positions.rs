@@ -285,6 +285,7 @@ fn vector_average_cost() {
     assert_eq!((holding.quantity, holding.realised.0), (Quantity(19), 36_620_689_655));
     // 19 × the average price that is printed, 99.98003629764065, to the nearest 1e-9.
     assert_eq!(holding.cost.0, 1_899_620_689_655);
+    assert_eq!(holding.average_price(), Some(Price(99_980_036_298)));
 }
 
 /// Two cycles through flat: +100 at 50, −100 at 55; −50 at 54, +50 at 52.

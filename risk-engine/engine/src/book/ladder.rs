@@ -12,6 +12,8 @@ use bus::event::{Price, Side};
 
 /// Levels in the array.
 const NEAR: usize = 64;
+/// Levels from the best that are looked at one by one.
+const TOUCH: usize = 8;
 
 /// Where a price stands on its side: greater is better.
 pub(crate) fn rank(side: Side, price: Price) -> i64 {
@@ -24,41 +26,47 @@ pub(crate) fn price(side: Side, rank: i64) -> Price {
     Price(if side == Side::SELL { !rank } else { rank })
 }
 
+/// A level of the array.
+#[derive(Clone, Copy)]
+struct Near {
+    rank: i64,
+    level: u32,
+}
+
 /// Level slots by rank.
 #[derive(Clone, Default)]
 pub(crate) struct Ladder {
-    /// Ascending, the best last; with `levels`, cell by cell.
-    ranks: Vec<i64>,
-    levels: Vec<u32>,
+    /// Ascending, the best last.
+    near: Vec<Near>,
     /// All worse than the array's; empty where the array is.
     far: BTreeMap<i64, u32>,
 }
 
 impl Ladder {
     pub(crate) fn len(&self) -> usize {
-        self.ranks.len() + self.far.len()
+        self.near.len() + self.far.len()
     }
 
     /// The slot of the best level.
     pub(crate) fn best(&self) -> Option<u32> {
-        self.levels.last().copied()
+        self.near.last().map(|near| near.level)
     }
 
     /// All level slots, from the best.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.levels.iter().rev().chain(self.far.values().rev()).copied()
+        self.near.iter().rev().map(|near| near.level).chain(self.far.values().rev().copied())
     }
 
     /// The level of `rank`; where there is none, the one that `create` gives.
     #[inline]
     pub(crate) fn find_or_insert(&mut self, rank: i64, create: impl FnOnce() -> u32) -> u32 {
         let place = self.place(rank);
-        match place.checked_sub(1) {
-            Some(cell) if self.ranks[cell] == rank => self.levels[cell],
+        match place.checked_sub(1).map(|cell| self.near[cell]) {
+            Some(near) if near.rank == rank => near.level,
             None if !self.far.is_empty() => *self.far.entry(rank).or_insert_with(create),
             _ => {
                 let level = create();
-                self.insert_near(place, rank, level);
+                self.insert_near(place, Near { rank, level });
                 level
             }
         }
@@ -67,25 +75,22 @@ impl Ladder {
     /// Cells of the array that are not better than `rank`.
     #[inline]
     fn place(&self, rank: i64) -> usize {
-        let mut place = self.ranks.len();
-        while place > 0 && self.ranks[place - 1] > rank {
-            place -= 1;
+        let touch = self.near.len().saturating_sub(TOUCH);
+        match self.near[touch..].iter().rposition(|near| near.rank <= rank) {
+            Some(place) => touch + place + 1,
+            None => self.near[..touch].partition_point(|near| near.rank <= rank),
         }
-        place
     }
 
-    fn insert_near(&mut self, place: usize, rank: i64, level: u32) {
-        if self.ranks.len() < NEAR {
-            self.ranks.insert(place, rank);
-            self.levels.insert(place, level);
+    fn insert_near(&mut self, place: usize, new: Near) {
+        if self.near.len() < NEAR {
+            self.near.insert(place, new);
         } else if place == 0 {
-            self.far.insert(rank, level);
+            self.far.insert(new.rank, new.level);
         } else {
-            self.far.insert(self.ranks[0], self.levels[0]);
-            self.ranks.copy_within(1..place, 0);
-            self.levels.copy_within(1..place, 0);
-            self.ranks[place - 1] = rank;
-            self.levels[place - 1] = level;
+            self.far.insert(self.near[0].rank, self.near[0].level);
+            self.near.copy_within(1..place, 0);
+            self.near[place - 1] = new;
         }
     }
 
@@ -97,9 +102,8 @@ impl Ladder {
             self.far.remove(&rank);
             return;
         }
-        self.ranks.remove(place - 1);
-        self.levels.remove(place - 1);
-        if self.ranks.len() < NEAR / 4 && !self.far.is_empty() {
+        self.near.remove(place - 1);
+        if self.near.len() < NEAR / 4 && !self.far.is_empty() {
             self.refill();
         }
     }
@@ -107,10 +111,10 @@ impl Ladder {
     /// Brings the best of the far levels near.
     #[cold]
     fn refill(&mut self) {
-        let mut best: Vec<_> = std::iter::from_fn(|| self.far.pop_last()).take(NEAR / 4).collect();
-        best.reverse();
-        self.ranks.splice(..0, best.iter().map(|&(rank, _)| rank));
-        self.levels.splice(..0, best.iter().map(|&(_, level)| level));
+        for _ in 0..NEAR / 4 {
+            let Some((rank, level)) = self.far.pop_last() else { return };
+            self.near.insert(0, Near { rank, level });
+        }
     }
 }
 

@@ -60,7 +60,6 @@ pub(crate) struct Book {
     pub(crate) listing: Listing,
     /// Bids, asks.
     sides: [Ladder; 2],
-    pub(crate) orders: u32,
     /// Displayed executions that count as volume.
     pub(crate) executed: Turnover,
     /// Executions of orders that were not displayed.
@@ -202,14 +201,16 @@ impl Books {
             return self.oddities.note(Oddity::BookOverflow);
         }
         let slot = queues.append(level, order.reference, order.quantity.0);
-        book.orders += 1;
         self.references.insert(order.reference, slot, |slot| self.queues.order(slot).reference);
     }
 
     /// Applies a change to a resting order; false if there is none of that reference.
     #[inline]
     pub(crate) fn change(&mut self, reference: u64, change: Change) -> bool {
-        let slot = self.slot(reference);
+        let slot = match change {
+            Change::Delete => self.forget(reference),
+            _ => self.slot(reference),
+        };
         if slot == NONE {
             return false;
         }
@@ -218,7 +219,7 @@ impl Books {
             Change::Reduce { quantity } => {
                 self.take(slot, quantity);
             }
-            Change::Delete => self.remove(slot),
+            Change::Delete => self.unlink(slot),
             Change::Replace { reference, price, quantity } => self.replace(slot, reference, price, quantity),
         }
         true
@@ -258,12 +259,21 @@ impl Books {
 
     #[inline]
     fn remove(&mut self, slot: u32) {
-        let order = self.queues.order(slot);
-        let (reference, level) = (order.reference, order.level);
-        self.references.remove(reference, |slot| self.queues.order(slot).reference);
+        self.forget(self.queues.order(slot).reference);
+        self.unlink(slot);
+    }
+
+    /// Makes a reference unknown; returns the order that went by it.
+    #[inline]
+    fn forget(&mut self, reference: u64) -> u32 {
+        self.references.remove(reference, |slot| self.queues.order(slot).reference)
+    }
+
+    /// Takes an order out of its queue, and its level out of the book if it was the last.
+    #[inline]
+    fn unlink(&mut self, slot: u32) {
+        let level = self.queues.order(slot).level;
         self.queues.remove(slot);
-        let owner = self.queues.level(level).owner;
-        self.books[(owner >> 1) as usize].orders -= 1;
         if self.queues.level(level).orders == 0 {
             self.close_level(level);
         }
@@ -328,6 +338,11 @@ impl Books {
 
     pub(crate) fn levels(&self, book: &Book, side: Side) -> usize {
         book.side(side).len()
+    }
+
+    pub(crate) fn orders(&self, book: &Book) -> u64 {
+        let levels = book.sides.iter().flat_map(Ladder::iter);
+        levels.map(|level| u64::from(self.queues.level(level).orders)).sum()
     }
 
     pub(crate) fn best(&self, book: &Book, side: Side) -> Option<Quote> {

@@ -45,15 +45,23 @@ pub(crate) struct Queues {
     free_level: u32,
 }
 
+/// Slots for which address space is reserved at once. Memory is taken as they are used, and no message pays for
+/// moving all earlier ones.
+const RESERVED_ORDERS: usize = 1 << 20;
+const RESERVED_LEVELS: usize = 1 << 17;
+
 impl Queues {
     pub(crate) fn new() -> Self {
-        Self {
-            orders: vec![NO_ORDER],
+        let mut queues = Self {
+            orders: Vec::with_capacity(RESERVED_ORDERS),
             free_order: NONE,
             live_orders: 0,
-            levels: vec![NO_LEVEL],
+            levels: Vec::with_capacity(RESERVED_LEVELS),
             free_level: NONE,
-        }
+        };
+        queues.orders.push(NO_ORDER);
+        queues.levels.push(NO_LEVEL);
+        queues
     }
 
     #[inline]
