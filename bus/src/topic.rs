@@ -8,6 +8,7 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -69,11 +70,15 @@ struct Shared {
     config: BusConfig,
     /// What publishers of this process share; made by the first one.
     writing: Mutex<Option<Writing>>,
+    /// What retention must leave, by topic: the oldest sequence that is needed.
+    needed: Mutex<BTreeMap<String, u64>>,
 }
 
 #[derive(Debug)]
 struct Writing {
     service: Service,
+    /// The journals published here, by topic.
+    tokens: BTreeMap<String, Token>,
     /// Held as long as this process may write.
     occupancy: Occupancy,
 }
@@ -97,7 +102,7 @@ impl Bus {
             path: directory.as_ref().into(),
             source,
         })?;
-        Ok(Self { shared: Arc::new(Shared { directory, config, writing: Mutex::new(None) }) })
+        Ok(Self { shared: Arc::new(Shared { directory, config, writing: Mutex::new(None), needed: Mutex::default() }) })
     }
 
     /// Its directory.
@@ -202,6 +207,10 @@ impl Bus {
             opened.map_err(|source| BusError::Journal { topic: topic.into(), source })?;
         self.settle_schema(topic, &schema)?;
         let token = held.service.add(write_out, lock);
+        held.tokens.insert(topic.into(), token);
+        if let Some(sequence) = self.needed().get(topic) {
+            held.service.keep_from(token, *sequence);
+        }
         drop(writing);
         let policy = self.shared.config.topics.get(topic).and_then(|config| config.when_full);
         let waits = policy == Some(WhenFull::Wait);
@@ -273,12 +282,18 @@ impl Bus {
         answer.is_some_and(|answer| answer.recv().is_ok_and(|result| matches!(result, Ok(true))))
     }
 
-    /// Lets retention of a topic published here remove only what lies below `sequence`.
-    pub(crate) fn keep_from(&self, token: Token, sequence: u64) {
+    /// Lets retention of a topic that this bus publishes, now or later, remove only what lies below `sequence`: the
+    /// oldest message that a durable snapshot needs. It does not reach publishers of other processes.
+    pub fn keep_from(&self, topic: &str, sequence: u64) {
         let writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = writing.as_ref() {
-            held.service.keep_from(token, sequence);
+        self.needed().insert(topic.into(), sequence);
+        if let Some((held, token)) = writing.as_ref().and_then(|held| Some((held, held.tokens.get(topic)?))) {
+            held.service.keep_from(*token, sequence);
         }
+    }
+
+    fn needed(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.shared.needed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn topic_dir(&self, topic: &str) -> PathBuf {
@@ -310,7 +325,7 @@ impl Bus {
                 path: self.shared.directory.clone(),
                 source,
             })?;
-            *writing = Some(Writing { service, occupancy });
+            *writing = Some(Writing { service, tokens: BTreeMap::new(), occupancy });
         }
         Ok(writing)
     }
