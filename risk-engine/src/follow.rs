@@ -1,0 +1,113 @@
+//! Taking the journalled order again: from a snapshot, or from the beginning, to where the topic `risk` ends.
+
+use std::collections::VecDeque;
+
+use bus::event::Cause;
+use bus::event::risk::{LimitAlert, PositionUpdate, RiskEventRef};
+use bus::{Bus, Gate, Start, Subscriber};
+use engine::{Effect, Effects, Head, INPUTS, MergeError, MergeReplay, State, Turn};
+
+use crate::RISK;
+use crate::error::EngineError;
+
+/// What is to be done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Apply this message.
+    Apply(Turn),
+    /// An event of the journal was taken.
+    Taken,
+    /// The message is not there yet.
+    Wait { input: u16, sequence: u64 },
+    /// The journal was followed to its end.
+    Done,
+}
+
+/// Where in the journal the engine is.
+pub(crate) struct Follow {
+    journal: Subscriber<bus::event::risk::RiskEvent>,
+    end: u64,
+    order: MergeReplay,
+    /// Effects of the last message, which the journal must hold next.
+    due: VecDeque<Effect>,
+}
+
+impl Follow {
+    /// Begins at message `from` of `risk`, to go to before `end`, with a state that needs `next` of each input.
+    pub(crate) fn new(bus: &Bus, from: u64, end: u64, next: [u64; INPUTS]) -> Result<Self, EngineError> {
+        let journal = bus.subscriber(RISK, Start::Sequence(from), Gate::Published)?;
+        Ok(Self { journal, end, order: MergeReplay::new(next), due: VecDeque::new() })
+    }
+
+    /// Goes one step. A configuration that the journal holds is applied to `state`.
+    pub(crate) fn step(
+        &mut self,
+        heads: [Option<Head>; INPUTS],
+        state: &mut State,
+    ) -> Result<Next, EngineError> {
+        if self.order.has_recorded() {
+            return match self.order.next(heads) {
+                Ok(turn) => Ok(turn.map_or(Next::Done, Next::Apply)),
+                Err(MergeError::Missing { input, sequence }) if heads[usize::from(input)].is_none() => {
+                    Ok(Next::Wait { input, sequence })
+                }
+                Err(error) => Err(error.into()),
+            };
+        }
+        if self.journal.next_sequence() >= self.end {
+            return if self.due.is_empty() { Ok(Next::Done) } else { Err(self.lacks_effect()) };
+        }
+        self.take(state)
+    }
+
+    /// Notes what the message that was just applied led to.
+    pub(crate) fn applied(&mut self, effects: &Effects) -> Result<(), EngineError> {
+        if !self.due.is_empty() {
+            return Err(self.lacks_effect());
+        }
+        self.due.extend(effects.iter().copied());
+        Ok(())
+    }
+
+    fn take(&mut self, state: &mut State) -> Result<Next, EngineError> {
+        let Some(delivery) = self.journal.poll_delivery().map_err(EngineError::Journal)? else {
+            return Ok(Next::Taken);
+        };
+        let sequence = delivery.sequence;
+        let diverged = |what| Err(EngineError::Diverged { sequence, what });
+        match delivery.message {
+            RiskEventRef::MergeRun(_) if !self.due.is_empty() => {
+                return diverged("an effect is missing before it");
+            }
+            RiskEventRef::MergeRun(run) => self.order.push(run)?,
+            RiskEventRef::PositionUpdate(update) => {
+                if self.due.pop_front().map(without_epoch) != Some(without_epoch(Effect::Position(*update))) {
+                    return diverged("its cause leads to another position update");
+                }
+            }
+            RiskEventRef::LimitAlert(alert) => {
+                if self.due.pop_front().map(without_epoch) != Some(without_epoch(Effect::Limit(*alert))) {
+                    return diverged("its cause leads to another limit alert");
+                }
+            }
+            configuration => state.apply_config(configuration),
+        }
+        Ok(Next::Taken)
+    }
+
+    fn lacks_effect(&self) -> EngineError {
+        EngineError::Diverged {
+            sequence: self.journal.next_sequence(),
+            what: "an effect of an earlier message is not journalled",
+        }
+    }
+}
+
+/// Messages that were lost with a machine's memory come again in another epoch; the same effects follow.
+fn without_epoch(effect: Effect) -> Effect {
+    let bare = |cause: Cause| Cause { epoch: 0, ..cause };
+    match effect {
+        Effect::Position(update) => Effect::Position(PositionUpdate { cause: bare(update.cause), ..update }),
+        Effect::Limit(alert) => Effect::Limit(LimitAlert { cause: bare(alert.cause), ..alert }),
+    }
+}

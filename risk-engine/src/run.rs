@@ -1,0 +1,101 @@
+//! `risk-engine run`: the engine alone, on a bus that others feed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bus::agent::{self, AgentFailure};
+use bus::plan::{Plan, available_cores};
+use bus::program::{self, Arguments, Exit, Failure, Progress, Stop, note};
+use bus::{Bus, Gate, Start};
+use engine::Cut;
+use risk_engine::{Config, EngineError, MARKET_DATA, Measures, RISK, Runner, Settings, TRADES, Watch};
+
+use crate::summary::Summary;
+use crate::{GATEWAY, RISK_ROLE};
+
+/// Between two looks whether the run is over.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let began = Instant::now();
+    let length: Option<Duration> = arguments.find("for")?;
+    let config = load(arguments)?;
+    let settings = Settings::new(&config.risk)?;
+    // The gateway has its place on this machine, though in another process.
+    let plan = Plan::configured(&[GATEWAY, RISK_ROLE], available_cores(), &config.bus.cores)?;
+    let bus = Bus::with_config(arguments.bus(), config.bus)?;
+    let stop = Stop::on_signals();
+    let watch = Arc::new(Watch::default());
+    let runner = Runner::open(&bus, settings, config.risk.snapshot_every, Arc::clone(&watch))?;
+    note(&plan.describe());
+    let there = there(&bus)?;
+    let running = agent::start(plan.place("risk"), &stop, runner)?;
+    let mut progress = Progress::new();
+    let mut measures = Measures::default();
+    let mut disk = String::new();
+    while !stop.sleep(LOOK_EVERY) && !running.is_finished() {
+        watch.take_measures(&mut measures);
+        if disk.is_empty() {
+            disk = backend(&bus);
+        }
+        let is_time = length.is_some_and(|length| began.elapsed() >= length);
+        if is_time && (watch.has_reached(there) || watch.is_stuck()) {
+            stop.request();
+        }
+        progress.show(|| describe(&watch));
+    }
+    drop(progress);
+    if let Err(failure) = running.join() {
+        return ended_badly(failure);
+    }
+    watch.take_measures(&mut measures);
+    let Some(outcome) = watch.outcome() else { return Ok(Exit::Fault) };
+    let summary = Summary::new(&bus, disk, began.elapsed(), measures.summary(), &outcome)?;
+    if arguments.json() {
+        program::print_json(&summary)?
+    } else {
+        program::print_line(&summary.line())?
+    }
+    Ok(if outcome.complete { Exit::Good } else { Exit::Fault })
+}
+
+/// The configuration file that was named, if any.
+pub(crate) fn load(arguments: &Arguments) -> Result<Config, Failure> {
+    let path: Option<std::path::PathBuf> = arguments.find("config")?;
+    Ok(path.map(|path| bus::config::load(&path)).transpose()?.unwrap_or_default())
+}
+
+/// What the inputs hold now. What is not there yet is waited for and said.
+fn there(bus: &Bus) -> Result<Cut, Failure> {
+    let published = |topic| match bus.watermarks(topic) {
+        Ok(marks) => Ok(marks.published),
+        Err(error) if error.is_missing() => {
+            note(&format!("waiting for the topic '{topic}', which nobody publishes yet"));
+            Ok(0)
+        }
+        Err(error) => Err(error),
+    };
+    Ok(Cut { market_data: published(MARKET_DATA)?, trades: published(TRADES)? })
+}
+
+/// How journals are written, as the control page of `risk` tells.
+pub(crate) fn backend(bus: &Bus) -> String {
+    let reader = bus.reader(RISK, Start::Newest, Gate::Published).ok();
+    reader.and_then(|reader| reader.control().map(|control| control.backend())).unwrap_or_default()
+}
+
+fn describe(watch: &Watch) -> String {
+    let cut = watch.cut();
+    let what = if watch.is_live() { "applied" } else { "applied again" };
+    format!("{what}: {} of market-data, {} of trades", cut.market_data, cut.trades)
+}
+
+/// The exit code that a failed engine has earned, and the line that says why.
+pub(crate) fn ended_badly(failure: AgentFailure) -> Result<Exit, Failure> {
+    let is_fault = failure.source.downcast_ref::<EngineError>().is_some_and(EngineError::is_fault);
+    if !is_fault {
+        return Err(failure.into());
+    }
+    eprintln!("risk-engine: {failure}");
+    Ok(Exit::Fault)
+}

@@ -1,0 +1,168 @@
+//! Given inputs and a journal, the engine's agent concludes that, once.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::sync::Arc;
+
+use bus::Bus;
+use bus::agent::{self, Running};
+use bus::event::market::MarketEvent;
+use bus::event::risk::{EngineConfigured, FeeSet, LimitSet, PositionUpdate, RiskEvent};
+use bus::event::trade::TradeEvent;
+use bus::event::{Cause, Price, Quantity, Text};
+use bus::plan::Placement;
+use bus::program::Stop;
+use bus::wait::WaitStrategy;
+use common::{Ground, Journalled, conclusions, feed};
+use engine::Cut;
+use risk_engine::{EngineError, Outcome, Runner, Settings, Watch, snapshot_directory};
+
+const ANYWHERE: Placement = Placement { role: "risk", core: None, wait: WaitStrategy::Park };
+/// No snapshots.
+const NEVER: u64 = u64::MAX;
+
+fn settings(limit: i64) -> Settings {
+    let cause = Cause { input: Cause::NONE, ..Cause::default() };
+    Settings {
+        limits: vec![LimitSet {
+            cause,
+            limit: Text::new("position").unwrap(),
+            value: Quantity(limit),
+            ..LimitSet::default()
+        }],
+        fees: vec![FeeSet { cause, per_unit: Price(7), of_notional: 11, ..FeeSet::default() }],
+    }
+}
+
+struct Engine {
+    running: Running,
+    watch: Arc<Watch>,
+    stop: Stop,
+}
+
+impl Engine {
+    fn start(bus: &Bus, settings: Option<Settings>, snapshot_every: u64) -> Self {
+        let (watch, stop) = (Arc::new(Watch::default()), Stop::new());
+        let runner = Runner::open(bus, settings, snapshot_every, Arc::clone(&watch)).unwrap();
+        let running = agent::start(&ANYWHERE, &stop, runner).unwrap();
+        Self { running, watch, stop }
+    }
+
+    /// Ends once everything before the cut is applied.
+    fn end_at(self, cut: Cut) -> Outcome {
+        while !self.watch.has_reached(cut) && !self.running.is_finished() {
+            std::thread::yield_now();
+        }
+        self.stop.request();
+        self.running.join().unwrap();
+        self.watch.outcome().unwrap()
+    }
+
+    fn fails_with(self) -> EngineError {
+        *self.running.join().unwrap_err().source.downcast().unwrap()
+    }
+}
+
+#[test]
+fn it_concludes_from_both_inputs_and_journals_the_order() {
+    let ground = Ground::new();
+    let engine = Engine::start(&ground.bus, Some(settings(3)), NEVER);
+    let mut market_data = ground.bus.publisher::<MarketEvent>("market-data").unwrap();
+    let mut trades = ground.bus.publisher::<TradeEvent>("trades").unwrap();
+    feed(&mut market_data, &mut trades, 10_000);
+    let cut = Cut { market_data: 10_000, trades: 500 };
+    let watch = Arc::clone(&engine.watch);
+    let outcome = engine.end_at(cut);
+    let (effects, hash) = conclusions(&settings(3), cut);
+    assert_eq!((outcome.cut, outcome.state_hash.0, outcome.complete), (cut, hash, true));
+    let journalled = Journalled::read(&ground.bus);
+    assert_eq!(journalled.effects, effects);
+    assert!(effects.len() > 500, "some limits are exceeded");
+    journalled.assert_order_to(cut);
+    let mut measures = risk_engine::Measures::default();
+    assert!(watch.take_measures(&mut measures));
+    assert_eq!(measures.receive_to_risk.count(), 10_000);
+}
+
+#[test]
+fn a_restart_goes_on_where_the_journal_ends() {
+    let ground = Ground::new();
+    let mut market_data = ground.bus.publisher::<MarketEvent>("market-data").unwrap();
+    let mut trades = ground.bus.publisher::<TradeEvent>("trades").unwrap();
+    let mut cut = Cut::default();
+    for life in 1..=4 {
+        feed(&mut market_data, &mut trades, 3_000);
+        cut = Cut { market_data: 3_000 * life, trades: 150 * life };
+        let given = (life == 1).then(|| settings(5));
+        assert_eq!(Engine::start(&ground.bus, given, NEVER).end_at(cut).cut, cut);
+    }
+    let (effects, hash) = conclusions(&settings(5), cut);
+    let journalled = Journalled::read(&ground.bus);
+    assert_eq!((journalled.effects, journalled.configurations), (effects, 1));
+    let again = Engine::start(&ground.bus, Some(settings(5)), NEVER).end_at(cut);
+    assert_eq!(again.state_hash.0, hash);
+    assert_eq!(Journalled::read(&ground.bus).configurations, 1, "nothing has changed");
+    Engine::start(&ground.bus, Some(settings(6)), NEVER).end_at(cut);
+    let journalled = Journalled::read(&ground.bus);
+    journalled.assert_order_to(cut);
+    assert_eq!(journalled.configurations, 2, "another limit is another configuration");
+}
+
+#[test]
+fn snapshots_shorten_a_restart_and_change_nothing() {
+    let ground = Ground::new();
+    let mut market_data = ground.bus.publisher::<MarketEvent>("market-data").unwrap();
+    let mut trades = ground.bus.publisher::<TradeEvent>("trades").unwrap();
+    let mut cut = Cut::default();
+    for life in 1..=4 {
+        feed(&mut market_data, &mut trades, 2_000);
+        cut = Cut { market_data: 2_000 * life, trades: 100 * life };
+        Engine::start(&ground.bus, None, 1_000).end_at(cut);
+    }
+    let directory = snapshot_directory(&ground.bus);
+    let mut files: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort_unstable();
+    assert_eq!(files.len(), 2, "older ones go");
+    let (effects, hash) = conclusions(&Settings::default(), cut);
+    assert_eq!(Journalled::read(&ground.bus).effects, effects);
+    for damaged in [0, 1, 2] {
+        for file in &files[2 - damaged..] {
+            std::fs::write(file, "not a snapshot").unwrap();
+        }
+        assert_eq!(Engine::start(&ground.bus, None, NEVER).end_at(cut).state_hash.0, hash);
+    }
+}
+
+#[test]
+fn an_effect_that_does_not_follow_is_a_fault() {
+    let ground = Ground::new();
+    let mut market_data = ground.bus.publisher::<MarketEvent>("market-data").unwrap();
+    let mut trades = ground.bus.publisher::<TradeEvent>("trades").unwrap();
+    feed(&mut market_data, &mut trades, 40);
+    Engine::start(&ground.bus, None, NEVER).end_at(Cut { market_data: 40, trades: 2 });
+    let mut risk = ground.bus.derived_publisher::<RiskEvent>("risk", &["market-data", "trades"]).unwrap();
+    let sequence = risk.publish(&PositionUpdate::default()).unwrap();
+    risk.close().unwrap();
+    let error = Engine::start(&ground.bus, None, NEVER).fails_with();
+    assert!(error.is_fault());
+    assert!(matches!(error, EngineError::Diverged { sequence: found, .. } if found == sequence), "{error}");
+}
+
+#[test]
+fn a_run_of_messages_that_are_not_there_is_waited_for() {
+    let ground = Ground::new();
+    let mut risk = ground.bus.derived_publisher::<RiskEvent>("risk", &["market-data", "trades"]).unwrap();
+    risk.publish(&EngineConfigured {
+        cause: Cause { input: Cause::NONE, ..Cause::default() },
+        ..settings(1).configured()
+    })
+    .unwrap();
+    risk.close().unwrap();
+    let engine = Engine::start(&ground.bus, None, NEVER);
+    let mut market_data = ground.bus.publisher::<MarketEvent>("market-data").unwrap();
+    let mut trades = ground.bus.publisher::<TradeEvent>("trades").unwrap();
+    feed(&mut market_data, &mut trades, 100);
+    let outcome = engine.end_at(Cut { market_data: 100, trades: 5 });
+    assert!(outcome.complete);
+}
