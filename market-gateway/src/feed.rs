@@ -32,7 +32,7 @@ pub struct FeedConfig {
 }
 
 impl FeedConfig {
-    /// The usual limits, any session, the day of its first packet.
+    /// The limits of sockets, any session, the day of its first packet.
     pub fn new(rerequest: bool) -> Self {
         Self { limits: Limits::new(rerequest), date: None, session: None }
     }
@@ -177,8 +177,8 @@ where
         }
     }
 
-    /// Takes messages that are known to be the next ones of `session`, such as those of a day file. When they were
-    /// received is not known.
+    /// Takes messages that are known to be of `session`, such as those of a day file. When they were received is not
+    /// known.
     ///
     /// # Errors
     /// As [`Feed::packet`].
@@ -204,6 +204,24 @@ where
             self.begin(packet.session, packet.sequence, Time(0))?;
         }
         self.deliver(Source::Line(0), packet, Time(0))
+    }
+
+    /// Takes messages that a request asked for. An answer for another session than the current one changes nothing.
+    ///
+    /// # Errors
+    /// As [`Feed::packet`].
+    pub fn answer(
+        &mut self,
+        session: SessionId,
+        sequence: u64,
+        messages: Blocks<'_>,
+        receive_time: Time,
+    ) -> Result<(), O::Error> {
+        if self.sessions.current() != Some(session) {
+            return Ok(());
+        }
+        let packet = Packet { session, sequence, body: Body::Messages(messages) };
+        self.deliver(Source::Rerequest, &packet, receive_time)
     }
 
     /// Lets time pass: gives up what was waited for long enough, and offers again what the output refused.

@@ -2,13 +2,13 @@
 
 mod command;
 
-use bus::program::{Command, Flag, Program, run};
+use bus::program::{Command, Flag, Positional, Program, run};
 use std::process::ExitCode;
 
 static PROGRAM: Program = Program {
     name: "market-gateway",
     about: "brings a market onto a bus, or simulates one",
-    commands: &[RUN, SIMULATE],
+    commands: &[RUN, REPLAY, SIMULATE],
     later: &[],
 };
 
@@ -34,6 +34,30 @@ const RUN: Command = Command {
         "market-gateway run --mold 127.0.0.1:31001 --fix 127.0.0.1:31004 --sender DESK --target EXCHANGE --until-end",
     ],
     run: command::run::run,
+};
+
+const REPLAY: Command = Command {
+    name: "replay",
+    about: "captures and message logs into the journals, on the way that sockets take",
+    positional: Some(Positional {
+        name: "FILE",
+        about: ".itch50 day files and .pcap captures, plain or .gz; several captures are redundant lines",
+        at_least: 0,
+        at_most: 64,
+    }),
+    flags: &[
+        Flag::value("rerequest", "FILE", "day file that answers re-requests"),
+        Flag::value("fix-log", "FILE", "FIX message log, whose executions go to the topic trades"),
+        Flag::value("session", "ID", "name of a day file's session; of captures, the only session to take"),
+        Flag::value("date", "D", "date of the session as YYYYMMDD; else the day of the first packet"),
+        Flag::value("speed", "max or N", "as fast as possible, or a multiple of the recorded pace")
+            .default("max"),
+    ],
+    examples: &[
+        "market-gateway replay 12302019.NASDAQ_ITCH50.gz --date 20191230",
+        "market-gateway replay line-a.pcap line-b.pcap --rerequest day.itch50",
+    ],
+    run: command::replay::run,
 };
 
 const SIMULATE: Command = Command {

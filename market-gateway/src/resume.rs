@@ -75,27 +75,24 @@ pub struct History {
 }
 
 impl History {
-    /// Reads a topic from its beginning to its present end, and lets `normaliser` learn from it. Damaged ranges are
-    /// passed over: they are for `replay verify` to report.
+    /// Reads a topic from its beginning to its present end, and lets `normaliser` learn from it. To be called by the
+    /// topic's publisher, before it publishes. Damaged ranges are passed over: they are for `replay verify` to report.
     ///
     /// # Errors
-    /// The topic cannot be opened or read, for another reason than that it does not exist yet.
+    /// The topic cannot be read.
     pub fn read<N: Normalise>(bus: &Bus, topic: &str, normaliser: &mut N) -> Result<Self, ReadError> {
-        let failed = |error: &dyn std::fmt::Display| ReadError::Failed(error.to_string());
-        let mut history = Self::default();
-        let mut events = match bus.subscriber::<N::Event>(topic, Start::Oldest, Gate::Published) {
-            Ok(events) => events,
-            Err(error) if error.is_missing() => return Ok(history),
-            Err(error) => return Err(failed(&error)),
-        };
-        loop {
-            match events.poll() {
+        let opened = bus.subscriber::<N::Event>(topic, Start::Oldest, Gate::Published);
+        let mut events = opened.map_err(|error| ReadError::Failed(error.to_string()))?;
+        let (mut history, end) = (Self::default(), events.watermarks().published);
+        while events.next_sequence() < end {
+            match events.wait() {
                 Ok(Some(event)) => history.observe(normaliser.recall(event)),
-                Ok(None) => return Ok(history),
-                Err(ReadError::Failed(why)) => return Err(ReadError::Failed(why)),
-                Err(_) => {}
+                Ok(None) => break,
+                Err(error @ ReadError::Failed(_)) => return Err(error),
+                Err(ReadError::Retired { .. } | ReadError::Damage { .. } | ReadError::Regressed { .. }) => {}
             }
         }
+        Ok(history)
     }
 
     /// Takes what the next event of the journal tells.

@@ -333,9 +333,9 @@ impl Arbiter {
     /// All up to `first` exists: what was not seen of it is missing.
     fn skip_to(&mut self, first: u64) {
         if first > self.end {
-            // What is journalled is waited for as long as lines may differ, but is no loss.
+            // What is journalled is waited for, but never asked for, and no loss.
             let split = self.journalled.clamp(self.end, first);
-            let deadline = after(self.now, self.limits.reorder_wait);
+            let deadline = after(self.now, self.limits.patience);
             self.miss(self.end..split, Wait { due: NEVER, deadline, local: false });
             self.miss(split..first, self.wait_for(first));
         }

@@ -67,7 +67,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The usual limits: 65,536 messages, 32 MiB; without re-requests a range is given up after 50 ms.
+    /// The limits of sockets: 65,536 messages, 32 MiB; without re-requests a range is given up after 50 ms.
     pub fn new(rerequest: bool) -> Self {
         Self {
             window: 65_536,
@@ -77,6 +77,11 @@ impl Limits {
             patience: Duration::from_millis(if rerequest { 1_000 } else { 50 }),
             rerequest,
         }
+    }
+
+    /// The limits of captures, where waiting delays nobody: two minutes of recorded time.
+    pub fn of_captures(rerequest: bool) -> Self {
+        Self { retry: Duration::from_secs(1), patience: Duration::from_secs(120), ..Self::new(rerequest) }
     }
 }
 

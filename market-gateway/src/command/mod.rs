@@ -1,5 +1,6 @@
 //! The commands of `market-gateway`.
 
+pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod simulate;
 mod summary;

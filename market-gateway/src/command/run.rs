@@ -45,8 +45,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     tell(&gateway, &config, &plan);
     receive(&mut gateway, placement, length, arguments.has("until-end"))?;
     let (summary, itch) = gateway.close()?;
-    let exit = Summary::new(&summary.feed, &itch, summary.io).print(arguments.json())?;
-    Ok(if summary.is_incomplete() { Exit::Fault } else { exit })
+    let report = Summary::new(&summary.feed, &itch, summary.io);
+    if arguments.json() {
+        program::print_json(&report)?;
+    } else {
+        program::print_line(&report.describe())?;
+    }
+    Ok(if summary.is_incomplete() { Exit::Fault } else { Exit::Good })
 }
 
 /// Where the gateway runs. A file may also place the roles of other programs.

@@ -1,6 +1,6 @@
 //! What `run` and `replay` say at their end.
 
-use bus::program::{self, Exit, Failure};
+use market_gateway::arbiter::LineCounts;
 use market_gateway::feed::FeedSummary;
 use market_gateway::normalise::Itch;
 use serde::Serialize;
@@ -8,20 +8,27 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// The summary of a run over packets or files.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Summary {
     messages: u64,
     published: u64,
     duplicates: u64,
     by_type: BTreeMap<String, u64>,
     gaps: Vec<GapReport>,
-    /// Gaps beyond those listed.
+    /// Lost ranges beyond those listed.
     unlisted_gaps: u64,
     io: String,
+    recovered: u64,
+    requests: u64,
     packets: u64,
+    /// Packets that are not MoldUDP64, and messages that are not of their type's length.
     malformed: u64,
     foreign: u64,
-    requests: u64,
+    /// Messages of a type that ITCH 5.0 does not have.
+    unknown: u64,
+    /// Packets too far ahead that nothing confirmed.
+    unconfirmed: u64,
+    lines: Vec<LineCounts>,
 }
 
 /// A range that was lost, or had to be asked for.
@@ -39,6 +46,11 @@ impl GapReport {
 }
 
 impl Summary {
+    /// The summary where no market data was received.
+    pub(crate) fn nothing(io: &str) -> Self {
+        Self { io: io.into(), ..Self::default() }
+    }
+
     /// What the feed did, received with `io`.
     pub(crate) fn new(feed: &FeedSummary, itch: &Itch, io: &str) -> Self {
         let letter = |byte: u8| byte.escape_ascii().to_string();
@@ -50,30 +62,23 @@ impl Summary {
             gaps: feed.gaps.iter().map(GapReport::new).collect(),
             unlisted_gaps: feed.unlisted_gaps,
             io: io.into(),
-            packets: feed.packets,
-            malformed: feed.malformed,
-            foreign: feed.foreign,
+            recovered: feed.recovered,
             requests: feed.requests,
+            packets: feed.packets,
+            malformed: feed.malformed + itch.malformed(),
+            foreign: feed.foreign,
+            unknown: itch.unknown(),
+            unconfirmed: feed.unconfirmed,
+            lines: feed.lines.clone(),
         }
     }
 
-    /// Prints it and says how the program ends.
-    pub(crate) fn print(&self, json: bool) -> Result<Exit, Failure> {
-        if json {
-            program::print_json(self)?;
-        } else {
-            program::print_line(&self.describe())?;
-        }
-        let lost = self.unlisted_gaps > 0 || self.gaps.iter().any(|gap| !gap.recovered);
-        Ok(if lost { Exit::Fault } else { Exit::Good })
-    }
-
-    fn describe(&self) -> String {
-        let open = self.gaps.iter().filter(|gap| !gap.recovered).count();
-        let recovered: u64 = self.gaps.iter().filter(|gap| gap.recovered).map(|gap| gap.count).sum();
+    /// One line for a person.
+    pub(crate) fn describe(&self) -> String {
+        let open = self.gaps.iter().filter(|gap| !gap.recovered).count() as u64 + self.unlisted_gaps;
         format!(
-            "{} messages, {} published, {} duplicates, {recovered} recovered, {open} gaps open; received with {}",
-            self.messages, self.published, self.duplicates, self.io
+            "{} messages, {} published, {} duplicates, {} recovered, {open} gaps open; received with {}",
+            self.messages, self.published, self.duplicates, self.recovered, self.io
         )
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A day file names neither session nor date, and its messages count from 1.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 
 use crate::mold::Blocks;
@@ -24,13 +25,18 @@ pub enum Ending {
 }
 
 /// Reads the messages of a day file in pieces, in bounded memory.
-#[derive(Debug)]
 pub struct Reader<R> {
     input: R,
     buffer: Box<[u8]>,
     start: usize,
     filled: usize,
     ending: Option<Ending>,
+}
+
+impl<R> fmt::Debug for Reader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("ending", &self.ending).finish_non_exhaustive()
+    }
 }
 
 impl<R: Read> Reader<R> {

@@ -3,6 +3,7 @@
 //! What a file is, its first bytes decide; the name is asked only where they leave room. A file that just stops, or
 //! turns to nonsense, is used as far as it is whole, and says how it ended.
 
+mod answers;
 mod frame;
 mod packets;
 mod pcap;
@@ -16,6 +17,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use crate::itch::{self, day_file};
 use crate::mold::SessionId;
+pub use answers::Answers;
 pub use frame::Endpoint;
 pub use packets::{Captured, PacketCounters, Packets};
 pub use pcap::{Pcap, PcapEnding};
@@ -25,23 +27,16 @@ const AHEAD: usize = 64 * 1024;
 /// Messages of a day file that make its identity.
 const IDENTITY: usize = 16;
 
-type Input = Box<dyn BufRead>;
+/// The contents of a file, decompressed.
+pub type Input = Box<dyn BufRead>;
 
 /// A file of recorded market data.
+#[derive(Debug)]
 pub enum Capture {
     /// The messages of one session.
     Day(DayFile),
     /// Packets, with the times at which they were captured.
     Packets(Pcap),
-}
-
-impl fmt::Debug for Capture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Day(_) => "Day",
-            Self::Packets(_) => "Packets",
-        })
-    }
 }
 
 /// A day file, from its beginning.
@@ -130,7 +125,7 @@ impl Capture {
     /// It cannot be read, or is of no kind known here.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
         let unreadable = |source| CaptureError::Unreadable { path: path.into(), source };
-        let mut input = decompressed(path).map_err(unreadable)?;
+        let mut input = contents(path)?;
         let start = input.fill_buf().map_err(unreadable)?;
         if start.starts_with(&pcap::PCAPNG) {
             return Err(CaptureError::Pcapng { path: path.into() });
@@ -181,6 +176,14 @@ pub fn identities(path: &Path) -> Result<Vec<SessionId>, CaptureError> {
 /// A session id made from contents.
 fn identity(hash: &blake3::Hasher) -> SessionId {
     SessionId::new(&hash.finalize().to_hex()[..16]).expect("sixteen digits")
+}
+
+/// Opens a file of whatever kind, plain or compressed.
+///
+/// # Errors
+/// It cannot be read.
+pub fn contents(path: &Path) -> Result<Input, CaptureError> {
+    decompressed(path).map_err(|source| CaptureError::Unreadable { path: path.into(), source })
 }
 
 fn decompressed(path: &Path) -> io::Result<Input> {

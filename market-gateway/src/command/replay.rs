@@ -1,0 +1,401 @@
+//! `market-gateway replay`: captures and message logs into the journals, on the way that sockets take.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bus::event::market::MarketEvent;
+use bus::event::{Time, trade::TradeEvent};
+use bus::program::{self, Arguments, Date, Exit, Failure, Progress, Stop, Value};
+use bus::{Bus, PublishError, Publisher};
+use market_gateway::arbiter::{Limits, LineCounts, Source};
+use market_gateway::feed::{Feed, FeedConfig};
+use market_gateway::fix::executions::{Trades, TradesError};
+use market_gateway::fix::log::{LogReplay, LogSummary, Step};
+use market_gateway::fix::topics;
+use market_gateway::itch::Head;
+use market_gateway::itch::day_file::Ending;
+use market_gateway::live::MARKET_DATA;
+use market_gateway::mold::{Blocks, SessionId};
+use market_gateway::net::capture::{
+    Answers, Capture, DayFile, PacketCounters, Packets, Pcap, PcapEnding, contents, identities,
+};
+use market_gateway::normalise::Itch;
+use market_gateway::resume::History;
+use serde::Serialize;
+use zerocopy::FromBytes;
+
+use super::summary::Summary;
+
+/// What packets are received with, as the summary says it.
+const IO: &str = "capture";
+/// Messages of a day file that are taken at once.
+const CHUNK: usize = 1_024;
+/// Packets between two looks at the clock for the progress shown.
+const LOOK: u64 = 256;
+
+type MarketFeed = Feed<Itch, Publisher<MarketEvent>>;
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let stop = Stop::on_signals();
+    let sources = Sources::open(arguments)?;
+    let bus = Bus::open(arguments.bus())?;
+    let mut report = Report { market: Summary::nothing(IO), ..Report::default() };
+    if sources.has_market_data() {
+        let mut replay = Replay::open(&bus, arguments, &sources, &stop)?;
+        replay.play(sources.packets, sources.days)?;
+        report.market(&replay);
+        replay.close()?;
+    }
+    if let Some(path) = &sources.fix_log {
+        report.fix(path, &play_log(&bus, path, &stop)?);
+    }
+    report.print(arguments.json())?;
+    Ok(if report.incomplete { Exit::Fault } else { Exit::Good })
+}
+
+/// How fast to replay: as fast as possible, or a multiple of the recorded pace.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Speed {
+    Max,
+    Times(f64),
+}
+
+impl Value for Speed {
+    const EXPECTED: &'static str = "'max', or a multiple of the recorded pace such as 1, 10 or 0.5";
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "max" => Some(Self::Max),
+            _ => text.parse().ok().filter(|times: &f64| times.is_finite() && *times > 0.0).map(Self::Times),
+        }
+    }
+}
+
+/// Keeps the recorded pace.
+struct Pace {
+    speed: Speed,
+    began: Option<(Instant, Time)>,
+}
+
+impl Pace {
+    /// Waits until it is time for what was recorded at `time`.
+    fn wait(&mut self, time: Time, stop: &Stop) {
+        let Speed::Times(times) = self.speed else { return };
+        let (began, first) = *self.began.get_or_insert_with(|| (Instant::now(), time));
+        let recorded = Duration::from_nanos(time.0.saturating_sub(first.0)).as_secs_f64();
+        let due = Duration::try_from_secs_f64(recorded / times).unwrap_or(Duration::MAX);
+        let rest = due.saturating_sub(began.elapsed());
+        if !rest.is_zero() {
+            stop.sleep(rest);
+        }
+    }
+}
+
+/// The files to replay, opened.
+struct Sources {
+    packets: Vec<(PathBuf, Pcap)>,
+    days: Vec<(PathBuf, DayFile)>,
+    answers: Option<PathBuf>,
+    fix_log: Option<PathBuf>,
+}
+
+impl Sources {
+    fn open(arguments: &Arguments) -> Result<Self, Failure> {
+        let mut sources = Self {
+            packets: Vec::new(),
+            days: Vec::new(),
+            answers: arguments.find("rerequest")?,
+            fix_log: arguments.find("fix-log")?,
+        };
+        for path in arguments.positional::<PathBuf>()? {
+            match Capture::open(&path)? {
+                Capture::Day(day) => sources.days.push((path, day)),
+                Capture::Packets(pcap) => sources.packets.push((path, pcap)),
+            }
+        }
+        if !sources.has_market_data() && sources.fix_log.is_none() {
+            return Err(Failure::new("nothing to replay", "FILE", "name a capture or give --fix-log"));
+        }
+        Ok(sources)
+    }
+
+    fn has_market_data(&self) -> bool {
+        !self.packets.is_empty() || !self.days.is_empty()
+    }
+}
+
+/// A replay of market data.
+struct Replay<'a> {
+    feed: MarketFeed,
+    answers: Option<Answers>,
+    session: Option<SessionId>,
+    pace: Pace,
+    stop: &'a Stop,
+    progress: Progress,
+    packets: PacketCounters,
+    /// Files that did not end as they should.
+    torn: u64,
+    last: Time,
+}
+
+impl<'a> Replay<'a> {
+    fn open(bus: &Bus, arguments: &Arguments, sources: &Sources, stop: &'a Stop) -> Result<Self, Failure> {
+        let date: Option<u32> = arguments.find("date")?;
+        let date =
+            date.map(|number| Date::from_number(number).ok_or(number)).transpose().map_err(|number| {
+                Failure::new("not a date", format_args!("--date {number}"), "a day as YYYYMMDD is expected")
+            })?;
+        let session: Option<String> = arguments.find("session")?;
+        let session = session.map(|id| {
+            let taken = SessionId::new(&id).filter(|id| !id.is_blank());
+            taken.ok_or_else(|| Failure::new("not a session", id, "1 to 16 characters are expected"))
+        });
+        let session = session.transpose()?;
+        if date.is_none() && !sources.days.is_empty() {
+            program::note("a day file names no date: taken for 1970-01-01; give --date");
+        }
+        let answers = sources.answers.as_deref().map(Answers::open).transpose()?;
+        let publisher = bus.publisher::<MarketEvent>(MARKET_DATA)?;
+        let mut normaliser = Itch::new();
+        let history = History::read(bus, MARKET_DATA, &publisher, &mut normaliser)?;
+        let only = session.filter(|_| sources.days.is_empty());
+        let limits = Limits::of_captures(answers.is_some());
+        let config = FeedConfig { limits, date, session: only };
+        Ok(Self {
+            feed: Feed::new(normaliser, publisher, history, config),
+            answers,
+            session,
+            pace: Pace { speed: arguments.get("speed")?, began: None },
+            stop,
+            progress: Progress::new(),
+            packets: PacketCounters::default(),
+            torn: 0,
+            last: Time(0),
+        })
+    }
+
+    fn play(&mut self, packets: Vec<(PathBuf, Pcap)>, days: Vec<(PathBuf, DayFile)>) -> Result<(), Failure> {
+        if !packets.is_empty() {
+            self.packets(packets)?;
+        }
+        for (path, day) in days {
+            self.day(&path, day)?;
+        }
+        Ok(())
+    }
+
+    fn packets(&mut self, files: Vec<(PathBuf, Pcap)>) -> Result<(), Failure> {
+        let (paths, files): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+        let (mut packets, mut count) = (Packets::new(files), 0_u64);
+        while !self.stop.requested()
+            && let Some(packet) = packets.next_packet()
+        {
+            self.pace.wait(packet.time, self.stop);
+            self.last = self.last.max(packet.time);
+            self.feed.packet(Source::Line(packet.line), packet.time, packet.payload)?;
+            self.answer(self.last)?;
+            count += 1;
+            if count.is_multiple_of(LOOK) {
+                self.progress.show(|| format!("{count} packets"));
+            }
+        }
+        self.packets = packets.counters();
+        if self.stop.requested() {
+            return Ok(());
+        }
+        for (path, file) in paths.iter().zip(packets.files()) {
+            self.note_ending(path, packet_ending(file.ending()));
+        }
+        self.give_up()
+    }
+
+    /// Answers the requests that are due.
+    fn answer(&mut self, now: Time) -> Result<(), Failure> {
+        let Some(answers) = &mut self.answers else { return Ok(()) };
+        while let Some((session, request)) = self.feed.request(now) {
+            if let Some(messages) = answers.answer(request)? {
+                self.feed.answer(session, request.sequence, messages, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// At the end of the captures time goes on until each request was made, then what is missing is lost.
+    fn give_up(&mut self) -> Result<(), Failure> {
+        let limits = Limits::of_captures(true);
+        let end = self.last.0.saturating_add(nanoseconds(limits.patience));
+        while self.answers.is_some() && self.last.0 < end {
+            self.last.0 = self.last.0.saturating_add(nanoseconds(limits.retry));
+            self.answer(self.last)?;
+            self.feed.poll(self.last)?;
+        }
+        self.feed.finish(self.last)?;
+        Ok(())
+    }
+
+    fn day(&mut self, path: &Path, mut day: DayFile) -> Result<(), Failure> {
+        let names = self.session.map_or_else(|| identities(path), |session| Ok(vec![session]))?;
+        let known = names.iter().find(|name| self.feed.history().past(name).is_some());
+        let Some(&session) = known.or(names.first()) else {
+            self.note_ending(path, day_ending(Some(&Ending::Truncated { torn: 0 })));
+            return Ok(());
+        };
+        let mut next = 1;
+        let chunk = if self.pace.speed == Speed::Max { CHUNK } else { 1 };
+        while !self.stop.requested()
+            && let Some(messages) = day.next_blocks(chunk)
+        {
+            self.pace.wait(time_of(messages), self.stop);
+            self.feed.messages(session, next, messages)?;
+            next += messages.count() as u64;
+            self.progress.show(|| format!("{} messages", next - 1));
+        }
+        if self.stop.requested() {
+            return Ok(());
+        }
+        if matches!(day.ending(), Some(Ending::Complete)) {
+            self.feed.end(session, next)?;
+        }
+        self.note_ending(path, day_ending(day.ending()));
+        Ok(())
+    }
+
+    fn note_ending(&mut self, path: &Path, ending: Option<String>) {
+        if let Some(ending) = ending {
+            self.torn += 1;
+            program::note(&format!("{} {ending}; what is whole was used", path.display()));
+        }
+    }
+
+    /// Makes all durable.
+    fn close(self) -> Result<(), PublishError> {
+        let (_, publisher) = self.feed.into_parts();
+        publisher.close()
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// When the venue made the first of these messages.
+fn time_of(mut messages: Blocks<'_>) -> Time {
+    let head = messages.next().and_then(|message| Head::ref_from_prefix(message).ok());
+    Time(head.map_or(0, |(head, _)| head.timestamp.get()))
+}
+
+fn day_ending(ending: Option<&Ending>) -> Option<String> {
+    match ending? {
+        Ending::Complete => None,
+        Ending::Truncated { torn: 0 } => Some("has no end mark: it is truncated".into()),
+        Ending::Truncated { torn } => Some(format!("is truncated: {torn} bytes are no whole message")),
+        Ending::Unreadable(error) => Some(format!("cannot be read to its end ({error})")),
+    }
+}
+
+fn packet_ending(ending: Option<&PcapEnding>) -> Option<String> {
+    match ending? {
+        PcapEnding::Complete => None,
+        PcapEnding::Truncated => Some("is truncated within a record".into()),
+        PcapEnding::Nonsense { length } => Some(format!("is damaged: a record of {length} bytes")),
+        PcapEnding::Unreadable(error) => Some(format!("cannot be read to its end ({error})")),
+    }
+}
+
+/// A publisher that waits where its next segment is not ready, but not for room.
+struct Patient(Publisher<TradeEvent>);
+
+impl Trades for Patient {
+    fn publish(&mut self, event: &TradeEvent) -> Result<(), TradesError> {
+        let published = match event {
+            TradeEvent::Fill(event) => self.0.publish(event),
+            TradeEvent::OrderUpdate(event) => self.0.publish(event),
+            TradeEvent::FillCorrection(event) => self.0.publish(event),
+            TradeEvent::FillBust(event) => self.0.publish(event),
+        };
+        published.map(drop).map_err(|error| TradesError::Broken(error.to_string()))
+    }
+}
+
+fn play_log(bus: &Bus, path: &Path, stop: &Stop) -> Result<LogSummary, Failure> {
+    let log = contents(path)?;
+    let publisher = bus.publisher::<TradeEvent>(topics::TRADES)?;
+    let resume = topics::resume(bus, &publisher)?;
+    let (mut trades, mut replay) = (Patient(publisher), LogReplay::new(log, resume));
+    while !stop.requested() && replay.step(&mut trades)? != Step::End {}
+    trades.0.close()?;
+    Ok(replay.summary())
+}
+
+/// What is said at the end.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    #[serde(flatten)]
+    market: Summary,
+    /// Frames of captures that are cut off or contradict themselves.
+    malformed_frames: u64,
+    /// Files that did not end as they should.
+    truncated: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<FixReport>,
+    #[serde(skip)]
+    incomplete: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct FixReport {
+    messages: u64,
+    published: u64,
+    duplicates: u64,
+    refused: u64,
+    garbled: u64,
+    other_sessions: u64,
+    missing: u64,
+    truncated: bool,
+}
+
+impl Report {
+    fn market(&mut self, replay: &Replay<'_>) {
+        let summary = replay.feed.summary();
+        self.market = Summary::new(&summary, replay.feed.normaliser(), IO);
+        self.malformed_frames = replay.packets.malformed;
+        self.truncated += replay.torn;
+        self.incomplete |= summary.is_incomplete() || replay.torn > 0;
+        if let Some(error) = replay.feed.last_malformation() {
+            program::note(&format!("{} malformed packets, at last: {error}", summary.malformed));
+        }
+    }
+
+    fn fix(&mut self, path: &Path, log: &LogSummary) {
+        let executions = &log.executions;
+        let listed = log.missing.ranges.iter().map(|range| range.end - range.start);
+        let missing = log.missing.unlisted + listed.sum::<u64>();
+        self.incomplete |= missing > 0 || log.truncated > 0 || executions.refused > 0;
+        if log.truncated > 0 {
+            let bytes = log.truncated;
+            program::note(&format!("{} is truncated: {bytes} bytes are no whole message", path.display()));
+        }
+        self.fix = Some(FixReport {
+            messages: log.messages,
+            published: executions.published,
+            duplicates: executions.repeated + executions.repeated_unmarked,
+            refused: executions.refused,
+            garbled: log.garbled.messages(),
+            other_sessions: log.other_sessions,
+            missing,
+            truncated: log.truncated > 0,
+        });
+    }
+
+    fn print(&self, json: bool) -> Result<(), Failure> {
+        if json {
+            return program::print_json(self);
+        }
+        program::print_line(&self.market.describe())?;
+        if let Some(FixReport { messages, published, duplicates, missing, .. }) = &self.fix {
+            program::print_line(&format!(
+                "message log: {messages} messages, {published} executions published, {duplicates} known, {missing} missing"
+            ))?;
+        }
+        Ok(())
+    }
+}
