@@ -157,10 +157,11 @@ impl Lost {
         self.gaps.remove(index).gap
     }
 
-    /// A range to ask for; it will not be due again before `next`.
-    pub(super) fn due(&mut self, now: Time, next: Time) -> Option<Range<u64>> {
-        let asked = self.gaps.iter_mut().find(|asked| asked.due <= now && asked.tries < TRIES)?;
-        asked.due = next;
+    /// A range below `limit` to ask for; it will not be due again before `later`.
+    pub(super) fn due(&mut self, limit: u64, now: Time, later: Time) -> Option<Range<u64>> {
+        let passed = self.gaps.iter_mut().take_while(|asked| asked.gap.end() <= limit);
+        let asked = passed.into_iter().find(|asked| asked.due <= now && asked.tries < TRIES)?;
+        asked.due = later;
         asked.tries += 1;
         asked.gap.missing.first().map(|(range, ())| range)
     }

@@ -167,7 +167,7 @@ impl Arbiter {
         let range = self
             .due_missing()
             .or_else(|| self.suspects.due())
-            .or_else(|| self.lost.due(self.now, after(self.now, self.limits.patience)))?;
+            .or_else(|| self.lost.due(self.next, self.now, after(self.now, self.limits.patience)))?;
         self.counts.requests += 1;
         let count = u16::try_from((range.end - range.start).min(REQUEST)).expect("a request is small");
         Some(Request { sequence: range.start, count })

@@ -7,7 +7,7 @@ use bus::event::market::MarketEvent;
 use bus::event::{Time, trade::TradeEvent};
 use bus::program::{self, Arguments, Date, Exit, Failure, Progress, Stop, Value};
 use bus::{Bus, PublishError, Publisher};
-use market_gateway::arbiter::{Limits, LineCounts, Source};
+use market_gateway::arbiter::{Limits, Source};
 use market_gateway::feed::{Feed, FeedConfig};
 use market_gateway::fix::executions::{Trades, TradesError};
 use market_gateway::fix::log::{LogReplay, LogSummary, Step};
@@ -156,7 +156,7 @@ impl<'a> Replay<'a> {
         let answers = sources.answers.as_deref().map(Answers::open).transpose()?;
         let publisher = bus.publisher::<MarketEvent>(MARKET_DATA)?;
         let mut normaliser = Itch::new();
-        let history = History::read(bus, MARKET_DATA, &publisher, &mut normaliser)?;
+        let history = History::read(bus, MARKET_DATA, &mut normaliser)?;
         let only = session.filter(|_| sources.days.is_empty());
         let limits = Limits::of_captures(answers.is_some());
         let config = FeedConfig { limits, date, session: only };
