@@ -1,0 +1,216 @@
+//! Given these topics, expect this blotter.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use bus::event::market::AddOrder;
+use bus::event::risk::{LimitAlert, LimitSet, MergeRun, PositionUpdate, RiskEvent};
+use bus::event::trade::{Fill, FillBust, OrderUpdate};
+use bus::event::{Cause, Side, Symbol};
+use common::{Ground, Ran, add, fill, gap, instrument, program, replay, session, text};
+use replay::blotter::Blotter;
+use serde_json::{Value, json};
+
+/// Output that the test reads while it is written.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn lines(&self) -> Vec<Value> {
+        let bytes = self.0.lock().unwrap();
+        bytes
+            .split(|b| *b == b'\n')
+            .filter(|l| !l.is_empty())
+            .map(|l| serde_json::from_slice(l).unwrap())
+            .collect()
+    }
+}
+
+fn names(lines: &[Value]) -> Vec<String> {
+    let name = |line: &Value| {
+        format!("{} {}", line["topic"].as_str().unwrap_or("-"), line["type"].as_str().unwrap())
+    };
+    lines.iter().map(name).collect()
+}
+
+/// A day with one of everything, published in this order.
+fn day(ground: &Ground) {
+    let (mut market, mut trades) = (ground.market(), ground.trades());
+    let mut risk = ground.bus.derived_publisher::<RiskEvent>("risk", &["market-data", "trades"]).unwrap();
+    let none = Cause { input: Cause::NONE, ..Cause::default() };
+    let cause = Cause { sequence: 1, epoch: 1, input: 1, index: 0 };
+    risk.publish(&LimitSet { cause: none, limit: text("position"), ..LimitSet::default() }).unwrap();
+    market.publish(&session("DAY1", b'S')).unwrap();
+    market.publish(&instrument("ACME")).unwrap();
+    market.publish(&add(1)).unwrap();
+    trades.publish(&OrderUpdate { instrument: text("ACME"), ..OrderUpdate::default() }).unwrap();
+    trades.publish(&fill(1, Side::BUY, 100, 5)).unwrap();
+    risk.publish(&MergeRun { cause, first: 0, count: 2 }).unwrap();
+    risk.publish(&PositionUpdate { cause, ..PositionUpdate::default() }).unwrap();
+    risk.publish(&LimitAlert { cause, state: text("breach"), ..LimitAlert::default() }).unwrap();
+    market.publish(&gap(b'O', 5, 2)).unwrap();
+    trades.publish(&FillBust { reference: text("E1"), ..FillBust::default() }).unwrap();
+    market.publish(&gap(b'C', 5, 2)).unwrap();
+    market.close().unwrap();
+    trades.close().unwrap();
+    risk.close().unwrap();
+}
+
+const DAY: [&str; 8] = [
+    "risk limit_set",
+    "market-data session",
+    "trades order_update",
+    "trades fill",
+    "risk limit_alert",
+    "market-data gap",
+    "trades fill_bust",
+    "market-data gap",
+];
+
+#[test]
+fn what_compliance_keeps_stands_in_the_order_of_publishing() {
+    let ground = Ground::new();
+    day(&ground);
+    let ran = replay(ground.bus.directory(), &["blotter", "--json"]);
+    assert_eq!((ran.code, ran.error.as_str()), (0, ""));
+    let lines = ran.lines();
+    assert_eq!(names(&lines[..8]), DAY);
+    let alert = &lines[4];
+    assert_eq!(alert["cause"], json!({"topic": "trades", "epoch": 1, "sequence": 1, "index": 0}));
+    assert_eq!((&alert["sequence"], &alert["state"]), (&json!(3), &json!("breach")));
+    assert!(lines[3]["publish_time"].as_u64().unwrap() > 0 && lines[3]["exchange_time"] == 5_001);
+    let end = &lines[8];
+    assert_eq!((&end["type"], &end["complete"]), (&json!("end"), &json!(true)));
+    assert_eq!((&end["lines"]["fill"], &end["lines"]["gap"]), (&json!(1), &json!(2)));
+    assert_eq!(lines.len(), 9);
+    assert_eq!(replay(ground.bus.directory(), &["blotter"]).out, ran.out, "always the same lines");
+    assert_eq!(replay(&ground.read_only_copy(), &["blotter"]).out, ran.out);
+}
+
+#[test]
+fn a_file_is_written_once() {
+    let ground = Ground::new();
+    day(&ground);
+    let file = ground.path("blotter.jsonl");
+    let arguments = ["blotter", "--out", file.to_str().unwrap()];
+    let ran = replay(ground.bus.directory(), &arguments);
+    assert_eq!(ran.code, 0, "{}", ran.error);
+    assert!(ran.out.contains("8 lines") && ran.out.contains("complete"), "{}", ran.out);
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(written, replay(ground.bus.directory(), &["blotter"]).out);
+    let again = replay(ground.bus.directory(), &arguments);
+    assert!(again.code == 2 && again.error.contains("name another --out"), "{}", again.error);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), written, "evidence is not overwritten");
+}
+
+#[test]
+fn what_is_incomplete_stands_in_the_last_line() {
+    let ground = Ground::new();
+    let mut market = ground.market();
+    market.publish(&session("DAY1", b'S')).unwrap();
+    market.publish(&instrument("ACME")).unwrap();
+    market.publish(&gap(b'O', 5, 2)).unwrap();
+    let mut trades = ground.trades();
+    trades.publish(&fill(1, Side::BUY, 100, 5)).unwrap();
+    trades.publish(&Fill { instrument: text("OTHER"), ..fill(2, Side::BUY, 100, 5) }).unwrap();
+    trades.publish(&Fill { instrument: Symbol::default(), ..fill(3, Side::BUY, 100, 5) }).unwrap();
+    market.close().unwrap();
+    trades.close().unwrap();
+    let ran = replay(ground.bus.directory(), &["blotter"]);
+    assert_eq!(ran.code, 1);
+    let lines = ran.lines();
+    let end = lines.last().unwrap();
+    assert_eq!(end["complete"], false);
+    assert_eq!(
+        end["incomplete"],
+        json!([
+            {"what": "fill without instrument", "topic": "trades", "sequence": 2, "instrument": null},
+            {"what": "fill without instrument", "topic": "trades", "sequence": 1, "instrument": "OTHER"},
+            {"what": "open gap", "topic": "market-data", "session": "DAY1", "from": 5, "count": 2},
+        ])
+    );
+}
+
+#[test]
+fn an_effect_without_its_cause_is_incomplete() {
+    let ground = Ground::new();
+    day(&ground);
+    std::fs::remove_dir_all(ground.bus.directory().join("trades")).unwrap();
+    let ran = replay(ground.bus.directory(), &["blotter"]);
+    assert_eq!(ran.code, 1);
+    let lines = ran.lines();
+    let found = lines.last().unwrap()["incomplete"].as_array().unwrap().clone();
+    let cause = json!({"topic": "trades", "sequence": 1});
+    let want = |sequence| json!({"what": "effect without cause", "topic": "risk", "sequence": sequence, "cause": cause});
+    assert_eq!(found, [want(1), want(2), want(3)]);
+}
+
+#[test]
+fn a_blotter_that_follows_takes_topics_as_they_come() {
+    let ground = Ground::new();
+    let out = Shared::default();
+    let mut blotter = Blotter::new(&ground.bus, out.clone());
+    assert_eq!(blotter.do_work().unwrap(), 0, "there is no bus yet");
+    day(&ground);
+    while names(&out.lines()).len() < DAY.len() {
+        if blotter.do_work().unwrap() == 0 {
+            std::thread::yield_now();
+        }
+    }
+    let mut market = ground.market();
+    market.publish(&AddOrder::default()).unwrap();
+    market.publish(&session("DAY1", b'E')).unwrap();
+    market.flush().unwrap();
+    while names(&out.lines()).len() < DAY.len() + 1 {
+        blotter.do_work().unwrap();
+    }
+    drop(market);
+    let summary = blotter.finish().unwrap();
+    assert!(summary.incomplete.is_empty(), "{:?}", summary.incomplete);
+    assert_eq!(summary.lines["session"], 2);
+    assert_eq!(blotter.finish().unwrap(), summary, "the last line is written once");
+    let lines = out.lines();
+    let mut seen = names(&lines[..DAY.len()]);
+    let mut want = DAY.map(String::from).to_vec();
+    seen.sort();
+    want.sort();
+    assert_eq!(seen, want);
+    assert_eq!(names(&lines[DAY.len()..]), ["market-data session", "- end"]);
+}
+
+#[test]
+fn the_program_follows_until_it_is_stopped() {
+    let ground = Ground::new();
+    day(&ground);
+    let mut follower = program(ground.bus.directory())
+        .args(["blotter", "--follow"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The signal is only watched once it works, so the first line is awaited.
+    let mut out = std::io::BufReader::new(follower.stdout.take().unwrap());
+    let mut first = String::new();
+    std::io::BufRead::read_line(&mut out, &mut first).unwrap();
+    let stopped = std::process::Command::new("kill").arg(follower.id().to_string()).status().unwrap();
+    assert!(stopped.success());
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut out, &mut rest).unwrap();
+    let ran = Ran::of(follower.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.error.as_str()), (0, ""));
+    let end: Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
+    assert_eq!((&end["type"], &end["complete"]), (&json!("end"), &json!(true)));
+}

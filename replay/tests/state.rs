@@ -1,0 +1,281 @@
+//! Given these journals, expect this state.
+#![allow(missing_docs)]
+
+mod common;
+
+use bus::event::market::MarketEvent;
+use bus::event::risk::{EngineConfigured, FeeSet, LimitSet, MergeRun, RiskEvent};
+use bus::event::trade::TradeEvent;
+use bus::event::{Cause, Price, Quantity, Side};
+use bus::{Bus, Gate, Publisher, Start};
+use common::{Ground, add, delete, execute, fill, gap, replay, session, silent, text};
+use engine::{Cut, Effect, Effects, MergeRecorder, State};
+use replay::state::{At, Derived, Order, StateError, derive};
+use serde_json::json;
+
+fn derived(bus: &Bus) -> Derived {
+    derive(bus, None, &mut silent()).unwrap()
+}
+
+/// The engine as it runs live, driven by hand: it records its order and its effects.
+struct Live {
+    bus: Bus,
+    state: State,
+    risk: Publisher<RiskEvent>,
+    recorder: MergeRecorder,
+    cut: Cut,
+}
+
+impl Live {
+    fn new(ground: &Ground) -> Self {
+        let bus = ground.bus.clone();
+        let risk = bus.derived_publisher("risk", &["market-data", "trades"]).unwrap();
+        Self { bus, state: State::new(), risk, recorder: MergeRecorder::new(), cut: Cut::default() }
+    }
+
+    fn configure(&mut self, limit: i64) {
+        let none = Cause { input: Cause::NONE, ..Cause::default() };
+        let configured =
+            EngineConfigured { cause: none, version: text("test"), ..EngineConfigured::default() };
+        let limit =
+            LimitSet { cause: none, limit: text("position"), value: Quantity(limit), ..LimitSet::default() };
+        let fee = FeeSet { cause: none, per_unit: Price(2_500_000), ..FeeSet::default() };
+        let mut batch = self.risk.batch();
+        batch.push(&configured).unwrap();
+        batch.push(&limit).unwrap();
+        batch.push(&fee).unwrap();
+        batch.commit();
+        use bus::event::risk::RiskEventRef::{EngineConfigured as Begin, FeeSet as Fee, LimitSet as Limit};
+        self.state.apply_config(Begin(&configured));
+        self.state.apply_config(Limit(&limit));
+        self.state.apply_config(Fee(&fee));
+    }
+
+    fn take_market(&mut self, count: u64) {
+        let start = Start::Sequence(self.cut.market_data);
+        let mut market = self.bus.subscriber::<MarketEvent>("market-data", start, Gate::Published).unwrap();
+        for _ in 0..count {
+            let delivery = market.poll_delivery().unwrap().unwrap();
+            self.recorder.record(engine::MARKET_DATA, delivery.epoch, delivery.sequence);
+            self.state.apply_market(delivery.message);
+            self.cut.market_data = delivery.sequence + 1;
+        }
+    }
+
+    fn take_trades(&mut self, count: u64) {
+        let start = Start::Sequence(self.cut.trades);
+        let mut trades = self.bus.subscriber::<TradeEvent>("trades", start, Gate::Published).unwrap();
+        let mut effects = Effects::new();
+        for _ in 0..count {
+            let delivery = trades.poll_delivery().unwrap().unwrap();
+            let (sequence, epoch) = (delivery.sequence, delivery.epoch);
+            self.recorder.record(engine::TRADES, epoch, sequence);
+            let cause = Cause { sequence, epoch, input: engine::TRADES, index: 0 };
+            self.state.apply_trade(delivery.message, cause, &mut effects);
+            self.cut.trades = sequence + 1;
+            let mut batch = self.risk.batch();
+            for run in self.recorder.drain() {
+                batch.push(&run).unwrap();
+            }
+            for effect in effects.iter() {
+                match effect {
+                    Effect::Position(update) => batch.push(update).unwrap(),
+                    Effect::Limit(alert) => batch.push(alert).unwrap(),
+                }
+            }
+            batch.commit();
+        }
+    }
+
+    fn hash(&self) -> [u8; 32] {
+        self.state.state_hash(self.cut)
+    }
+}
+
+/// A market of 40 orders and four fills, all published before any engine looks.
+fn market_and_trades() -> Ground {
+    let ground = Ground::new();
+    let mut market = ground.market();
+    market.publish(&session("DAY1", b'S')).unwrap();
+    for n in 0..40 {
+        market.publish(&add(n)).unwrap();
+    }
+    market.publish(&execute(1, 4)).unwrap();
+    market.publish(&delete(0)).unwrap();
+    let mut trades = ground.trades();
+    for (n, (side, price, quantity)) in
+        (1..).zip([(Side::BUY, 100, 30), (Side::BUY, 103, 10), (Side::SELL, 110, 10), (Side::SELL, 90, 5)])
+    {
+        trades.publish(&fill(n, side, price, quantity)).unwrap();
+    }
+    ground
+}
+
+#[test]
+fn books_and_positions_have_the_promised_fields() {
+    let ground = market_and_trades();
+    let ran = replay(ground.bus.directory(), &["state", "--json"]);
+    assert_eq!(ran.code, 0, "{}", ran.error);
+    let state = ran.json();
+    assert_eq!(state["cut"], json!({"market-data": 43, "trades": 4}));
+    assert_eq!(state["merge"], "canonical");
+    assert_eq!(
+        state["books"],
+        json!([{
+            "instrument": "ACME", "orders": 39, "bid_levels": 19, "ask_levels": 20,
+            "best_bid": {"price": "97", "size": 10}, "best_ask": {"price": "102", "size": 6},
+            "executed_volume": 4, "executed_notional": "408", "stale": false,
+        }])
+    );
+    let position = &state["positions"][0];
+    // 30 at 100 and 10 at 103 cost 4,030; 10 of 40 take out 1,007.5, then 5 of 30 a sixth of the rest.
+    for (field, want) in [
+        ("account", json!("MAIN")),
+        ("instrument", json!("ACME")),
+        ("quantity", json!(25)),
+        ("average_price", json!("100.75")),
+        ("realised", json!("38.75")),
+        ("unrealised", json!("-93.75")),
+        ("fees", json!("0")),
+    ] {
+        assert_eq!(position[field], want, "{field}");
+    }
+    let derived = derived(&ground.bus);
+    let hash: String = derived.state_hash().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(state["state_hash"], json!(hash));
+    let shown = replay(ground.bus.directory(), &["state"]).out;
+    for part in ["ACME", "97 × 10", "MAIN", "100.75", &hash] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+}
+
+#[test]
+fn the_live_engines_state_is_derived_at_every_cut() {
+    let ground = market_and_trades();
+    let mut live = Live::new(&ground);
+    live.configure(35);
+    let mut cuts = Vec::new();
+    for (market, trades) in [(10, 1), (20, 1), (0, 1), (13, 1)] {
+        live.take_market(market);
+        live.take_trades(trades);
+        cuts.push((live.cut, live.hash()));
+    }
+    for (cut, hash) in &cuts {
+        let at = At { topic: "trades".into(), sequence: cut.trades - 1 };
+        let derived = derive(&ground.bus, Some(&at), &mut silent()).unwrap();
+        assert_eq!((derived.cut, derived.state_hash()), (*cut, *hash));
+        assert_eq!(derived.order, Order::Recorded);
+        assert!(derived.is_ok(), "{:?}", derived.divergence);
+    }
+    let whole = derived(&ground.bus);
+    assert_eq!((whole.state_hash(), whole.order), (live.hash(), Order::Recorded));
+    let ran = replay(ground.bus.directory(), &["state", "--at", "market-data=29", "--json"]);
+    assert_eq!(ran.json()["cut"], json!({"market-data": 30, "trades": 1}), "{}", ran.error);
+}
+
+#[test]
+fn beyond_what_was_recorded_the_order_is_canonical() {
+    let ground = market_and_trades();
+    let mut live = Live::new(&ground);
+    live.configure(1_000);
+    live.take_market(10);
+    live.take_trades(1);
+    let derived = derived(&ground.bus);
+    assert_eq!(derived.order, Order::RecordedThenCanonical);
+    live.take_market(33);
+    live.take_trades(3);
+    assert_eq!(derived.state_hash(), live.hash());
+}
+
+#[test]
+fn either_input_alone_is_enough() {
+    let ground = Ground::new();
+    ground.market().publish(&add(1)).unwrap();
+    let market = derived(&ground.bus);
+    assert_eq!((market.cut.market_data, market.cut.trades, market.state.books().count()), (1, 0, 1));
+    let ground = Ground::new();
+    ground.trades().publish(&fill(1, Side::BUY, 100, 1)).unwrap();
+    let trades = derived(&ground.bus);
+    assert_eq!((trades.cut.trades, trades.state.positions().count()), (1, 1));
+}
+
+#[test]
+fn an_open_gap_makes_books_stale_and_is_a_fault() {
+    let ground = Ground::new();
+    let mut market = ground.market();
+    market.publish(&session("DAY1", b'S')).unwrap();
+    market.publish(&add(1)).unwrap();
+    market.publish(&gap(b'O', 7, 1)).unwrap();
+    let ran = replay(ground.bus.directory(), &["state", "--json"]);
+    assert_eq!((ran.code, &ran.json()["books"][0]["stale"]), (1, &json!(true)));
+    assert!(ran.error.contains("open gap: 1 messages of the venue from 7"), "{}", ran.error);
+    market.publish(&gap(b'C', 7, 1)).unwrap();
+    let ran = replay(ground.bus.directory(), &["state", "--json"]);
+    assert_eq!((ran.code, &ran.json()["books"][0]["stale"]), (0, &json!(false)));
+}
+
+#[test]
+fn an_effect_that_does_not_follow_is_a_divergence() {
+    let ground = market_and_trades();
+    let mut live = Live::new(&ground);
+    live.take_trades(1);
+    let mut other = live.state.clone();
+    let mut effects = Effects::new();
+    let cause = Cause { sequence: 1, epoch: 1, input: engine::TRADES, index: 0 };
+    let invented = fill(2, Side::BUY, 999, 10);
+    other.apply_trade(bus::event::trade::TradeEventRef::Fill(&invented), cause, &mut effects);
+    let mut batch = live.risk.batch();
+    batch.push(&MergeRun { cause, first: 1, count: 1 }).unwrap();
+    let Some(Effect::Position(update)) = effects.iter().next() else { panic!("{effects:?}") };
+    batch.push(update).unwrap();
+    batch.commit();
+    let ran = replay(ground.bus.directory(), &["state", "--json"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.error.contains("is not the one that follows from its cause"), "{}", ran.error);
+    assert_eq!(ran.json()["divergence"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn an_order_that_contradicts_the_inputs_is_told_and_left() {
+    let ground = market_and_trades();
+    let mut live = Live::new(&ground);
+    let cause = Cause { sequence: 20, epoch: 1, input: engine::MARKET_DATA, index: 0 };
+    live.risk.publish(&MergeRun { cause, first: 15, count: 6 }).unwrap();
+    let derived = derived(&ground.bus);
+    assert_eq!((derived.order, derived.cut), (Order::Canonical, Cut { market_data: 43, trades: 4 }));
+    assert_eq!(derived.divergence.count(), 1);
+    assert!(!derived.is_ok());
+}
+
+#[test]
+fn a_cut_that_is_not_there_is_refused() {
+    let ground = market_and_trades();
+    let refused = |at: &str| {
+        let ran = replay(ground.bus.directory(), &["state", "--at", at]);
+        assert_eq!((ran.code, ran.error.lines().count()), (2, 1), "{}", ran.error);
+        ran.error
+    };
+    assert!(refused("market-data=43").contains("sequences 0 to before 43"));
+    assert!(refused("risk=1").contains("not an input"));
+    for bad in ["market-data", "market-data=", "market-data=-1", "market-data=x"] {
+        assert!(refused(bad).contains(bad), "{bad}");
+    }
+    let nowhere = Bus::open(ground.path("nowhere")).unwrap();
+    assert!(matches!(derive(&nowhere, None, &mut silent()), Err(StateError::Empty { .. })));
+}
+
+#[test]
+fn damage_in_an_input_is_told() {
+    let ground = Ground::new();
+    let mut market = ground.market();
+    for n in 0..30_000 {
+        market.publish(&add(n)).unwrap();
+    }
+    market.close().unwrap();
+    ground.spoil("market-data", 0, 500_000);
+    let derived = derived(&ground.bus);
+    assert_eq!(derived.cut.market_data, 30_000);
+    let [(topic, damage)] = &derived.damage[..] else { panic!("{:?}", derived.damage) };
+    assert!(topic == "market-data" && damage.from < damage.to);
+    assert_eq!(replay(ground.bus.directory(), &["state"]).code, 1);
+}
