@@ -71,7 +71,7 @@ pub fn open(places: &Places, options: Options) -> Result<Journal, OpenError> {
     let directory = options.lock.parent().unwrap_or(&options.lock).to_owned();
     places.storage.make_directory().map_err(io("make", &directory))?;
     let lock = OwnerLock::acquire(&options.lock).map_err(lock_failure)?;
-    let old = mark::load(places.storage.as_ref()).map_err(io("read the mark", &directory))?;
+    let old = mark::find(places.storage.as_ref()).map_err(io("read the mark", &directory))?;
     let mut slot = match old {
         Some(old) => old,
         None => mark::first(identity().map_err(io("draw an identity", &directory))?, size),

@@ -8,8 +8,9 @@ use zerocopy::IntoBytes;
 
 use crate::{
     error::OpenError,
-    layout::{BLOCK, MARK_MAGIC, MarkSlot, SEGMENT_MAX, SEGMENT_MIN, VERSION},
+    layout::{BLOCK, MARK_MAGIC, MarkSlot, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, VERSION},
     names,
+    reader::disk_header,
     storage::{Access, AlignedBuffer, DiskFile, Storage},
 };
 
@@ -34,10 +35,40 @@ pub(crate) fn load(storage: &dyn Storage) -> io::Result<Option<MarkSlot>> {
     Ok(slots.max_by_key(|slot| slot.turn))
 }
 
+/// The mark, or what takes its place where it is lost; `Ok(None)` where there is no journal.
+pub(crate) fn find(storage: &dyn Storage) -> io::Result<Option<MarkSlot>> {
+    match load(storage)? {
+        Some(mark) => Ok(Some(mark)),
+        None => from_segments(storage),
+    }
+}
+
+/// What the headers of the segments say about a journal whose mark is lost. It proves nothing durable: only anchors do.
+fn from_segments(storage: &dyn Storage) -> io::Result<Option<MarkSlot>> {
+    let numbers = match storage.names() {
+        Ok(names) => names.iter().filter_map(|name| names::segment_number(name)).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let headers: Vec<SegmentHeader> =
+        numbers.into_iter().filter_map(|number| disk_header(storage, number)).collect();
+    let Some(newest) = headers.iter().max_by_key(|header| (header.epoch, header.number)) else {
+        return Ok(None);
+    };
+    let own = headers.iter().filter(|header| header.journal == newest.journal);
+    Ok(Some(MarkSlot {
+        epoch: newest.epoch,
+        clean: 0,
+        floor: own.map(|header| header.number).min().unwrap_or(newest.number),
+        newest: newest.number,
+        ..first(newest.journal, newest.segment_size as usize)
+    }))
+}
+
 /// The mark of the journal in `directory`, checked.
 pub(crate) fn read(storage: &dyn Storage, directory: &Path) -> Result<MarkSlot, OpenError> {
     let failed = |error| OpenError::Io { what: "read the mark", path: names::MARK.into(), error };
-    let mark = load(storage).map_err(failed)?;
+    let mark = find(storage).map_err(failed)?;
     let mark = mark.ok_or_else(|| OpenError::Missing { path: directory.into() })?;
     check(&mark)?;
     Ok(mark)

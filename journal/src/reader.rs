@@ -31,7 +31,7 @@ use crate::{
 };
 
 use disk::DiskCopy;
-pub(crate) use disk::load_from_disk;
+pub(crate) use disk::{disk_header, load_from_disk};
 
 /// Polls without a message between two looks at the clock, and the least time between two looks at whether the
 /// journal's owner changed: the former costs tens of nanoseconds, the latter system calls.
@@ -387,11 +387,7 @@ impl Reader {
         if let Some(segment) = self.shared(number) {
             return segment.header(&self.mark.journal);
         }
-        let file = self.places.storage.open(&names::segment(number), Access::Read).ok()?;
-        let mut bytes = [0; FIRST_FRAME];
-        file.read_at(&mut bytes, 0).ok()?;
-        SegmentHeader::read(&bytes)
-            .filter(|header| header.journal == self.mark.journal && header.number == number)
+        disk_header(self.places.storage.as_ref(), number).filter(|header| header.journal == self.mark.journal)
     }
 
     /// Goes to where a start says. What is not there is found out when it is entered.

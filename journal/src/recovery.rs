@@ -27,7 +27,7 @@ use crate::{
     layout::{BLOCK, FIRST_FRAME, FLAG_MORE, MarkSlot, SEAL_FRAME, SegmentHeader},
     memory::SegmentMemory,
     names,
-    reader::{Places, load_from_disk},
+    reader::{Places, disk_header, load_from_disk},
     readers,
     scan::{Hole, Scan, scan},
     segment::Segment,
@@ -125,9 +125,8 @@ pub(crate) fn recover(places: &Places, mark: &MarkSlot) -> Result<Recovered, Ope
     }
     let mut headers = Vec::new();
     for number in numbers.iter().copied().chain(live.iter().map(|(segment, _)| segment.number())) {
-        if let Some(header) = disk_header(places, mark, number) {
-            headers.push(header);
-        }
+        let header = disk_header(places.storage.as_ref(), number);
+        headers.extend(header.filter(|header| header.journal == mark.journal));
     }
     headers.sort_unstable_by_key(|header| header.number);
     headers.dedup_by_key(|header| header.number);
@@ -261,13 +260,6 @@ fn write_all(file: &dyn DiskFile, segment: &Segment, end: usize) -> io::Result<(
         offset += length;
     }
     file.sync()
-}
-
-fn disk_header(places: &Places, mark: &MarkSlot, number: u64) -> Option<SegmentHeader> {
-    let file = places.storage.open(&names::segment(number), Access::Read).ok()?;
-    let mut bytes = [0; FIRST_FRAME];
-    file.read_at(&mut bytes, 0).ok()?;
-    SegmentHeader::read(&bytes).filter(|header| header.journal == mark.journal && header.number == number)
 }
 
 /// Ends the newest segment on disk, if it has no seal, and says at which sequence.

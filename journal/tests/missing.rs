@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Ground, SEGMENT, message};
+use common::{Ground, SEGMENT, assert_messages, message};
 use journal::{Gate, ReadError, Start};
 
 const COUNT: u64 = 40_000;
@@ -91,6 +91,23 @@ fn a_header_that_is_damaged_takes_its_segment_with_it() {
     bytes[40] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
     assert_eq!(lost(&ground), (firsts[1], firsts[2]));
+}
+
+#[test]
+fn a_lost_mark_takes_no_message_with_it() {
+    let ground = Ground::new();
+    closed(&ground);
+    let mark = ground.disk.join("mark");
+    std::fs::write(&mark, vec![7; 8192]).unwrap();
+    assert_messages(&ground.read_all(Gate::Durable).0, COUNT);
+    std::fs::remove_file(&mark).unwrap();
+    assert_messages(&ground.read_all(Gate::Durable).0, COUNT);
+    let mut live = ground.open();
+    assert_eq!((live.writer().epoch(), live.publish(&message(COUNT))), (2, COUNT));
+    live.close();
+    let (messages, faults) = ground.read_all(Gate::Durable);
+    assert!(faults.is_empty(), "{faults:?}");
+    assert_messages(&messages, COUNT + 1);
 }
 
 #[test]

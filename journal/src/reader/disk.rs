@@ -5,11 +5,11 @@ use std::{collections::VecDeque, io};
 use super::Places;
 use crate::{
     error::ReadError,
-    layout::{MarkSlot, SegmentHeader},
+    layout::{FIRST_FRAME, MarkSlot, SegmentHeader},
     names,
     scan::Hole,
     segment::Segment,
-    storage::{Access, AlignedBuffer},
+    storage::{Access, AlignedBuffer, Storage},
 };
 
 /// What a copy of a segment from disk holds.
@@ -22,6 +22,14 @@ pub(super) struct DiskCopy {
     pub(super) is_sealed: bool,
     /// Damaged ranges.
     pub(super) holes: VecDeque<Hole>,
+}
+
+/// The header of a segment on disk, of whatever journal.
+pub(crate) fn disk_header(storage: &dyn Storage, number: u64) -> Option<SegmentHeader> {
+    let file = storage.open(&names::segment(number), Access::Read).ok()?;
+    let mut bytes = [0; FIRST_FRAME];
+    file.read_at(&mut bytes, 0).ok()?;
+    SegmentHeader::read(&bytes).filter(|header| header.number == number)
 }
 
 /// Reads a segment whole; `None` if it is not there or not (yet) this journal's.
