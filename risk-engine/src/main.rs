@@ -1,5 +1,6 @@
 //! `risk-engine`: the whole path in one process, or the risk engine on a bus that others feed.
 
+mod path;
 mod run;
 mod summary;
 
@@ -16,18 +17,40 @@ pub(crate) const RISK_ROLE: Role = Role::hot("risk");
 static PROGRAM: Program = Program {
     name: "risk-engine",
     about: "the whole path in one process, or the risk engine on a bus that others feed",
-    commands: &[Command {
-        name: "run",
-        about: "the risk engine alone, on a bus that others feed; resumes where its topic 'risk' ends",
-        positional: None,
-        flags: &[
-            Flag::value("config", "FILE", "limits, fees, cores (TOML)"),
-            Flag::value("for", "D", "end after this time, once it has caught up; else at the first Ctrl-C"),
-        ],
-        examples: &["risk-engine run", "risk-engine run --for 10s --config busbar.toml --json"],
-        run: run::run,
-    }],
+    commands: &[PATH, RUN],
     later: &[],
+};
+
+const PATH: Command = Command {
+    name: "",
+    about: "the whole path in one process: a simulated exchange, the gateway, the journals, the risk engine, \
+            the compliance consumer, the Kafka listener",
+    positional: None,
+    flags: &[
+        Flag::value("for", "D", "end after this time; else at the first Ctrl-C"),
+        Flag::value("rate", "R", "messages a second of the simulated exchange").default("20k"),
+        Flag::value("seed", "N", "seed of the market; else the bus directory's own, or 1"),
+        Flag::value(
+            "kafka",
+            "ADDR",
+            "where Kafka consumers read, or off; a free port if the default is taken",
+        )
+        .default("127.0.0.1:9092"),
+    ],
+    examples: &["risk-engine", "risk-engine --for 10s --rate 100k --json"],
+    run: path::run,
+};
+
+const RUN: Command = Command {
+    name: "run",
+    about: "the risk engine alone, on a bus that others feed; resumes where its topic 'risk' ends",
+    positional: None,
+    flags: &[
+        Flag::value("config", "FILE", "limits, fees, cores (TOML)"),
+        Flag::value("for", "D", "end after this time, once it has caught up; else at the first Ctrl-C"),
+    ],
+    examples: &["risk-engine run", "risk-engine run --for 10s --config busbar.toml --json"],
+    run: run::run,
 };
 
 fn main() -> ExitCode {

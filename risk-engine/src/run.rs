@@ -21,8 +21,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let length: Option<Duration> = arguments.find("for")?;
     let config = load(arguments)?;
     let settings = Settings::new(&config.risk)?;
-    // The gateway has its place on this machine, though in another process.
-    let plan = Plan::configured(&[GATEWAY, RISK_ROLE], available_cores(), &config.bus.cores)?;
+    // A gateway has its place on this machine too, though in another process, which takes the last core.
+    let plan = Plan::configured(&[RISK_ROLE, GATEWAY], available_cores(), &config.bus.cores)?;
     let bus = Bus::with_config(arguments.bus(), config.bus)?;
     let stop = Stop::on_signals();
     let watch = Arc::new(Watch::default());
@@ -45,8 +45,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         progress.show(|| describe(&watch));
     }
     drop(progress);
-    if let Err(failure) = running.join() {
-        return ended_badly(failure);
+    if !says_why(running.join())? {
+        return Ok(Exit::Fault);
     }
     watch.take_measures(&mut measures);
     let Some(outcome) = watch.outcome() else { return Ok(Exit::Fault) };
@@ -90,12 +90,12 @@ fn describe(watch: &Watch) -> String {
     format!("{what}: {} of market-data, {} of trades", cut.market_data, cut.trades)
 }
 
-/// The exit code that a failed engine has earned, and the line that says why.
-pub(crate) fn ended_badly(failure: AgentFailure) -> Result<Exit, Failure> {
-    let is_fault = failure.source.downcast_ref::<EngineError>().is_some_and(EngineError::is_fault);
-    if !is_fault {
+/// Whether an agent ended well; what is wrong with the data is said, and what kept it from running is the failure.
+pub(crate) fn says_why(ended: Result<(), AgentFailure>) -> Result<bool, Failure> {
+    let Err(failure) = ended else { return Ok(true) };
+    if !failure.source.downcast_ref::<EngineError>().is_some_and(EngineError::is_fault) {
         return Err(failure.into());
     }
     eprintln!("risk-engine: {failure}");
-    Ok(Exit::Fault)
+    Ok(false)
 }

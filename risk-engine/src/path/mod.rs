@@ -1,0 +1,131 @@
+//! `risk-engine` without a command: the whole path in one process.
+//!
+//! ```text
+//! exchange ─▶ two lines, re-requests ─▶ gateway ─▶ market-data ─▶ engine ─▶ risk
+//!          └▶ drop copy ──────────────┘         └▶ trades ─────┘
+//!                                                   all three, once durable ─▶ compliance, Kafka listener
+//! ```
+//! The parts end in the order of this picture: each once the one before it has nothing more to say.
+
+mod compliance;
+mod exchange;
+mod gateway;
+mod parts;
+mod view;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use archive::{ServeError, Server};
+use bus::Bus;
+use bus::config::{BusConfig, TopicConfig, WhenFull};
+use bus::plan::{Plan, Role, available_cores};
+use bus::program::{self, Arguments, Exit, Failure, Rate, Size, Stop, Value, note};
+use market_gateway::live::LiveSummary;
+use risk_engine::{MARKET_DATA, Measures, RISK, TRADES};
+
+use crate::summary::{Input, Summary};
+use crate::{GATEWAY, RISK_ROLE};
+use parts::Parts;
+use view::View;
+
+/// Disk of each topic.
+const RETENTION: Size = Size(1 << 30);
+/// Between two looks at the parts.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+const EXCHANGE: Role = Role::cold("exchange");
+const COMPLIANCE: Role = Role::cold("compliance");
+
+/// Where the Kafka listener is.
+enum Kafka {
+    Off,
+    At(SocketAddr),
+}
+
+impl Value for Kafka {
+    const EXPECTED: &'static str = "an address such as 127.0.0.1:9092, or off";
+    fn parse(text: &str) -> Option<Self> {
+        if text == "off" { Some(Self::Off) } else { SocketAddr::parse(text).map(Self::At) }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let began = Instant::now();
+    let length: Option<Duration> = arguments.find("for")?;
+    let Rate(rate) = arguments.get("rate")?;
+    if rate == 0 {
+        return Err(Failure::new("bad value", "--rate 0", "at least one message a second is expected"));
+    }
+    let kafka = arguments.get("kafka")?;
+    let plan = Plan::automatic(&[RISK_ROLE, GATEWAY, EXCHANGE, COMPLIANCE], available_cores());
+    let bus = Bus::with_config(arguments.bus(), config())?;
+    let stop = Stop::on_signals();
+    let parts = Parts::open(&bus, &plan, rate, arguments.find("seed")?)?;
+    let server = listen(&bus, &kafka, arguments.has("kafka"))?;
+    note(&plan.describe());
+    let mut view = View::new(&bus, server.as_ref().map(Server::address), arguments.json());
+    let mut measures = Measures::default();
+    while !parts.has_failed() && !stop.sleep(LOOK_EVERY) {
+        parts.watch.take_measures(&mut measures);
+        view.show(&parts, &measures)?;
+        if length.is_some_and(|length| began.elapsed() >= length) {
+            break;
+        }
+    }
+    view.leave();
+    let ended = parts.end()?;
+    let kafka = server.as_ref().map_or_else(|| "off".into(), |server| server.address().to_string());
+    drop(server);
+    ended.watch.take_measures(&mut measures);
+    let mut summary = Summary::new(&bus, ended.disk, began.elapsed(), measures.summary(), &ended.outcome)?;
+    summary.io.network = Some(ended.gateway.io.into());
+    summary.input = Some(input(&ended.gateway));
+    summary.kafka = Some(kafka);
+    if arguments.json() {
+        program::print_json(&summary)?
+    } else {
+        program::print_line(&summary.line())?
+    }
+    Ok(if ended.is_complete { Exit::Good } else { Exit::Fault })
+}
+
+/// Every topic keeps within its retention; what the last snapshots need is never removed.
+fn config() -> BusConfig {
+    let topic = TopicConfig { retention: Some(RETENTION), when_full: Some(WhenFull::Expire) };
+    BusConfig {
+        topics: [MARKET_DATA, TRADES, RISK].map(|name| (name.into(), topic)).into(),
+        ..BusConfig::default()
+    }
+}
+
+/// The listener. If the address is taken that nobody asked for, a free port serves.
+fn listen(bus: &Bus, kafka: &Kafka, was_asked_for: bool) -> Result<Option<Server>, Failure> {
+    let &Kafka::At(address) = kafka else { return Ok(None) };
+    match Server::start(bus.clone(), address) {
+        Err(ServeError::Bind { source, .. })
+            if source.kind() == io::ErrorKind::AddrInUse && !was_asked_for =>
+        {
+            let server = Server::start(bus.clone(), SocketAddr::new(address.ip(), 0))?;
+            note(&format!("{address} is taken: Kafka consumers are served at {}", server.address()));
+            Ok(Some(server))
+        }
+        server => Ok(Some(server?)),
+    }
+}
+
+/// What the gateway took from the lines.
+fn input(summary: &LiveSummary) -> Input {
+    let feed = &summary.feed;
+    let lost = |line: usize| feed.lines.get(line).map_or(0, |line| line.lost);
+    let open = feed.gaps.iter().filter(|(_, is_recovered)| !is_recovered);
+    Input {
+        packets: feed.packets,
+        messages: feed.messages,
+        lost_on_a: lost(0),
+        lost_on_b: lost(1),
+        recovered: feed.recovered,
+        gaps: open.map(|(range, _)| range.end - range.start).sum::<u64>() + feed.unlisted_gaps,
+    }
+}

@@ -1,0 +1,272 @@
+//! What is shown while the path runs: a picture that is redrawn on a terminal, a line a second elsewhere.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bus::event::risk::{PositionUpdate, RiskEvent, RiskEventRef};
+use bus::event::{Money, Symbol, Text};
+use bus::program::{self, Failure, LatencySummary, Tone, decimal, note};
+use bus::{Bus, Gate, Reader, Start, Subscriber};
+use market_gateway::live::LiveSummary;
+use risk_engine::{MARKET_DATA, Measures, RISK, TRADES};
+
+use super::parts::Parts;
+use crate::summary::Marks;
+
+const REDRAW_EVERY: Duration = Duration::from_millis(500);
+const LINE_EVERY: Duration = Duration::from_secs(1);
+/// Positions that are shown.
+const POSITIONS: usize = 8;
+/// Messages of `risk` that are taken for one picture.
+const UPDATES: usize = 100_000;
+/// Money is shown in hundredths.
+const HUNDREDTH: i128 = 10_000_000;
+
+/// How far a topic is, and how fast.
+struct Topic {
+    name: &'static str,
+    reader: Option<Reader>,
+    marks: Marks,
+    /// Messages a second.
+    rate: f64,
+}
+
+impl Topic {
+    fn new(bus: &Bus, name: &'static str) -> Self {
+        let reader = bus.reader(name, Start::Newest, Gate::Published).ok();
+        let marks = bus.watermarks(name).map_or_else(
+            |_| Marks::default(),
+            |marks| Marks { published: marks.published, durable: marks.durable },
+        );
+        Self { name, reader, marks, rate: 0.0 }
+    }
+
+    /// Looks at the topic's control page, which costs next to nothing and lags a moment.
+    fn look(&mut self, since: Duration) {
+        let Some(control) = self.reader.as_ref().and_then(Reader::control) else { return };
+        let marks = Marks { published: control.published().1, durable: control.durable_sequence() };
+        self.rate = marks.published.saturating_sub(self.marks.published) as f64 / since.as_secs_f64();
+        self.marks = marks;
+    }
+}
+
+/// Where the picture goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Drawn over the last one; that many lines of it.
+    Terminal(usize),
+    Lines,
+    Notes,
+}
+
+/// Shows how the path is.
+pub(crate) struct View {
+    bus: Bus,
+    kafka: Option<SocketAddr>,
+    place: Place,
+    began: Instant,
+    shown: Instant,
+    topics: [Topic; 3],
+    risk: Option<Subscriber<RiskEvent>>,
+    positions: BTreeMap<(Text<16>, Symbol), PositionUpdate>,
+}
+
+impl View {
+    pub(crate) fn new(bus: &Bus, kafka: Option<SocketAddr>, is_json: bool) -> Self {
+        let place = match (is_json, io::stdout().is_terminal()) {
+            (true, _) => Place::Notes,
+            (false, true) => Place::Terminal(0),
+            (false, false) => Place::Lines,
+        };
+        let now = Instant::now();
+        let topics = [MARKET_DATA, TRADES, RISK].map(|name| Topic::new(bus, name));
+        // Positions are shown as they change.
+        let risk = bus.subscriber(RISK, Start::Newest, Gate::Published).ok();
+        Self {
+            bus: bus.clone(),
+            kafka,
+            place,
+            began: now,
+            shown: now,
+            topics,
+            risk,
+            positions: BTreeMap::new(),
+        }
+    }
+
+    /// Shows it, if it is time to.
+    pub(crate) fn show(&mut self, parts: &Parts, measures: &Measures) -> Result<(), Failure> {
+        if let Some(reason) = parts.desk.take_interruption() {
+            self.leave();
+            note(&format!("drop copy: {reason}"));
+        }
+        let every = if matches!(self.place, Place::Terminal(_)) { REDRAW_EVERY } else { LINE_EVERY };
+        let since = self.shown.elapsed();
+        if since < every {
+            return Ok(());
+        }
+        self.shown = Instant::now();
+        self.topics.iter_mut().for_each(|topic| topic.look(since));
+        let gateway = parts.desk.ask();
+        match self.place {
+            Place::Notes => note(&self.line(measures)),
+            Place::Lines => program::print_line(&self.line(measures))?,
+            Place::Terminal(above) => {
+                self.take_positions();
+                let picture = self.picture(gateway.as_ref(), measures);
+                self.draw(above, &picture)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the picture where it is; what follows stands below.
+    pub(crate) fn leave(&mut self) {
+        if let Place::Terminal(_) = self.place {
+            self.place = Place::Terminal(0);
+        }
+    }
+
+    /// Takes over the positions that changed. What cannot be read is shown nowhere, and is the engine's to report.
+    fn take_positions(&mut self) {
+        let Some(risk) = &mut self.risk else { return };
+        for _ in 0..UPDATES {
+            let Ok(Some(event)) = risk.poll() else { return };
+            if let RiskEventRef::PositionUpdate(update) = event {
+                self.positions.insert((update.account, update.instrument), *update);
+            }
+        }
+    }
+
+    fn draw(&mut self, above: usize, picture: &str) -> Result<(), Failure> {
+        let up = if above > 0 { format!("\x1b[{above}A") } else { String::new() };
+        // Without line wrap, a narrow terminal cuts lines instead of breaking them: their number stays known.
+        let drawn = format!("\x1b[?7l{up}\x1b[J{picture}\x1b[?7h");
+        io::stdout().lock().write_all(drawn.as_bytes())?;
+        io::stdout().flush()?;
+        self.place = Place::Terminal(picture.lines().count());
+        Ok(())
+    }
+
+    fn picture(&self, gateway: Option<&LiveSummary>, measures: &Measures) -> String {
+        let mut text = self.heading();
+        let _ = writeln!(text, "  {:<22}{:>12}{:>16}{:>16}", "topic", "a second", "published", "durable");
+        for Topic { name, marks: Marks { published, durable }, rate, .. } in &self.topics {
+            let _ = writeln!(text, "  {name:<22}{rate:>12.0}{published:>16}{durable:>16}");
+        }
+        if let Some(gateway) = gateway {
+            text += &input(gateway);
+        }
+        let _ = writeln!(text, "\n  {:<22}{:>12}{:>16}{:>16}", "latency", "p50", "p99", "p99.9");
+        let summary = measures.summary();
+        latency(&mut text, "receive → published", &summary.receive_to_published);
+        latency(&mut text, "receive → risk", &summary.receive_to_risk);
+        latency(&mut text, "published → durable", &summary.published_to_durable);
+        text += &self.portfolio();
+        text += &self.farewell();
+        text
+    }
+
+    /// The whole path in one line.
+    fn line(&self, measures: &Measures) -> String {
+        let topic =
+            |Topic { name, marks, rate, .. }: &Topic| format!("{name} {} (+{rate:.0}/s)", marks.published);
+        let summary = measures.summary();
+        format!(
+            "{}; p50 receive to published {}, to risk {}, published to durable {}",
+            self.topics.iter().map(topic).collect::<Vec<_>>().join(", "),
+            time(summary.receive_to_published.p50),
+            time(summary.receive_to_risk.p50),
+            time(summary.published_to_durable.p50)
+        )
+    }
+
+    fn heading(&self) -> String {
+        let disk = disk_in_use(self.bus.directory()) >> 20;
+        format!(
+            "Busbar: the whole path in one process for {:.0} s; Ctrl-C ends it\n  {}: {disk} MiB on disk\n\n",
+            self.began.elapsed().as_secs_f64(),
+            self.bus.directory().display()
+        )
+    }
+
+    fn portfolio(&self) -> String {
+        let mut text = format!(
+            "\n  {:<22}{:>12}{:>16}{:>16}{:>12}\n",
+            "position", "quantity", "cost", "realised", "fees"
+        );
+        for update in self.positions.values().take(POSITIONS) {
+            let name = format!("{} {}", update.account, update.instrument);
+            let [cost, realised, fees] = [update.cost, update.realised, update.fees].map(money);
+            let _ = writeln!(text, "  {name:<22}{:>12}{cost:>16}{realised:>16}{fees:>12}", update.quantity.0);
+        }
+        text
+    }
+
+    /// What to type next, elsewhere.
+    fn farewell(&self) -> String {
+        let bus = self.bus.directory().display();
+        let mut text = format!("\n  {}\n", Tone::Aside.paint("to type next, in another terminal:"));
+        if let Some(address) = self.kafka {
+            let _ = writeln!(text, "  kcat -b {address} -C -t market-data.json -o -5");
+        }
+        let _ = writeln!(text, "  {} verify --bus {bus}", replay());
+        text
+    }
+}
+
+/// The program `replay`, where it was built beside this one, else how to build and run it.
+fn replay() -> String {
+    let beside = std::env::current_exe().ok().map(|path| path.with_file_name("replay"));
+    beside
+        .filter(|path| path.exists())
+        .map_or_else(|| "cargo run --release --bin replay --".into(), |path| path.display().to_string())
+}
+
+fn input(gateway: &LiveSummary) -> String {
+    let feed = &gateway.feed;
+    let lost: Vec<_> = feed.lines.iter().take(2).map(|line| line.lost.to_string()).collect();
+    format!(
+        "  {} packets by {}; the lines lost {} messages; {} were asked for again\n",
+        feed.packets,
+        gateway.io,
+        lost.join(" and "),
+        feed.recovered
+    )
+}
+
+fn latency(text: &mut String, name: &str, summary: &LatencySummary) {
+    let [p50, p99, p99_9] = [summary.p50, summary.p99, summary.p99_9].map(time);
+    let _ = writeln!(text, "  {name:<22}{p50:>12}{p99:>16}{p99_9:>16}");
+}
+
+/// A latency with three digits.
+fn time(nanoseconds: u64) -> String {
+    match nanoseconds {
+        0..10_000 => format!("{nanoseconds} ns"),
+        10_000..10_000_000 => format!("{} µs", nanoseconds / 1_000),
+        _ => format!("{} ms", nanoseconds / 1_000_000),
+    }
+}
+
+/// An amount in whole hundredths.
+fn money(Money(amount): Money) -> String {
+    decimal(amount / HUNDREDTH * HUNDREDTH)
+}
+
+/// Bytes that a directory takes on disk, as far as it can be read.
+fn disk_in_use(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let bytes = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(status) if status.is_dir() => disk_in_use(&entry.path()),
+        Ok(status) => status.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.map(bytes).sum()
+}

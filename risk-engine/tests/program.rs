@@ -1,0 +1,156 @@
+//! The program `risk-engine` as a user meets it.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use bus::event::market::MarketEvent;
+use bus::event::trade::TradeEvent;
+use common::{Ground, Journalled, conclusions, feed};
+use engine::Cut;
+use risk_engine::Settings;
+use serde_json::Value;
+
+fn command(bus: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_risk-engine"));
+    command.args(arguments).arg("--bus").arg(bus).arg("--json");
+    command
+}
+
+fn start(bus: &Path, arguments: &[&str]) -> Child {
+    command(bus, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Runs it to a good end; its summary.
+fn run(bus: &Path, arguments: &[&str]) -> Value {
+    let output = command(bus, arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn errors(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    text.lines().filter(|line| !line.starts_with("note: ")).collect::<Vec<_>>().join("\n")
+}
+
+fn refused(bus: &Path, arguments: &[&str]) -> String {
+    let output = command(bus, arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
+    assert!(output.stdout.is_empty());
+    errors(&output)
+}
+
+fn interrupt(child: &Child) {
+    let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+fn hexadecimal(hash: [u8; 32]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A number below `n`, other at each call: xorshift64*.
+fn draw(state: &mut u64, n: u64) -> u64 {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    state.wrapping_mul(0x2545_F491_4F6C_DD1D) % n
+}
+
+#[test]
+fn killed_at_any_moment_it_concludes_the_same() {
+    let ground = Ground::new();
+    let mut market_data = ground.bus.publisher::<MarketEvent>("market-data").unwrap();
+    let mut trades = ground.bus.publisher::<TradeEvent>("trades").unwrap();
+    let mut seed = 42;
+    for _ in 0..8 {
+        let mut engine = start(&ground.path(), &["run"]);
+        for _ in 0..draw(&mut seed, 40) {
+            feed(&mut market_data, &mut trades, 500);
+            std::thread::sleep(std::time::Duration::from_micros(draw(&mut seed, 5_000)));
+        }
+        engine.kill().unwrap();
+        engine.wait().unwrap();
+    }
+    let cut = Cut { market_data: market_data.next_sequence(), trades: trades.next_sequence() };
+    let summary = run(&ground.path(), &["run", "--for", "0s"]);
+    let (effects, hash) = conclusions(&Settings::default(), cut);
+    assert_eq!(summary["state_hash"], hexadecimal(hash));
+    assert_eq!(summary["cut"]["market-data"], cut.market_data);
+    let journalled = Journalled::read(&ground.bus);
+    assert_eq!(journalled.effects, effects);
+    journalled.assert_order_to(cut);
+}
+
+#[test]
+fn the_writer_of_an_input_may_be_dead() {
+    let ground = Ground::new();
+    let other = start(&ground.path(), &["--for", "1m", "--kafka", "off", "--rate", "5k"]);
+    let enough = || ground.bus.watermarks("trades").is_ok_and(|marks| marks.published > 5);
+    while !enough() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let mut other = other;
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let summary = run(&ground.path(), &["run", "--for", "0s"]);
+    for (topic, marks) in summary["topics"].as_object().unwrap() {
+        assert_eq!(marks["published"], marks["durable"], "{topic}");
+    }
+    assert_eq!(summary["cut"]["trades"], summary["topics"]["trades"]["published"]);
+}
+
+#[test]
+fn a_second_engine_and_wrong_configurations_are_refused() {
+    let ground = Ground::new();
+    let mut first = start(&ground.path(), &["run"]);
+    while ground.bus.topics().unwrap().is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    for command in [&["run"][..], &["--kafka", "off"]] {
+        let why = refused(&ground.path(), command);
+        assert!(why.contains(&first.id().to_string()), "{why}");
+    }
+    interrupt(&first);
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    let file = ground.path().join("busbar.toml");
+    for (text, what) in [
+        ("[risk]\nlimit = 3", "unknown field `limit`"),
+        ("[[risk.limits]]\nposition = -1", "position = -1"),
+        ("[[risk.fees]]\naccount = \"a much too long account\"", "1 to 16 ASCII characters"),
+        ("[bus.cores]\nrisk = { core = 9999 }", "no such core"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let why = refused(&ground.path(), &["run", "--for", "0s", "--config", file.to_str().unwrap()]);
+        assert!(why.contains(what), "{why}");
+    }
+}
+
+#[test]
+fn the_whole_path_runs_stops_and_goes_on() {
+    let ground = Ground::new();
+    let path = &["--for", "1s", "--rate", "10k", "--kafka", "127.0.0.1:0", "--seed", "7"][..];
+    let first = run(&ground.path(), path);
+    let messages = first["input"]["messages"].as_u64().unwrap();
+    assert!(messages > 1_000 && first["input"]["gaps"] == 0, "{first}");
+    assert!(first["kafka"].as_str().unwrap().starts_with("127.0.0.1:"), "{first}");
+    let why = refused(&ground.path(), &["--seed", "8", "--kafka", "off"]);
+    assert!(why.contains("seed"), "{why}");
+    let mut killed = start(&ground.path(), path);
+    let before = first["topics"]["market-data"]["published"].as_u64().unwrap();
+    while ground.bus.watermarks("market-data").is_ok_and(|marks| marks.published < before + 2_000) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let last = run(&ground.path(), path);
+    for (topic, marks) in last["topics"].as_object().unwrap() {
+        assert_eq!(marks["published"], marks["durable"], "{topic}");
+    }
+    assert_eq!(last["cut"]["market-data"], last["topics"]["market-data"]["published"]);
+    let derived = replay::state::derive(&ground.bus, None, &mut bus::program::Progress::new()).unwrap();
+    assert_eq!(last["state_hash"], hexadecimal(derived.state_hash()));
+    assert!(derived.is_ok(), "{:?}", derived.divergence);
+}
