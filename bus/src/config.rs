@@ -18,7 +18,7 @@ const MAX_FILE: u64 = 1 << 20;
 /// segment = "4MiB"                        # size of a segment of a new journal
 ///
 /// [bus.topics.market-data]
-/// retention = "1GiB"                      # disk of the topic
+/// retention = "1GiB"                      # disk that the topic may take
 /// when_full = "expire"                    # or "refuse", or "wait"
 ///
 /// [bus.cores]
@@ -41,9 +41,9 @@ pub struct BusConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopicConfig {
-    /// Disk that the topic may take.
+    /// Disk that the topic may take, but for some small files; three segments at least. Without it the topic keeps all.
     pub retention: Option<Size>,
-    /// What happens when that is taken.
+    /// What happens when that is taken, or the disk or shared memory is full; else `refuse`.
     pub when_full: Option<WhenFull>,
 }
 
@@ -51,11 +51,12 @@ pub struct TopicConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WhenFull {
-    /// `publish` waits for room.
+    /// `publish` waits for room, which somebody must make.
     Wait,
     /// `publish` is refused.
     Refuse,
-    /// The oldest messages go.
+    /// The oldest messages go; a subscriber that still needed them is told by
+    /// [`ReadError::Retired`](crate::ReadError::Retired). A full disk or full shared memory refuses.
     Expire,
 }
 

@@ -339,10 +339,12 @@ impl Bus {
         let shared =
             journal::storage::space(&journal::instance::root()).map_or(MEMORY_MAX, |space| space.total);
         let memory = config.memory.map_or((shared / 4).min(MEMORY_MAX), |size| size.0) / SHARES;
+        let topic_config = config.topics.get(topic).copied().unwrap_or_default();
+        // What is in memory is on disk soon: a topic may not have more of it than it may keep.
+        let memory = topic_config.retention.map_or(memory, |size| memory.min(size.0));
         let (least, most) = (journal::layout::SEGMENT_MIN as u64, journal::layout::SEGMENT_MAX as u64);
         let wanted = config.segment.map_or(memory / SEGMENTS, |size| size.0).clamp(least, most);
         let segment_size = if wanted.is_power_of_two() { wanted } else { wanted.next_power_of_two() / 2 };
-        let topic_config = config.topics.get(topic).copied().unwrap_or_default();
         let retention = topic_config.retention.map(|size| Retention {
             bytes: size.0,
             expires: topic_config.when_full == Some(WhenFull::Expire),

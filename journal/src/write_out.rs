@@ -46,7 +46,7 @@ pub trait Input: Send + fmt::Debug {
 /// How much of a journal stays on disk, and what happens beyond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Bytes of retired segments.
+    /// Bytes on disk. Segments that are still in memory count, and stay whatever this says.
     pub bytes: u64,
     /// Whether the oldest go; else publishing is refused as if the disk were full.
     pub expires: bool,
@@ -339,7 +339,6 @@ impl WriteOut {
         remove_memory(&self.parts.memory_dir, number);
         self.retired.push_back(Retired { number, end: sequence, bytes });
         self.progress = Progress { at: FIRST_FRAME, sequence, ..Progress::default() };
-        self.expire()?;
         Ok(1)
     }
 
@@ -358,10 +357,11 @@ impl WriteOut {
         self.keep_from = sequence;
     }
 
-    /// Removes the oldest retired segments while they exceed the retention. The floor is durable before a name goes.
+    /// Removes the oldest retired segments while there would be more than the retention allows with one more segment. The
+    /// floor is durable before a name goes.
     fn expire(&mut self) -> io::Result<()> {
         let Some(Retention { bytes: limit, expires: true }) = self.parts.retention else { return Ok(()) };
-        let mut bytes = self.retired_bytes();
+        let mut bytes = self.bytes_with_one_more();
         while let Some(oldest) = self.retired.front().copied().filter(|oldest| oldest.end <= self.keep_from)
             && bytes > limit
         {
@@ -380,14 +380,15 @@ impl WriteOut {
         Ok(())
     }
 
-    fn retired_bytes(&self) -> u64 {
-        self.retired.iter().map(|retired| retired.bytes).sum()
+    /// Disk that the segments take once one more is ready, which a recycled twin would become.
+    fn bytes_with_one_more(&self) -> u64 {
+        let live = ((self.queue.len() + 1) * self.parts.segment_size) as u64;
+        self.retired.iter().map(|retired| retired.bytes).sum::<u64>() + live
     }
 
     /// Whether the topic has taken all the disk that it may take, and may not give any back.
     fn is_at_limit(&self) -> bool {
-        let live = (self.queue.len() * self.parts.segment_size) as u64;
-        self.parts.retention.is_some_and(|limit| !limit.expires && self.retired_bytes() + live > limit.bytes)
+        self.parts.retention.is_some_and(|limit| !limit.expires && self.bytes_with_one_more() > limit.bytes)
     }
 
     /// Number of the segment that is being written.
@@ -414,6 +415,7 @@ impl WriteOut {
                 self.parts.shortage.set(Some(Room::Retention));
                 return Ok(0);
             }
+            self.expire()?;
             let directory = self.parts.memory_dir.clone();
             self.preparation = Some(Preparation::new(self.next_number, self.parts.segment_size, directory));
         }
