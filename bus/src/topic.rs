@@ -102,7 +102,14 @@ impl Bus {
             path: directory.as_ref().into(),
             source,
         })?;
-        Ok(Self { shared: Arc::new(Shared { directory, config, writing: Mutex::new(None), needed: Mutex::default() }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                directory,
+                config,
+                writing: Mutex::new(None),
+                needed: Mutex::default(),
+            }),
+        })
     }
 
     /// Its directory.

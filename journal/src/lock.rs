@@ -11,6 +11,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Mode of the lock file: nobody else can hold up the owner.
 const FILE_MODE: u32 = 0o600;
@@ -18,6 +20,9 @@ const FILE_MODE: u32 = 0o600;
 const MAX_TEXT: u64 = 1024;
 /// How often a lock is tried again on a file that has just been replaced.
 const ATTEMPTS: usize = 16;
+/// How long the writes of a dead owner are waited for, and how often the lock is tried meanwhile.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// The right to write a journal, held until it is dropped or its process ends; where a ring holds the
 /// descriptor of a process that was killed, until its writes in flight have ended.
@@ -27,12 +32,13 @@ pub struct OwnerLock {
 }
 
 impl OwnerLock {
-    /// Takes the lock file `path`, making it if need be, without waiting.
+    /// Takes the lock file `path`, making it if need be. Waits only for the writes that a dead owner has in flight.
     ///
     /// # Errors
     /// [`LockError::Held`] where somebody else has it, in this process or another.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { path: path.into(), source };
+        let start = Instant::now();
         for _ in 0..ATTEMPTS {
             let file = OpenOptions::new()
                 .read(true)
@@ -43,9 +49,13 @@ impl OwnerLock {
                 .custom_flags(libc::O_NOFOLLOW)
                 .open(path)
                 .map_err(failed)?;
-            if !set(&file, Kind::Exclusive).map_err(failed)? {
-                let holder = holder(path).map_or("another process".into(), |holder| holder.to_string());
-                return Err(LockError::Held { holder, path: path.into() });
+            while !set(&file, Kind::Exclusive).map_err(failed)? {
+                let holder = holder(path);
+                if start.elapsed() > LAST_WRITES || !holder.as_ref().is_some_and(Holder::is_gone) {
+                    let holder = holder.map_or("another process".into(), |holder| holder.to_string());
+                    return Err(LockError::Held { holder, path: path.into() });
+                }
+                thread::sleep(PAUSE);
             }
             if is_at(&file, path).map_err(failed)? {
                 // For the message only, so a disk without room for it is no reason to refuse.
@@ -163,9 +173,15 @@ impl Holder {
         Self {
             process: process::id(),
             boot: boot.trim().into(),
-            start: start_of_this_process().unwrap_or(0),
+            start: start_of("self").unwrap_or(0),
             program: program(),
         }
+    }
+
+    /// Whether no process of this account runs where we look, so that waiting a little makes sense. It decides nothing
+    /// else: the lock does.
+    fn is_gone(&self) -> bool {
+        start_of(&self.process.to_string()) != Some(self.start)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -263,11 +279,14 @@ fn introduce(file: &File) -> io::Result<()> {
     file.set_len(text.len() as u64)
 }
 
-/// The 22nd field of `/proc/self/stat`; the second may contain blanks and parentheses.
-fn start_of_this_process() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/stat").ok()?;
+/// When a process started: the 22nd field of its `stat`; the second may contain blanks and parentheses. None for one
+/// that is gone or about to go.
+fn start_of(process: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let (_, after_name) = status.rsplit_once(") ")?;
-    after_name.split(' ').nth(19)?.parse().ok()
+    let mut fields = after_name.split(' ');
+    let is_alive = !matches!(fields.next()?, "Z" | "X");
+    is_alive.then(|| fields.nth(18)?.parse().ok()).flatten()
 }
 
 #[cfg(test)]
