@@ -83,13 +83,7 @@ fn live_config(
     let mut net = file.clone();
     net.source = arguments.find("source")?.or(net.source);
     net.stamps = arguments.find("stamps")?.map(|Who(stamps)| stamps).or(net.stamps);
-    let udp = net.apply(udp).map_err(|(key, range)| {
-        Failure::new(
-            "wrong configuration",
-            format_args!("gateway.{key}"),
-            format_args!("{range} are expected"),
-        )
-    })?;
+    let udp = net.apply(udp)?;
     Ok(LiveConfig { udp, date: None, patience: net.patience, drop_copy: drop_copy(arguments)? })
 }
 

@@ -1,5 +1,6 @@
 //! How a live gateway is set up, in a program and in a configuration file.
 
+use std::fmt::{self, Display, Formatter};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -69,11 +70,11 @@ fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, 
 }
 
 impl GatewayConfig {
-    /// The lines with what the configuration says, or the key whose value is out of its range and that range.
+    /// The lines with what the configuration says.
     ///
     /// # Errors
     /// A value is out of its range.
-    pub fn apply(&self, udp: UdpConfig) -> Result<UdpConfig, (&'static str, &'static str)> {
+    pub fn apply(&self, udp: UdpConfig) -> Result<UdpConfig, OutOfRange> {
         let config = UdpConfig {
             backend: self.backend.unwrap_or(udp.backend),
             stamps: self.stamps.unwrap_or(udp.stamps),
@@ -84,11 +85,58 @@ impl GatewayConfig {
             ..udp
         };
         if !config.buffers.is_power_of_two() || config.buffers < 8 {
-            return Err(("buffers", "a power of two from 8 to 32768"));
+            return Err(OutOfRange { key: "buffers", expected: "a power of two from 8 to 32768 is" });
         }
         if !(64..=LARGEST_DATAGRAM).contains(&config.longest) {
-            return Err(("longest", "64 to 9216 bytes"));
+            return Err(OutOfRange { key: "longest", expected: "64 to 9216 bytes are" });
         }
         Ok(config)
+    }
+}
+
+/// A value of the configuration is out of its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfRange {
+    /// The key in `[gateway]`.
+    pub key: &'static str,
+    expected: &'static str,
+}
+
+impl Display for OutOfRange {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "wrong configuration: gateway.{}; {} expected", self.key, self.expected)
+    }
+}
+
+impl std::error::Error for OutOfRange {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(text: &str) -> Result<UdpConfig, OutOfRange> {
+        toml::from_str::<GatewayConfig>(text).unwrap().apply(UdpConfig::default())
+    }
+
+    #[test]
+    fn what_is_written_is_applied_and_the_rest_stays() {
+        let udp =
+            applied("stamps = \"kernel\"\nbackend = \"io_uring\"\nbuffers = 64\nqueue = \"1MiB\"").unwrap();
+        assert_eq!(
+            (udp.stamps, udp.backend, udp.buffers, udp.queue),
+            (Stamps::Kernel, Backend::IoUring, 64, 1 << 20)
+        );
+        assert_eq!(udp.longest, UdpConfig::default().longest);
+        let patience = toml::from_str::<GatewayConfig>("patience = \"2s\"").unwrap().patience;
+        assert_eq!(patience, Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn values_out_of_their_range_and_unknown_keys_are_refused_by_name() {
+        for text in ["buffers = 0", "buffers = 100", "longest = 10000", "longest = 0"] {
+            let error = applied(text).unwrap_err();
+            assert!(text.starts_with(error.key) && error.to_string().contains(error.key), "{error}");
+        }
+        assert!(toml::from_str::<GatewayConfig>("bufers = 64").is_err());
     }
 }

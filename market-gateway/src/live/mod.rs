@@ -42,7 +42,7 @@ use crate::net::{self, Counters, OpenError, PacketSource, UdpSource};
 use crate::resume::History;
 use crate::{Normalise, Output};
 
-pub use config::{DropCopyConfig, GatewayConfig, LiveConfig};
+pub use config::{DropCopyConfig, GatewayConfig, LiveConfig, OutOfRange};
 
 /// Topic of what the market says.
 pub const MARKET_DATA: &str = "market-data";

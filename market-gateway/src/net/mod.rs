@@ -13,6 +13,7 @@ use std::io;
 use bus::event::Time;
 
 pub(crate) use socket::sender;
+pub(crate) use udp::ipv4;
 pub use udp::{Backend, LARGEST_DATAGRAM, OpenError, Stamps, UdpConfig, UdpSource, Wait};
 pub use uring::RingRefused;
 

@@ -208,12 +208,14 @@ impl UdpSource {
         self.queue
     }
 
-    /// The local addresses, in the order of the lines.
+    /// The local addresses, in the order of the lines, that of re-requests last.
     ///
     /// # Errors
     /// What the system says of a socket.
-    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.sockets.iter().map(UdpSocket::local_addr).collect()
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddrV4>> {
+        let address =
+            |socket: &UdpSocket| ipv4(socket.local_addr()?).ok_or(io::ErrorKind::Unsupported.into());
+        self.sockets.iter().map(address).collect()
     }
 
     /// Sends a request to the server of re-requests; false if there is none, or no room to send right now.
@@ -247,6 +249,14 @@ impl PacketSource for UdpSource {
 
     fn counters(&self) -> Counters {
         Counters { dropped: self.sockets.iter().map(socket::drops).sum(), ..self.intake.counters }
+    }
+}
+
+/// The address of a socket, all of which are IPv4.
+pub(crate) fn ipv4(address: SocketAddr) -> Option<SocketAddrV4> {
+    match address {
+        SocketAddr::V4(address) => Some(address),
+        SocketAddr::V6(_) => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::fs::File;
 use std::io::{self, BufWriter};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use super::random::mix;
 use crate::fix::numbers::NumberFile;
 use crate::itch::day_file;
 use crate::mold::{PacketWriter, Request, SessionId, session_id};
+use crate::net;
 
 /// Messages made in one call, when the caller comes late.
 const BURST: u64 = 4_096;
@@ -143,13 +144,12 @@ pub struct Exchange {
     file: ProgressFile,
     history: History,
     schedule: Option<Schedule>,
-    rate: u64,
     lines: Vec<Line>,
     server: Option<UdpSocket>,
     drop_copy: Option<DropCopyServer>,
     clock: Clock,
     truth: Option<Truth>,
-    faults: Faults,
+    config: ExchangeConfig,
     counters: ExchangeCounters,
     /// When the session ended, or a re-request came since.
     last_asked: Option<Instant>,
@@ -175,29 +175,37 @@ impl Exchange {
         let today = Date::of(clock.now()).number();
         let (file, progress) = ProgressFile::open(&config.directory, config.seed, today)?;
         let seed = progress.seed;
-        let lines = config.lines.iter().enumerate().map(|(index, &address)| {
-            let drawn = mix(&[seed, u64::from(progress.day.session), progress.sent, index as u64]);
-            Line::open(address, config, drawn, progress.sent)
-                .map_err(|error| ExchangeError::Socket { address, error })
-        });
         let mut exchange = Self {
             session: session_name(seed, progress.day.session),
             history: History::new(seed, progress.day.session, progress.sent),
             schedule: None,
-            rate: config.rate,
-            lines: lines.collect::<Result<_, _>>()?,
+            lines: Vec::new(),
             server: config.rerequest.map(serve).transpose()?,
             drop_copy: config.fix.map(|address| report(address, config, &progress)).transpose()?,
             clock,
             truth: config.truth.as_deref().map(Truth::create).transpose()?,
-            faults: config.faults,
+            config: config.clone(),
             counters: ExchangeCounters::default(),
             last_asked: None,
             progress,
             file,
         };
+        config.lines.iter().try_for_each(|&address| exchange.add_line(address))?;
         exchange.write_earlier_truth()?;
         Ok(exchange)
+    }
+
+    /// Sends one more line to `address`, from the next message on. For whoever must know the exchange's own addresses
+    /// before there is anybody to send to.
+    ///
+    /// # Errors
+    /// The socket is refused.
+    pub fn add_line(&mut self, address: SocketAddrV4) -> Result<(), ExchangeError> {
+        let Progress { seed, day, sent, .. } = &self.progress;
+        let drawn = mix(&[*seed, u64::from(day.session), *sent, self.lines.len() as u64]);
+        let line = Line::open(address, &self.config, drawn, *sent);
+        self.lines.push(line.map_err(|error| ExchangeError::Socket { address, error })?);
+        Ok(())
     }
 
     /// The name of the session, as it is on the wire.
@@ -216,13 +224,13 @@ impl Exchange {
     }
 
     /// Where re-requests are answered.
-    pub fn rerequest(&self) -> Option<SocketAddr> {
-        self.server.as_ref().and_then(|server| server.local_addr().ok())
+    pub fn rerequest(&self) -> Option<SocketAddrV4> {
+        self.server.as_ref().and_then(|server| net::ipv4(server.local_addr().ok()?))
     }
 
     /// Where the FIX drop copy is served.
-    pub fn fix(&self) -> Option<SocketAddr> {
-        self.drop_copy.as_ref().and_then(|server| server.address().ok())
+    pub fn fix(&self) -> Option<SocketAddrV4> {
+        self.drop_copy.as_ref().and_then(|server| net::ipv4(server.address().ok()?))
     }
 
     /// What it did so far.
@@ -242,7 +250,7 @@ impl Exchange {
         let mut packets = 0;
         let &Progress { seed, sent, ended, .. } = &self.progress;
         for line in &mut self.lines {
-            let lost = |number| self.faults.loses_everywhere(seed, number);
+            let lost = |number| self.config.faults.loses_everywhere(seed, number);
             packets += line.send(&self.session, &mut self.history, &lost);
             line.keep_alive(now, &self.session, sent + 1, ended);
         }
@@ -287,7 +295,7 @@ impl Exchange {
         let sent = self.progress.sent;
         let schedule = self.schedule.get_or_insert(Schedule { began: now, sent_before: sent });
         let elapsed = now.saturating_duration_since(schedule.began).as_nanos();
-        let due = u64::try_from(elapsed * u128::from(self.rate) / 1_000_000_000).unwrap_or(u64::MAX);
+        let due = u64::try_from(elapsed * u128::from(self.config.rate) / 1_000_000_000).unwrap_or(u64::MAX);
         let count = (schedule.sent_before.saturating_add(due) - sent).min(BURST);
         if count == 0 {
             return Ok(0);
@@ -304,7 +312,7 @@ impl Exchange {
                 truth.write(message.as_bytes())?;
             }
             self.counters.lost_everywhere +=
-                u64::from(self.faults.loses_everywhere(self.progress.seed, number));
+                u64::from(self.config.faults.loses_everywhere(self.progress.seed, number));
         }
         Ok(count)
     }
