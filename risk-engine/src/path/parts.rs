@@ -226,7 +226,7 @@ fn live_config(
     placement: &Placement,
 ) -> Result<LiveConfig, Failure> {
     let unopened = || Failure::new("the exchange did not open", "its addresses", "start again");
-    let Some(SocketAddr::V4(rerequest)) = exchange.rerequest() else { return Err(unopened()) };
+    let rerequest = exchange.rerequest().ok_or_else(unopened)?;
     let address = exchange.fix().ok_or_else(unopened)?.to_string();
     let session = SessionConfig {
         sender: "BUSBAR".into(),
