@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use bus::Bus;
 use bus::agent::{self, Running};
+use bus::config::{BusConfig, TopicConfig, WhenFull};
 use bus::event::market::MarketEvent;
 use bus::event::risk::{EngineConfigured, FeeSet, LimitSet, PositionUpdate, RiskEvent};
 use bus::event::trade::TradeEvent;
 use bus::event::{Cause, Price, Quantity, Text};
 use bus::plan::Placement;
-use bus::program::Stop;
+use bus::program::{Size, Stop};
 use bus::wait::WaitStrategy;
 use common::{Ground, Journalled, conclusions, feed};
 use engine::Cut;
@@ -165,4 +166,32 @@ fn a_run_of_messages_that_are_not_there_is_waited_for() {
     feed(&mut market_data, &mut trades, 100);
     let outcome = engine.end_at(Cut { market_data: 100, trades: 5 });
     assert!(outcome.complete);
+}
+
+#[test]
+fn retention_removes_only_what_no_snapshot_needs() {
+    let ground = Ground::new();
+    let topic = TopicConfig { retention: Some(Size(1 << 20)), when_full: Some(WhenFull::Expire) };
+    let topics = ["market-data", "trades", "risk"].map(|name| (name.into(), topic)).into();
+    let config = BusConfig { segment: Some(Size(1 << 20)), topics, ..BusConfig::default() };
+    let bus = Bus::with_config(ground.path(), config).unwrap();
+    let engine = Engine::start(&bus, None, 10_000);
+    let mut market_data = bus.publisher::<MarketEvent>("market-data").unwrap();
+    let mut trades = bus.publisher::<TradeEvent>("trades").unwrap();
+    let mut cut = Cut::default();
+    while bus.watermarks("market-data").unwrap().first == 0 {
+        feed(&mut market_data, &mut trades, 1_000);
+        cut = Cut { market_data: cut.market_data + 1_000, trades: cut.trades + 50 };
+        assert!(cut.market_data < 1_000_000, "nothing was ever removed");
+    }
+    engine.end_at(cut);
+    let first = bus.watermarks("market-data").unwrap().first;
+    assert!(first > 0 && first < cut.market_data);
+    let (_, hash) = conclusions(&Settings::default(), cut);
+    assert_eq!(Engine::start(&bus, None, NEVER).end_at(cut).state_hash.0, hash);
+    for file in std::fs::read_dir(snapshot_directory(&bus)).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    let error = Engine::start(&bus, None, NEVER).fails_with();
+    assert!(error.is_fault(), "{error}");
 }
