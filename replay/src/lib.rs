@@ -16,6 +16,7 @@ pub mod dump;
 mod feed;
 mod findings;
 mod gaps;
+pub mod snapshots;
 pub mod state;
 pub mod verify;
 

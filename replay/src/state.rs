@@ -2,8 +2,10 @@
 //!
 //! The inputs are taken in the order that the journal `risk` recorded, and in the canonical order (publish time, then
 //! input, then sequence) where nothing was recorded: before any engine ran, or beyond the last recorded message.
-//! Limits and fees enter where `risk` journals them. Where the derivation begins at the first message of each journal,
-//! the effects that `risk` holds must be those that follow here again.
+//! Limits and fees enter where `risk` journals them. The effects that `risk` holds must be those that follow here again.
+//!
+//! A derivation begins at the first message of each journal; where retention has removed that, with the newest
+//! snapshot of the engine that the journals still reach. Without one it begins with what is left, and can prove less.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,6 +19,7 @@ use bus::{Bus, BusError, Gate, Start};
 use engine::{Cut, Effect, Effects, Head, INPUTS, MergeReplay, State, Turn};
 
 use crate::feed::Feed;
+use crate::snapshots::{self, Snapshot};
 use crate::{Damage, Findings, MARKET_DATA, RISK, TRADES};
 
 /// The topics of the inputs, in the order of `Cause::input`.
@@ -61,7 +64,7 @@ pub struct Derived {
     pub state: State,
     /// How far each input was applied.
     pub cut: Cut,
-    /// Where each input begins; not 0 where retention has removed what came before.
+    /// Where each input begins, by its first message or a snapshot; not 0 where retention has removed what came before.
     pub from: Cut,
     /// The order of the inputs.
     pub order: Order,
@@ -149,7 +152,7 @@ impl From<BusError> for StateError {
 /// # Errors
 /// [`StateError`]. What is wrong inside the journals is in the result.
 pub fn derive(bus: &Bus, at: Option<&At>, progress: &mut Progress) -> Result<Derived, StateError> {
-    let mut derivation = Derivation::open(bus)?;
+    let mut derivation = Derivation::open(bus, at)?;
     match at {
         None => while derivation.step(progress).is_some() {},
         Some(at) => derivation.run_to(at, progress)?,
@@ -190,19 +193,29 @@ impl Expected {
 }
 
 impl Derivation {
-    fn open(bus: &Bus) -> Result<Self, StateError> {
+    fn open(bus: &Bus, at: Option<&At>) -> Result<Self, StateError> {
         // The end of `risk` is settled before those of its inputs: then all its causes are below these.
-        let risk = open(bus, RISK, Schema::of::<RiskEvent>(&TOPICS))?;
-        let market = open(bus, MARKET_DATA, Schema::of::<MarketEvent>(&[]))?;
-        let trades = open(bus, TRADES, Schema::of::<TradeEvent>(&[]))?;
+        let mut risk = open(bus, RISK, Start::Oldest, Schema::of::<RiskEvent>(&TOPICS))?;
+        let market = open(bus, MARKET_DATA, Start::Oldest, Schema::of::<MarketEvent>(&[]))?;
+        let trades = open(bus, TRADES, Start::Oldest, Schema::of::<TradeEvent>(&[]))?;
         if market.is_none() && trades.is_none() {
             return Err(StateError::Empty { bus: bus.directory().display().to_string() });
         }
-        let inputs = [market, trades];
-        let from = inputs.each_ref().map(|feed| feed.as_ref().map_or(0, Feed::first));
-        let is_known = from == [0; INPUTS] && risk.as_ref().is_none_or(|risk| risk.first() == 0);
+        let mut inputs = [market, trades];
+        let mut from = inputs.each_ref().map(|feed| feed.as_ref().map_or(0, Feed::first));
+        let is_whole = from == [0; INPUTS] && risk.as_ref().is_none_or(|risk| risk.first() == 0);
+        let snapshot = if is_whole { None } else { snapshot(bus, &risk, &inputs, at) };
+        let is_known = is_whole || snapshot.is_some();
+        if let Some(Snapshot { risk: sequence, restored }) = &snapshot {
+            let Cut { market_data, trades } = restored.positions.cut();
+            from = [market_data, trades];
+            for (feed, next) in inputs.iter_mut().zip(from) {
+                begin_at(bus, feed, next)?;
+            }
+            begin_at(bus, &mut risk, *sequence)?;
+        }
         Ok(Self {
-            state: State::new(),
+            state: snapshot.map_or_else(State::new, |snapshot| snapshot.restored.state),
             inputs,
             next: from,
             from,
@@ -336,12 +349,43 @@ impl Derivation {
     }
 }
 
+/// The newest snapshot from which the journals go on, and which does not lie beyond the message asked for.
+fn snapshot(
+    bus: &Bus,
+    risk: &Option<Feed>,
+    inputs: &[Option<Feed>; INPUTS],
+    at: Option<&At>,
+) -> Option<Snapshot> {
+    let reaches = |feed: &Option<Feed>, next| match feed {
+        Some(feed) => feed.first() <= next && next <= feed.end(),
+        None => next == 0,
+    };
+    snapshots::newest(bus, |sequence, positions| {
+        let Cut { market_data, trades } = positions.cut();
+        let next = [market_data, trades];
+        let is_early =
+            |at: &At| TOPICS.iter().zip(next).all(|(topic, next)| *topic != at.topic || next <= at.sequence);
+        let goes_on = inputs.iter().zip(next).all(|(feed, next)| reaches(feed, next));
+        reaches(risk, sequence) && goes_on && at.is_none_or(is_early)
+    })
+}
+
+/// Reads a feed from this message on, to the same end.
+fn begin_at(bus: &Bus, feed: &mut Option<Feed>, next: u64) -> Result<(), BusError> {
+    let Some(old) = feed else { return Ok(()) };
+    let mut new = Feed::bounded(bus, old.topic(), Start::Sequence(next), Gate::Published)?;
+    new.stop_at(old.end());
+    *old = new;
+    Ok(())
+}
+
 fn open(
     bus: &Bus,
     topic: &str,
+    start: Start,
     wanted: Result<Schema, bus::event::SchemaError>,
 ) -> Result<Option<Feed>, BusError> {
-    let feed = match Feed::bounded(bus, topic, Start::Oldest, Gate::Published) {
+    let feed = match Feed::bounded(bus, topic, start, Gate::Published) {
         Ok(feed) => feed,
         Err(error) if error.is_missing() => return Ok(None),
         Err(error) => return Err(error),

@@ -18,12 +18,6 @@ mod watch;
 pub use config::{Config, FeeConfig, LimitConfig, RiskConfig, Settings};
 pub use error::EngineError;
 pub use runner::Runner;
-pub use snapshots::directory as snapshot_directory;
 pub use watch::{Measures, MeasuresSummary, Outcome, Watch};
 
-/// The topic of the market.
-pub const MARKET_DATA: &str = "market-data";
-/// The topic of our own orders.
-pub const TRADES: &str = "trades";
-/// The topic of what the engine concludes.
-pub const RISK: &str = "risk";
+pub use replay::{MARKET_DATA, RISK, TRADES};

@@ -18,6 +18,7 @@ use bus::program::note;
 use bus::wait::{Idle, WaitStrategy};
 use bus::{Bus, Publisher};
 use engine::{Cut, Effects, MergeRecorder, Positions, State};
+use replay::snapshots::newest;
 
 use crate::config::Settings;
 use crate::error::EngineError;
@@ -119,7 +120,7 @@ impl Runner {
     /// Goes back to the newest snapshot, or to the beginning, and follows the journal from there.
     fn begin(&mut self) -> Result<(), EngineError> {
         let end = self.publisher.as_ref().map_or(0, Publisher::next_sequence);
-        let found = snapshots::newest(&self.bus, |risk, positions| {
+        let found = newest(&self.bus, |risk, positions| {
             risk <= end
                 && self.holds(MARKET_DATA, positions.market_data.next)
                 && self.holds(TRADES, positions.trades.next)

@@ -1,5 +1,4 @@
-//! Snapshots of the engine on disk: `BUS/risk/snapshots/SEQUENCE.snapshot`, where SEQUENCE is the next message of
-//! `risk` after those that led to it.
+//! Keeping snapshots of the engine on disk.
 //!
 //! A snapshot is taken where the journalled order ends with its last message, and is kept only once all of that is
 //! durable, so no journal ever falls behind it. Files are replaced whole; the newest two stay, and retention is held
@@ -7,19 +6,18 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use bus::Bus;
 use bus::program::note;
-use engine::{Positions, Restored, State};
+use replay::snapshots::{directory, path, read, sequences};
 
 use crate::{MARKET_DATA, RISK, TRADES};
 
 /// Snapshots that stay.
 const KEPT: usize = 2;
-const EXTENSION: &str = "snapshot";
 
 /// A snapshot that is not on disk yet.
 #[derive(Debug)]
@@ -29,46 +27,12 @@ pub(crate) struct Taken {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// A snapshot read back.
-pub(crate) struct Found {
-    /// The next message of `risk`.
-    pub(crate) risk: u64,
-    pub(crate) restored: Restored,
-}
-
-/// Where the snapshots of a bus are.
-pub fn directory(bus: &Bus) -> PathBuf {
-    bus.directory().join(RISK).join("snapshots")
-}
-
-/// The newest snapshot that `fits`. What cannot be read is said and passed over: an older one, or the whole journal,
-/// gives the same state.
-pub(crate) fn newest(bus: &Bus, fits: impl Fn(u64, &Positions) -> bool) -> Option<Found> {
-    let directory = directory(bus);
-    let read = |risk: &u64| {
-        let path = path(&directory, *risk);
-        let read = fs::read(&path).map_err(|error| error.to_string());
-        match read.and_then(|bytes| State::restore(&bytes).map_err(|error| error.to_string())) {
-            Ok(restored) => Some(Found { risk: *risk, restored }),
-            Err(error) => {
-                note(&format!("passed over: {}: {error}", path.display()));
-                None
-            }
-        }
-    };
-    let sequences = sequences(&directory);
-    sequences.iter().rev().filter_map(read).find(|found| fits(found.risk, &found.restored.positions))
-}
-
 /// What the snapshots on disk let retention remove: the positions of the oldest one that stays.
 pub(crate) fn hold_retention(bus: &Bus) {
     let directory = directory(bus);
     let oldest = sequences(&directory).into_iter().rev().take(KEPT).next_back();
-    let found = oldest.and_then(|risk| {
-        let restored = State::restore(&fs::read(path(&directory, risk)).ok()?).ok()?;
-        Some((risk, restored.positions))
-    });
-    let (risk, positions) = found.unwrap_or_default();
+    let found = oldest.and_then(|risk| read(&directory, risk));
+    let (risk, positions) = found.map(|found| (found.risk, found.restored.positions)).unwrap_or_default();
     bus.keep_from(MARKET_DATA, positions.market_data.next);
     bus.keep_from(TRADES, positions.trades.next);
     bus.keep_from(RISK, risk);
@@ -147,20 +111,4 @@ fn remove_old(directory: &Path) {
         // One that stays takes room and harms nothing.
         let _ = fs::remove_file(path(directory, risk));
     }
-}
-
-fn path(directory: &Path, risk: u64) -> PathBuf {
-    directory.join(format!("{risk:020}.{EXTENSION}"))
-}
-
-/// The snapshots in the directory, oldest first; none if it does not exist.
-fn sequences(directory: &Path) -> Vec<u64> {
-    let sequence = |path: PathBuf| {
-        let is_snapshot = path.extension().is_some_and(|extension| extension == EXTENSION);
-        path.file_stem().filter(|_| is_snapshot)?.to_str()?.parse().ok()
-    };
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut sequences: Vec<u64> = entries.filter_map(|entry| sequence(entry.path())).collect();
-    sequences.sort_unstable();
-    sequences
 }

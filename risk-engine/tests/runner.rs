@@ -13,11 +13,12 @@ use bus::event::risk::{EngineConfigured, FeeSet, LimitSet, PositionUpdate, RiskE
 use bus::event::trade::TradeEvent;
 use bus::event::{Cause, Price, Quantity, Text};
 use bus::plan::Placement;
-use bus::program::{Size, Stop};
+use bus::program::{Progress, Size, Stop};
 use bus::wait::WaitStrategy;
 use common::{Ground, Journalled, conclusions, feed};
 use engine::Cut;
-use risk_engine::{EngineError, Outcome, Runner, Settings, Watch, snapshot_directory};
+use replay::snapshots;
+use risk_engine::{EngineError, Outcome, Runner, Settings, Watch};
 
 const ANYWHERE: Placement = Placement { role: "risk", core: None, wait: WaitStrategy::Park };
 /// No snapshots.
@@ -121,7 +122,7 @@ fn snapshots_shorten_a_restart_and_change_nothing() {
         cut = Cut { market_data: 2_000 * life, trades: 100 * life };
         Engine::start(&ground.bus, None, 1_000).end_at(cut);
     }
-    let directory = snapshot_directory(&ground.bus);
+    let directory = snapshots::directory(&ground.bus);
     let mut files: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort_unstable();
     assert_eq!(files.len(), 2, "older ones go");
@@ -189,7 +190,10 @@ fn retention_removes_only_what_no_snapshot_needs() {
     assert!(first > 0 && first < cut.market_data);
     let (_, hash) = conclusions(&Settings::default(), cut);
     assert_eq!(Engine::start(&bus, None, NEVER).end_at(cut).state_hash.0, hash);
-    for file in std::fs::read_dir(snapshot_directory(&bus)).unwrap() {
+    let derived = replay::state::derive(&bus, None, &mut Progress::new()).unwrap();
+    assert_eq!(derived.state_hash(), hash);
+    assert!(derived.from.market_data >= first && derived.is_ok(), "{:?}", derived.divergence);
+    for file in std::fs::read_dir(snapshots::directory(&bus)).unwrap() {
         std::fs::remove_file(file.unwrap().path()).unwrap();
     }
     let error = Engine::start(&bus, None, NEVER).fails_with();

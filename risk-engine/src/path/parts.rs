@@ -1,6 +1,6 @@
 //! The parts of the path: started together, ended one after the other.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LIMIT: i64 = 20_000;
 /// The fee of the demonstration, for each share.
 const FEE: Price = Price(2_000_000);
+/// Redundant lines.
+const LINES: usize = 2;
 /// A port of the loopback interface that the system chooses.
 const ANY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
 
@@ -93,19 +95,20 @@ impl Parts {
         let every = RiskConfig::default().snapshot_every;
         let runner = Runner::open(bus, Some(settings), every, Arc::clone(&watch))?;
         let disk = backend(bus);
-        let lines = vec![free_address()?, free_address()?];
-        let exchange = Exchange::open(&ExchangeConfig {
+        let mut exchange = Exchange::open(&ExchangeConfig {
             directory: bus.directory().to_owned(),
             seed,
             rate,
-            lines: lines.clone(),
             rerequest: Some(ANY),
             fix: Some(ANY),
             heartbeat: VENUE_HEARTBEAT,
             ..ExchangeConfig::default()
         })?;
         let placement = plan.place("gateway");
-        let gateway = LiveGateway::open(bus, &live_config(&exchange, lines, placement)?, Itch::new())?;
+        let gateway = LiveGateway::open(bus, &live_config(&exchange, placement)?, Itch::new())?;
+        for address in gateway.source().addresses()?.into_iter().take(LINES) {
+            exchange.add_line(address)?;
+        }
         if let Some(refused) = gateway.fallback() {
             note(&format!("packets are received with recvmmsg: {refused}"));
         }
@@ -220,11 +223,7 @@ fn settings() -> Result<Settings, Failure> {
     Ok(Settings::new(&config)?.unwrap_or_default())
 }
 
-fn live_config(
-    exchange: &Exchange,
-    lines: Vec<SocketAddrV4>,
-    placement: &Placement,
-) -> Result<LiveConfig, Failure> {
+fn live_config(exchange: &Exchange, placement: &Placement) -> Result<LiveConfig, Failure> {
     let unopened = || Failure::new("the exchange did not open", "its addresses", "start again");
     let rerequest = exchange.rerequest().ok_or_else(unopened)?;
     let address = exchange.fix().ok_or_else(unopened)?.to_string();
@@ -236,7 +235,7 @@ fn live_config(
     };
     Ok(LiveConfig {
         udp: UdpConfig {
-            lines,
+            lines: vec![ANY; LINES],
             rerequest: Some(rerequest),
             wait: placement.wait.into(),
             ..UdpConfig::default()
@@ -244,14 +243,4 @@ fn live_config(
         drop_copy: Some(DropCopyConfig { address, session }),
         ..LiveConfig::default()
     })
-}
-
-/// An address of this machine that nothing uses at the moment.
-fn free_address() -> Result<SocketAddrV4, Failure> {
-    let bound = UdpSocket::bind(ANY).and_then(|socket| socket.local_addr());
-    match bound {
-        Ok(SocketAddr::V4(address)) => Ok(address),
-        Ok(other) => Err(Failure::new("not an IPv4 address", other, "allow IPv4 on the loopback interface")),
-        Err(error) => Err(Failure::new("no free port", error, "allow UDP on the loopback interface")),
-    }
 }
