@@ -35,6 +35,8 @@ use crate::{
 const MEMORY_MAX: u64 = 256 << 20;
 /// A journal's share of the budget: a bus has about this many topics.
 const SHARES: u64 = 4;
+/// How long a publisher waits for another that is just ending, or for a process that completes what a dead one left.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Segments of a journal's share.
 const SEGMENTS: u64 = 16;
 
@@ -203,6 +205,11 @@ impl Bus {
         let schema =
             Schema::of::<M>(inputs).map_err(|source| BusError::Schema { topic: topic.into(), source })?;
         self.make_directory(&self.topic_dir(topic))?;
+        for input in inputs {
+            // What dead publishers of the inputs left is completed first: no effect reaches the disk before its cause.
+            // An input with a live publisher needs no help; one that cannot be recovered is its publisher's to report.
+            let _ = self.finish_dead(input);
+        }
         let clock = Clock::new();
         let mut writing = self.writing()?;
         let Some(held) = writing.as_mut() else { unreachable!("`writing` has made it") };
@@ -267,6 +274,7 @@ impl Bus {
         let inputs: Vec<String> = self.schema(topic)?.inputs().to_vec();
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let options = self.options(topic, &inputs, Clock::new().now().0)?;
+        let options = Options { patience: Duration::ZERO, ..options };
         match journal::open(&places, options) {
             Ok(Journal { writer, write_out, lock, .. }) => {
                 let token = held.service.add(write_out, lock);
@@ -367,6 +375,7 @@ impl Bus {
             inputs,
             lock: self.topic_dir(topic).join("0").join(journal::LOCK),
             now,
+            patience: PATIENCE,
         })
     }
 

@@ -6,6 +6,8 @@ use journal::{Gate, Input, Places, Reader, Start};
 
 /// Between two looks at whether the input's owner came or went.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Between two looks at how far an input without owner is, which reads its newest segment.
+const READ_EVERY: Duration = Duration::from_millis(200);
 
 /// An input topic, which may not exist yet.
 #[derive(Debug)]
@@ -13,13 +15,14 @@ pub(crate) struct Upstream {
     places: Places,
     reader: Option<Reader>,
     looked: Option<Instant>,
+    read: Option<Instant>,
     /// Durable while nobody owns the input.
     at_rest: u64,
 }
 
 impl Upstream {
     pub(crate) fn new(places: Places) -> Self {
-        Self { places, reader: None, looked: None, at_rest: 0 }
+        Self { places, reader: None, looked: None, read: None, at_rest: 0 }
     }
 
     fn look(&mut self) {
@@ -27,7 +30,12 @@ impl Upstream {
         if self.reader.is_none() {
             self.reader = Reader::open(self.places.clone(), Start::Newest, Gate::Durable).ok();
         }
-        if let Some(reader) = &mut self.reader {
+        let Some(reader) = &mut self.reader else { return };
+        reader.look();
+        if reader.is_attached() {
+            self.read = None;
+        } else if self.read.is_none_or(|read| read.elapsed() > READ_EVERY) {
+            self.read = Some(Instant::now());
             self.at_rest = self.at_rest.max(reader.watermarks().durable);
         }
     }
@@ -40,5 +48,10 @@ impl Input for Upstream {
         }
         let attached = self.reader.as_ref().and_then(Reader::control);
         attached.map_or(self.at_rest, |control| control.durable_sequence())
+    }
+
+    fn end_of(&mut self, epoch: u32) -> Option<u64> {
+        self.look();
+        Some(self.reader.as_mut()?.end_of(epoch))
     }
 }

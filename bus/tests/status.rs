@@ -156,7 +156,10 @@ fn damage_is_a_fault_and_hides_no_other_topic() {
     assert!(Process::start("process", &bus, "close").end().success());
     let other = bus.join("other");
     assert!(Command::new("cp").arg("-r").args([&bus.join("quotes"), &other]).status().unwrap().success());
-    std::fs::write(other.join("0/mark"), [7; 8192]).unwrap();
+    // The segments prove what a lost mark proved; without both nothing says whose they are.
+    for file in std::fs::read_dir(other.join("0")).unwrap().flatten() {
+        std::fs::write(file.path(), [7; 8192]).unwrap();
+    }
     let (code, report) = report(&bus);
     assert_eq!((code, &report["health"]), (Some(1), &"attention".into()));
     let states: Vec<_> = report["topics"].as_array().unwrap().iter().map(|topic| &topic["state"]).collect();

@@ -13,7 +13,6 @@
 //! Readers map it read-only. It is a hint for waiting and a report for people, never evidence of durability.
 
 use std::{
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
 };
@@ -64,7 +63,6 @@ enum Slot {
 pub struct Control {
     memory: SegmentMemory,
     path: PathBuf,
-    inode: Option<u64>,
 }
 
 impl Control {
@@ -94,12 +92,12 @@ impl Control {
     }
 
     fn over(memory: SegmentMemory, path: &Path) -> Self {
-        Self { memory, path: path.into(), inode: inode(path) }
+        Self { memory, path: path.into() }
     }
 
     /// Whether its file still has its name. An idle reader asks and attaches anew if not.
     pub fn is_linked(&self) -> bool {
-        self.inode.is_some() && inode(&self.path) == self.inode
+        matches!(self.memory.is_at(&self.path), Ok(true))
     }
 
     fn u64(&self, slot: Slot) -> &AtomicU64 {
@@ -261,10 +259,6 @@ impl Control {
         let value = self.u64(slot).load(Ordering::Relaxed);
         self.u64(slot).store(value.wrapping_add(count), Ordering::Relaxed);
     }
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    std::fs::symlink_metadata(path).ok().map(|status| status.ino())
 }
 
 /// Makes a shared page, or takes over the one that a dead owner left.

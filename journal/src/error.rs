@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use crate::layout::SEGMENT_MIN;
+
 /// Which memory or disk had no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
@@ -59,6 +61,13 @@ pub enum OpenError {
         /// What is damaged.
         what: String,
     },
+    /// The causes of what a derived journal holds in memory are not durable in its input and do not become so.
+    NotDurable {
+        /// Index of the input.
+        input: usize,
+        /// The sequence below which the input should be durable.
+        needed: u64,
+    },
     /// The operating system refused.
     Io {
         /// What was tried.
@@ -68,6 +77,19 @@ pub enum OpenError {
         /// Its answer.
         error: io::Error,
     },
+}
+
+impl OpenError {
+    /// Tells what was tried on a file when it failed, and no room from other failures.
+    pub(crate) fn io(what: &'static str, path: &str) -> impl Fn(io::Error) -> Self + use<> {
+        let path = PathBuf::from(path);
+        move |error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoRoom { room: Room::Disk, path: path.clone(), needed: SEGMENT_MIN as u64 }
+            }
+            _ => Self::Io { what, path: path.clone(), error },
+        }
+    }
 }
 
 impl fmt::Display for OpenError {
@@ -87,6 +109,12 @@ impl fmt::Display for OpenError {
             }
             Self::Damaged { what } => {
                 write!(f, "damaged: {what}; run `replay verify` and restore it from a copy")
+            }
+            Self::NotDurable { input, needed } => {
+                write!(
+                    f,
+                    "its input {input} is not durable to sequence {needed}; start that input's writer first"
+                )
             }
             Self::Io { what, path, error } => {
                 write!(f, "cannot {what}: {}: {error}; mend that and start again", path.display())

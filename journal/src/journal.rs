@@ -1,6 +1,12 @@
 //! Opening a journal for writing: win the lock, recover, make the new epoch durable, prepare the first segment.
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::{
     control::{Control, State},
@@ -15,7 +21,7 @@ use crate::{
     recovery::{Recovered, Recovery, forget_memory, recover},
     segment::Segment,
     waiters::Waiters,
-    write_out::{Input, Parts, Retention, WINDOW, WriteOut},
+    write_out::{Input, Parts, Retention, WriteOut, window},
     writer::{Beginning, Shortage, Writer},
 };
 
@@ -34,7 +40,12 @@ pub struct Options {
     pub lock: PathBuf,
     /// Nanoseconds since the Unix epoch.
     pub now: u64,
+    /// How long to wait for an owner that may be just ending.
+    pub patience: Duration,
 }
+
+/// Between two tries for the lock.
+const PATIENCE_STEP: Duration = Duration::from_millis(1);
 
 /// An open journal: the writer's half, the disk's half, and what opening it found.
 #[derive(Debug)]
@@ -56,49 +67,43 @@ pub const LOCK: &str = names::LOCK;
 ///
 /// # Errors
 /// [`OpenError`]; a journal that cannot be opened is left as it was, but for what recovery completed.
-pub fn open(places: &Places, options: Options) -> Result<Journal, OpenError> {
+pub fn open(places: &Places, mut options: Options) -> Result<Journal, OpenError> {
     let size = options.segment_size;
     assert!(size.is_power_of_two() && (SEGMENT_MIN..=SEGMENT_MAX).contains(&size), "segment size {size}");
-    let io = |what, path: &std::path::Path| {
-        let path = path.to_owned();
-        move |error: io::Error| match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                OpenError::NoRoom { room: Room::Disk, path: path.clone(), needed: size as u64 }
-            }
-            _ => OpenError::Io { what, path: path.clone(), error },
-        }
-    };
     let directory = options.lock.parent().unwrap_or(&options.lock).to_owned();
-    places.storage.make_directory().map_err(io("make", &directory))?;
-    let lock = OwnerLock::acquire(&options.lock).map_err(lock_failure)?;
-    let old = mark::find(places.storage.as_ref()).map_err(io("read the mark", &directory))?;
-    let mut slot = match old {
+    let shown = directory.to_string_lossy().into_owned();
+    places.storage.make_directory().map_err(OpenError::io("make", &shown))?;
+    let lock = win(&options.lock, options.patience)?;
+    let mut slot = match mark::load(places.storage.as_ref())? {
         Some(old) => old,
-        None => mark::first(identity().map_err(io("draw an identity", &directory))?, size),
+        None => mark::first(identity().map_err(OpenError::io("draw an identity for", &shown))?, size),
     };
-    mark::check(&slot)?;
-    fs::create_dir_all(&places.memory_dir).map_err(io("make", &places.memory_dir))?;
-    let found = recover(places, &slot)?;
     let size = slot.segment_size as usize;
+    fs::create_dir_all(&places.memory_dir)
+        .map_err(OpenError::io("make", &places.memory_dir.to_string_lossy()))?;
+    let found = recover(places, &slot, &mut options.inputs)?;
     begin_epoch(&mut slot, &found);
-    let mark = Mark::own(places.storage.as_ref(), slot).map_err(io("write the mark", &directory))?;
-    let control = Control::own(&places.memory_dir.join(Control::NAME), &slot.journal, size)
-        .map_err(|error| memory_failure(&error, places, size))?;
-    let waiters = Waiters::own(&places.memory_dir.join(Waiters::NAME))
-        .map_err(|error| memory_failure(&error, places, size))?;
-    announce(&control, slot.epoch, slot.floor, slot.durable, found.sequence);
+    let mark =
+        Mark::own(places.storage.as_ref(), slot).map_err(OpenError::io("write the mark in", &shown))?;
+    let (control, waiters) = pages(places, &slot).map_err(|error| memory_failure(&error, places, size))?;
+    announce(&control, &slot, &found);
     forget_memory(places);
-    let first = first_segment(places, found.next_segment, size, &directory)?;
+    let first = first_segment(places, found.next_segment, size, &directory).inspect_err(|_| {
+        // Nobody writes here: readers shall not wait for it.
+        for name in [Control::NAME, Waiters::NAME] {
+            let _ = fs::remove_file(places.memory_dir.join(name));
+        }
+    })?;
     let beginning = Beginning {
         journal: slot.journal,
         epoch: slot.epoch,
         segment_size: size,
         sequence: found.sequence,
         previous_end: slot.durable,
-        window: WINDOW,
+        window: window(size),
     };
     let (producer, consumer) = rtrb::RingBuffer::new(crate::write_out::AHEAD);
-    let (control, waiters, shortage) = (Arc::new(control), Arc::new(waiters), Arc::new(Shortage::default()));
+    let shortage = Arc::new(Shortage::default());
     let writer = Writer::begin(
         beginning,
         Arc::clone(&first.0),
@@ -136,13 +141,36 @@ fn begin_epoch(slot: &mut MarkSlot, found: &Recovered) {
     slot.durable = slot.durable.max(found.next_segment * u64::from(slot.segment_size));
 }
 
+/// Wins the lock. Whoever completes what a dead owner left holds it for a moment only, so it may be worth waiting for.
+fn win(path: &Path, patience: Duration) -> Result<OwnerLock, OpenError> {
+    let start = Instant::now();
+    loop {
+        match OwnerLock::acquire(path) {
+            Ok(lock) => return Ok(lock),
+            Err(LockError::Held { .. }) if start.elapsed() < patience => thread::sleep(PATIENCE_STEP),
+            Err(LockError::Held { path, holder }) => return Err(OpenError::Held { path, holder }),
+            Err(LockError::Io { path, source, .. }) => {
+                return Err(OpenError::Io { what: "lock", path, error: source });
+            }
+        }
+    }
+}
+
+/// The two pages that the owner shares with readers.
+fn pages(places: &Places, slot: &MarkSlot) -> Result<(Arc<Control>, Arc<Waiters>), MemoryError> {
+    let control_path = places.memory_dir.join(Control::NAME);
+    let control = Control::own(&control_path, &slot.journal, slot.segment_size as usize)?;
+    let waiters = Waiters::own(&places.memory_dir.join(Waiters::NAME))?;
+    Ok((Arc::new(control), Arc::new(waiters)))
+}
+
 /// Tells readers where the new epoch begins.
-fn announce(control: &Control, epoch: u32, floor: u64, durable: u64, sequence: u64) {
+fn announce(control: &Control, slot: &MarkSlot, found: &Recovered) {
     control.set_state(State::Open, 0);
-    control.set_floor(floor, 0);
-    control.set_published(durable, sequence);
-    control.set_durable(durable, sequence);
-    control.set_epoch(epoch);
+    control.set_floor(slot.floor, found.first);
+    control.set_published(slot.durable, found.sequence);
+    control.set_durable(slot.durable, found.sequence);
+    control.set_epoch(slot.epoch);
 }
 
 /// Prepares the segment that the writer begins with; its twin's blocks are written later.
@@ -150,7 +178,7 @@ fn first_segment(
     places: &Places,
     number: u64,
     size: usize,
-    directory: &std::path::Path,
+    directory: &Path,
 ) -> Result<(Arc<Segment>, Twin), OpenError> {
     let mut preparation = Preparation::new(number, size, places.memory_dir.clone());
     loop {
@@ -174,13 +202,6 @@ fn identity() -> io::Result<[u8; 16]> {
     let mut bytes = [0; 16];
     io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(bytes)
-}
-
-fn lock_failure(error: LockError) -> OpenError {
-    match error {
-        LockError::Held { path, holder } => OpenError::Held { path, holder },
-        LockError::Io { path, source, .. } => OpenError::Io { what: "lock", path, error: source },
-    }
 }
 
 fn memory_failure(error: &MemoryError, places: &Places, size: usize) -> OpenError {

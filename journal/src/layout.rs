@@ -70,6 +70,9 @@ pub const FLAG_CAUSED: u16 = 2;
 pub const SEAL_FRAME: usize = FRAME_HEADER + size_of::<Seal>();
 /// Size of an ANCHOR frame.
 pub const ANCHOR_FRAME: usize = FRAME_HEADER + size_of::<Anchor>();
+/// No position and no sequence of a journal is larger: at ten million messages a second that lasts for ten thousand
+/// years. So sums of a few of them never overflow.
+pub const POSITION_MAX: u64 = 1 << 62;
 /// Offset of the first frame of a segment.
 pub const FIRST_FRAME: usize = size_of::<SegmentHeader>();
 
@@ -249,10 +252,19 @@ impl SegmentHeader {
         self.checksum = checksum::plain(self.as_bytes());
         self
     }
-    /// Reads and checks a header: magic and checksum. `None` is "not a header", whatever the version.
+    /// Reads and checks a header: magic, checksum, and that a journal can reach its numbers. `None` is "not a header",
+    /// whatever the version.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let (header, _) = Self::read_from_prefix(bytes).ok()?;
-        (header.magic == SEGMENT_MAGIC && header == header.sealed()).then_some(header)
+        let is_header = header.magic == SEGMENT_MAGIC && header == header.sealed();
+        (is_header && (header.version != VERSION || header.is_plausible())).then_some(header)
+    }
+
+    fn is_plausible(&self) -> bool {
+        is_position(self.number, self.segment_size)
+            && is_epoch(self.epoch)
+            && self.sequence <= POSITION_MAX
+            && self.epoch_sequence <= self.sequence
     }
 }
 
@@ -263,11 +275,31 @@ impl MarkSlot {
         self.checksum = checksum::plain(self.as_bytes());
         self
     }
-    /// Reads and checks a slot.
+    /// Reads and checks a slot, as [`SegmentHeader::read`] does a header.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let (slot, _) = Self::read_from_prefix(bytes).ok()?;
-        (slot.magic == MARK_MAGIC && slot == slot.sealed()).then_some(slot)
+        let is_slot = slot.magic == MARK_MAGIC && slot == slot.sealed();
+        (is_slot && (slot.version != VERSION || slot.is_plausible())).then_some(slot)
     }
+
+    fn is_plausible(&self) -> bool {
+        is_position(self.floor, self.segment_size)
+            && is_position(self.newest, self.segment_size)
+            && self.durable <= POSITION_MAX
+            && self.sequence <= POSITION_MAX
+            && self.turn <= POSITION_MAX
+            && (self.epoch == 0 || is_epoch(self.epoch))
+    }
+}
+
+/// Whether a segment of this number has positions.
+fn is_position(number: u64, segment_size: u32) -> bool {
+    number.checked_mul(u64::from(segment_size)).is_some_and(|position| position <= POSITION_MAX)
+}
+
+/// Whether an epoch can be, and can have a successor.
+fn is_epoch(epoch: u32) -> bool {
+    (1..u32::MAX).contains(&epoch)
 }
 
 #[cfg(test)]

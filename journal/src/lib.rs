@@ -12,10 +12,12 @@ compile_error!(
 mod checksum;
 mod choice;
 mod control;
+mod disk_copy;
 mod error;
 pub mod instance;
 mod journal;
 pub mod layout;
+mod listing;
 pub mod lock;
 mod mark;
 pub mod memory;

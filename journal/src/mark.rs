@@ -8,9 +8,8 @@ use zerocopy::IntoBytes;
 
 use crate::{
     error::OpenError,
-    layout::{BLOCK, MARK_MAGIC, MarkSlot, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, VERSION},
+    layout::{BLOCK, FIRST_FRAME, MARK_MAGIC, MarkSlot, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, VERSION},
     names,
-    reader::disk_header,
     storage::{Access, AlignedBuffer, DiskFile, Storage},
 };
 
@@ -23,7 +22,7 @@ pub(crate) struct Mark {
 }
 
 /// The newer valid slot on disk; `Ok(None)` where there is no mark or no valid slot.
-pub(crate) fn load(storage: &dyn Storage) -> io::Result<Option<MarkSlot>> {
+fn newest_slot(storage: &dyn Storage) -> io::Result<Option<MarkSlot>> {
     let file = match storage.open(names::MARK, Access::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -35,47 +34,57 @@ pub(crate) fn load(storage: &dyn Storage) -> io::Result<Option<MarkSlot>> {
     Ok(slots.max_by_key(|slot| slot.turn))
 }
 
-/// The mark, or what takes its place where it is lost; `Ok(None)` where there is no journal.
-pub(crate) fn find(storage: &dyn Storage) -> io::Result<Option<MarkSlot>> {
-    match load(storage)? {
-        Some(mark) => Ok(Some(mark)),
-        None => from_segments(storage),
-    }
-}
-
-/// What the headers of the segments say about a journal whose mark is lost. It proves nothing durable: only anchors do.
-fn from_segments(storage: &dyn Storage) -> io::Result<Option<MarkSlot>> {
-    let numbers = match storage.names() {
-        Ok(names) => names.iter().filter_map(|name| names::segment_number(name)).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error),
+/// The mark of a journal, checked. Where no slot is valid it is made from what the segments themselves prove; `None` where
+/// there are none either.
+pub(crate) fn load(storage: &dyn Storage) -> Result<Option<MarkSlot>, OpenError> {
+    let failed = |error| OpenError::Io { what: "read the mark", path: names::MARK.into(), error };
+    let mark = match newest_slot(storage).map_err(failed)? {
+        Some(slot) => Some(slot),
+        None => rebuilt(storage)?,
     };
-    let headers: Vec<SegmentHeader> =
-        numbers.into_iter().filter_map(|number| disk_header(storage, number)).collect();
-    let Some(newest) = headers.iter().max_by_key(|header| (header.epoch, header.number)) else {
-        return Ok(None);
-    };
-    let own = headers.iter().filter(|header| header.journal == newest.journal);
-    Ok(Some(MarkSlot {
-        epoch: newest.epoch,
-        clean: 0,
-        floor: own.map(|header| header.number).min().unwrap_or(newest.number),
-        newest: newest.number,
-        ..first(newest.journal, newest.segment_size as usize)
-    }))
+    mark.map(|mark| check(&mark).map(|()| mark)).transpose()
 }
 
 /// The mark of the journal in `directory`, checked.
 pub(crate) fn read(storage: &dyn Storage, directory: &Path) -> Result<MarkSlot, OpenError> {
-    let failed = |error| OpenError::Io { what: "read the mark", path: names::MARK.into(), error };
-    let mark = find(storage).map_err(failed)?;
-    let mark = mark.ok_or_else(|| OpenError::Missing { path: directory.into() })?;
-    check(&mark)?;
-    Ok(mark)
+    load(storage)?.ok_or_else(|| OpenError::Missing { path: directory.into() })
+}
+
+/// What the segments prove: whose they are, and that all before the newest one is durable, since a segment is written
+/// only then. A mark is durable before the first segment is made, so segments without one are damage, never a new journal.
+fn rebuilt(storage: &dyn Storage) -> Result<Option<MarkSlot>, OpenError> {
+    let failed = |error| OpenError::Io { what: "list the segments", path: ".".into(), error };
+    let names = storage.names().map_err(failed)?;
+    let numbers: Vec<u64> = names.iter().filter_map(|name| names::segment_number(name)).collect();
+    let mut headers = Vec::new();
+    for number in &numbers {
+        headers.extend(any_header(storage, *number).map_err(failed)?);
+    }
+    let Some(newest) = headers.iter().max_by_key(|header| (header.epoch, header.number)) else {
+        let what = "the mark and the headers of all segments";
+        return if numbers.is_empty() { Ok(None) } else { Err(OpenError::Damaged { what: what.into() }) };
+    };
+    let ours = headers.iter().filter(|header| header.journal == newest.journal);
+    Ok(Some(MarkSlot {
+        epoch: newest.epoch,
+        clean: 0,
+        floor: ours.map(|header| header.number).min().unwrap_or(newest.number),
+        newest: newest.number,
+        durable: newest.number * u64::from(newest.segment_size),
+        sequence: newest.sequence,
+        ..first(newest.journal, newest.segment_size as usize)
+    }))
+}
+
+/// The header in a segment's file, of whatever journal.
+fn any_header(storage: &dyn Storage, number: u64) -> io::Result<Option<SegmentHeader>> {
+    let mut bytes = [0; FIRST_FRAME];
+    storage.open(&names::segment(number), Access::Read)?.read_at(&mut bytes, 0)?;
+    Ok(SegmentHeader::read(&bytes).filter(|header| header.number == number))
 }
 
 /// Refuses a mark of another format, or one that cannot be a writer's.
-pub(crate) fn check(mark: &MarkSlot) -> Result<(), OpenError> {
+fn check(mark: &MarkSlot) -> Result<(), OpenError> {
     if mark.version != VERSION {
         return Err(OpenError::Version { what: "the journal's mark".into(), found: mark.version });
     }
@@ -89,18 +98,19 @@ pub(crate) fn check(mark: &MarkSlot) -> Result<(), OpenError> {
 impl Mark {
     /// Opens or makes the mark file and writes `slot` durably, newer than any slot before.
     pub(crate) fn own(storage: &dyn Storage, slot: MarkSlot) -> io::Result<Self> {
-        let turn = load(storage)?.map_or(0, |old| old.turn);
+        let turn = newest_slot(storage)?.map_or(0, |old| old.turn);
         let file = match storage.open(names::MARK, Access::Write) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let file = storage.create(names::MARK, 2 * BLOCK as u64)?;
                 file.write_at(&AlignedBuffer::zeroed(2 * BLOCK), 0)?;
                 file.sync()?;
-                storage.sync()?;
                 file
             }
             Err(error) => return Err(error),
         };
+        // Also where it was there: whoever made it may not have got so far.
+        storage.sync()?;
         let mut mark = Self { file, slot: MarkSlot { turn, ..slot }, block: AlignedBuffer::zeroed(BLOCK) };
         mark.write(|_| ())?;
         Ok(mark)

@@ -11,6 +11,9 @@ pub(crate) const MARK: &str = "mark";
 /// The lock file.
 pub(crate) const LOCK: &str = "lock";
 
+/// What the name of a file ends with that is to replace a segment's.
+pub(crate) const REPLACEMENT: &str = ".replacement";
+
 /// The file of segment `number`, in memory and on disk.
 pub(crate) fn segment(number: u64) -> String {
     format!("{number:016x}.segment")
@@ -29,6 +32,12 @@ pub(crate) fn torn(position: u64) -> String {
     format!("torn-{position:016x}")
 }
 
+/// The position in the name of such a file.
+pub(crate) fn torn_position(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("torn-").filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +47,8 @@ mod tests {
         for number in [0, 1, 0xabc, u64::MAX] {
             assert_eq!(segment_number(&segment(number)), Some(number));
         }
+        assert_eq!(torn_position(&torn(0xabc)), Some(0xabc));
+        assert_eq!(torn_position("torn-abc"), None);
         for name in ["mark", ".segment", "1.segment", "000000000000000G.segment", "0000000000000000.segmentx"]
         {
             assert_eq!(segment_number(name), None, "{name}");

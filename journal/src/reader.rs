@@ -5,10 +5,10 @@
 //! reader's own and its checksums are verified; it is never mapped. Readers write nothing and need no writer: without
 //! one they show what recovery would keep.
 
-mod disk;
-mod missing;
+mod place;
 
 use std::{
+    collections::VecDeque,
     fmt,
     path::PathBuf,
     sync::Arc,
@@ -18,20 +18,15 @@ use std::{
 use crate::{
     control::Control,
     error::{OpenError, ReadError},
-    layout::{FIRST_FRAME, FLAG_MORE, MarkSlot, SegmentHeader, Word},
+    layout::{FLAG_MORE, MarkSlot, Word},
+    listing::Listing,
     mark,
-    memory::SegmentMemory,
-    names,
     readers::Presence,
-    recovery::decide,
-    scan::scan,
+    scan::Hole,
     segment::Segment,
-    storage::{Access, Storage},
+    storage::Storage,
     waiters::{Event, Waiters},
 };
-
-use disk::DiskCopy;
-pub(crate) use disk::{disk_header, load_from_disk};
 
 /// Polls without a message between two looks at the clock, and the least time between two looks at whether the
 /// journal's owner changed: the former costs tens of nanoseconds, the latter system calls.
@@ -106,8 +101,23 @@ struct Current {
     epoch: u32,
     offset: usize,
     anchor_time: u64,
-    /// Read from disk.
-    copy: Option<DiskCopy>,
+    /// Sequence of its first message.
+    first: u64,
+    /// What of it is read, where it came from disk.
+    copy: Option<Copied>,
+}
+
+/// What recovery would keep of a segment on disk.
+#[derive(Debug)]
+struct Copied {
+    /// Nothing is expected behind this offset.
+    end: usize,
+    /// Sequence there.
+    sequence: u64,
+    /// Whether that is for good.
+    is_sealed: bool,
+    /// Damaged ranges that were not reported yet.
+    holes: VecDeque<Hole>,
 }
 
 /// Reads one journal.
@@ -231,7 +241,7 @@ impl Reader {
         Ok(Some(Frame {
             sequence,
             kind: word.kind,
-            publish_time: current.anchor_time + u64::from(current.segment.delta(offset)),
+            publish_time: current.anchor_time.saturating_add(u64::from(current.segment.delta(offset))),
             epoch: current.epoch,
             position: current.segment.position(offset),
             batch_end: word.flags & FLAG_MORE == 0,
@@ -255,11 +265,8 @@ impl Reader {
             let offset = current.offset;
             if let Some(copy) = &mut current.copy {
                 if let Some(hole) = copy.holes.pop_front_if(|hole| hole.from <= offset) {
-                    current.offset = hole.to;
-                    self.sequence = hole.next;
-                    let segment = &current.segment;
-                    let (from, to) = (segment.position(hole.from), segment.position(hole.to));
-                    return Err(ReadError::Damage { from, to, sequences: (hole.first, hole.next) });
+                    self.step_over(hole)?;
+                    continue;
                 }
                 if offset >= copy.end {
                     return self.at_end();
@@ -270,7 +277,7 @@ impl Reader {
                 None => return self.at_end(),
                 Some(Err(())) => return Err(self.lose_current()),
             };
-            if self.gate == Gate::Durable && !is_durable(self.control.as_ref(), current, offset) {
+            if self.gate == Gate::Durable && !is_durable(self.control.as_ref(), &self.mark, current, offset) {
                 return self.at_end();
             }
             current.offset += word.stride();
@@ -285,10 +292,23 @@ impl Reader {
             if let Some(anchor) = current.segment.anchor(offset, word) {
                 current.anchor_time = anchor.time;
             } else if current.segment.seal(offset, word).is_some() {
-                self.next = current.segment.number().saturating_add(1);
+                self.next = current.segment.number() + 1;
                 self.current = None;
             }
         }
+    }
+
+    /// Goes on behind damage. It is reported unless all of it lies before the message that was asked for first.
+    #[cold]
+    fn step_over(&mut self, hole: Hole) -> Result<(), ReadError> {
+        let current = self.current.as_mut().expect("the caller reads it");
+        current.offset = hole.to;
+        let (from, to) = (current.segment.position(hole.from), current.segment.position(hole.to));
+        self.sequence = hole.next;
+        if hole.next < self.from || (hole.next == self.from && hole.first < hole.next) {
+            return Ok(());
+        }
+        Err(ReadError::Damage { from, to, sequences: (hole.first.max(self.from), hole.next) })
     }
 
     /// Nothing here yet: now and then looks whether the journal goes on elsewhere.
@@ -309,7 +329,7 @@ impl Reader {
         }
     }
 
-    /// A frame that no writer of ours can have written: the segment is given up as damaged.
+    /// A frame that no writer of ours can have written: the rest of the segment is given up as damaged.
     #[cold]
     fn lose_current(&mut self) -> ReadError {
         let current = self.current.take().expect("the caller reads it");
@@ -319,241 +339,30 @@ impl Reader {
         ReadError::Damage { from, to, sequences: (self.sequence, self.sequence) }
     }
 
-    /// Looks whether the control page is still the journal's, and whether a new epoch took over behind our back.
-    fn look(&mut self) {
-        self.looked = Instant::now();
-        if self.control.as_ref().is_some_and(|control| !control.is_linked()) {
-            (self.control, self.presence) = (None, None);
-        }
-        let attached = self.control.is_some();
-        if !attached {
-            let path = self.places.memory_dir.join(Control::NAME);
-            self.control = Control::attach(&path, &self.mark.journal);
-            self.waiters = Waiters::attach(&self.places.memory_dir.join(Waiters::NAME));
-            if let Ok(Some(mark)) = mark::load(self.places.storage.as_ref()) {
-                self.mark = mark;
-            }
-            self.show();
-        }
-        let (Some(control), Some(current)) = (&self.control, &self.current) else { return };
-        // A writer came: a disk copy may go on, and an unsealed segment of an older epoch never will.
-        let elsewhere = current.copy.is_some() || control.epoch() != current.epoch;
-        if elsewhere
-            && !matches!(current.segment.frame(current.offset), Some(Ok(_)) if current.copy.is_none())
-        {
-            self.relocate();
-        }
-    }
-
-    /// Finds the place of the next sequence anew.
-    fn relocate(&mut self) {
-        let (sequence, epoch) =
-            (self.next_sequence(), self.current.as_ref().map_or(0, |current| current.epoch));
-        let headers = self.headers();
-        let Some(newest) = headers.last() else { return };
-        if newest.epoch > epoch && newest.epoch_sequence < sequence {
-            self.pending = Some(ReadError::Regressed { to: newest.epoch_sequence });
-            return self.locate(Start::Sequence(newest.epoch_sequence));
-        }
-        let at = headers.iter().rev().find(|header| header.sequence <= sequence);
-        let here = self.current.as_ref().map(|current| current.segment.number());
-        if at.is_some_and(|header| Some(header.number) != here || self.control.is_some()) {
-            self.locate(Start::Sequence(sequence));
-        }
-    }
-
-    /// The headers of all segments, in memory and on disk, from the floor on.
-    pub(crate) fn headers(&self) -> Vec<SegmentHeader> {
-        let mut numbers: Vec<u64> = self
-            .places
-            .storage
-            .names()
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|n| names::segment_number(n))
-            .collect();
-        if let Ok(entries) = std::fs::read_dir(&self.places.memory_dir) {
-            let shared =
-                entries.flatten().filter_map(|entry| names::segment_number(entry.file_name().to_str()?));
-            numbers.extend(shared);
-        }
-        numbers.sort_unstable();
-        numbers.dedup();
-        numbers.retain(|number| *number >= self.mark.floor);
-        numbers.into_iter().filter_map(|number| self.header(number)).collect()
-    }
-
-    fn header(&self, number: u64) -> Option<SegmentHeader> {
-        if let Some(segment) = self.shared(number) {
-            return segment.header(&self.mark.journal);
-        }
-        disk_header(self.places.storage.as_ref(), number).filter(|header| header.journal == self.mark.journal)
-    }
-
-    /// Goes to where a start says. What is not there is found out when it is entered.
-    fn locate(&mut self, start: Start) {
-        let headers = self.headers();
-        self.current = None;
-        let header = match start {
-            Start::Oldest => {
-                self.pending = headers.first().and_then(|first| self.missing_before(first));
-                headers.first()
-            }
-            Start::Newest => headers.last(),
-            Start::Sequence(sequence) => {
-                let below = headers.iter().rev().find(|header| header.sequence <= sequence);
-                if let (None, Some(first)) = (below, headers.first()) {
-                    let retired = ReadError::Retired { first: first.sequence };
-                    self.pending = Some(self.missing_before(first).unwrap_or(retired));
-                }
-                below.or(headers.first())
-            }
-        };
-        (self.next, self.sequence) =
-            header.map_or((self.mark.floor, 0), |header| (header.number, header.sequence));
-        self.from = match start {
-            Start::Sequence(sequence) => sequence,
-            Start::Oldest => 0,
-            Start::Newest => self.end_sequence(),
-        };
-    }
-
-    /// Sequence behind the newest message, from `next` on.
-    fn end_sequence(&self) -> u64 {
-        let mut number = self.next;
-        let mut sequence = self.sequence;
-        while let Some(current) = self.load(number).ok().flatten() {
-            let (end, is_sealed) = walk_to_end(&current);
-            sequence = end;
-            if !is_sealed {
-                break;
-            }
-            number += 1;
-        }
-        sequence
-    }
-
-    fn shared(&self, number: u64) -> Option<Segment> {
-        let path = self.places.memory_dir.join(names::segment(number));
-        let memory = SegmentMemory::open(&path, Access::Read, self.mark.segment_size as usize).ok()?;
-        Some(Segment::shared(memory, number))
-    }
-
-    /// Enters the next segment; false if it is not there yet.
-    #[cold]
-    fn enter(&mut self) -> Result<bool, ReadError> {
-        self.glance();
-        let Some((current, sequence)) = self.load(self.next)? else {
-            return self.not_there();
-        };
-        if current.epoch > 1 && sequence < self.sequence {
-            self.pending = Some(ReadError::Regressed { to: sequence });
-        }
-        if self.pending.is_none() && sequence > self.sequence && self.sequence > 0 {
-            let position = current.segment.position(0);
-            let sequences = (self.sequence, sequence);
-            self.pending = Some(ReadError::Damage { from: position, to: position, sequences });
-        }
-        self.sequence = sequence;
-        self.current = Some(current);
-        self.show();
-        Ok(true)
-    }
-
-    /// Lets others see this reader, as long as it follows a journal in shared memory.
-    fn show(&mut self) {
-        if self.presence.is_none() && self.control.is_some() && self.current.is_some() {
-            self.presence = Presence::announce(&self.places.memory_dir, self.gate, self.next_sequence());
-        }
-    }
-
-    /// The next segment is neither in memory nor on disk.
-    fn not_there(&mut self) -> Result<bool, ReadError> {
-        if let Ok(Some(mark)) = mark::load(self.places.storage.as_ref()) {
-            self.mark = mark;
-        }
-        if self.next >= self.mark.floor {
-            return self.pass_missing();
-        }
-        let headers = self.headers();
-        let Some(first) = headers.first() else { return Ok(false) };
-        (self.next, self.sequence) = (first.number, first.sequence);
-        if self.from > first.sequence {
-            return Ok(false);
-        }
-        Err(ReadError::Retired { first: first.sequence })
-    }
-
-    /// A segment and its first sequence, from memory or else from disk.
-    fn load(&self, number: u64) -> Result<Option<(Current, u64)>, ReadError> {
-        if let Some(segment) = self.shared(number) {
-            let Some(header) = segment.header(&self.mark.journal) else { return Ok(None) };
-            let current = Current {
-                segment,
-                epoch: header.epoch,
-                offset: FIRST_FRAME,
-                anchor_time: header.time,
-                copy: None,
-            };
-            return Ok(Some((current, header.sequence)));
-        }
-        let Some((segment, header)) = load_from_disk(&self.places, &self.mark, number)? else {
-            return Ok(None);
-        };
-        let found = scan(&segment, &header);
-        if !found.sealed && self.control.is_some() && self.shared(number).is_some() {
-            return Ok(None);
-        }
-        let kept = decide(&segment, &header, &found, self.mark.durable, self.mark.sequence);
-        let current = Current {
-            segment,
-            epoch: header.epoch,
-            offset: FIRST_FRAME,
-            anchor_time: header.time,
-            copy: Some(DiskCopy {
-                end: kept.end,
-                sequence: kept.sequence,
-                is_sealed: found.sealed && !kept.is_cut,
-                holes: kept.holes.into(),
-            }),
-        };
-        Ok(Some((current, header.sequence)))
-    }
-
-    /// How far the journal is now. Walks from the reader's own place, so it is cheap at the end of the journal.
+    /// How far the journal is now. Walks its newest segment.
     pub fn watermarks(&mut self) -> Watermarks {
         self.look();
-        let headers = self.headers();
-        let first = headers.first().map_or(self.mark.sequence, |header| header.sequence);
-        let mut end = Self { pending: None, current: None, control: None, waiters: None, ..self.fork() };
-        (end.next, end.sequence) =
-            headers.last().map_or((self.next, self.mark.sequence), |header| (header.number, header.sequence));
-        let written = end.end_sequence();
+        let listing = Listing::new(&self.places, &self.mark);
+        let (first, newest) = (listing.first(), listing.newest());
+        let first = first.map_or(self.mark.sequence, |header| header.sequence);
+        let epoch = newest.map_or(self.mark.epoch, |header| header.epoch);
+        let (written, is_on_disk) = self.end();
         // Nobody writes: what the mark proves was published, even if it is gone.
         let published = if self.control.is_none() { written.max(self.mark.sequence) } else { written };
-        let epoch = headers.last().map_or(self.mark.epoch, |header| header.epoch);
-        let durable =
-            self.control.as_ref().map_or(published, |control| control.durable_sequence().min(published));
+        let durable = match &self.control {
+            Some(control) => control.durable_sequence().min(published),
+            None if is_on_disk => published,
+            None => self.mark.sequence.min(published),
+        };
         Watermarks { first, published, durable, epoch }
     }
 
-    fn fork(&self) -> Self {
-        Self {
-            places: self.places.clone(),
-            mark: self.mark,
-            gate: self.gate,
-            control: None,
-            waiters: None,
-            current: None,
-            next: self.next,
-            sequence: self.sequence,
-            from: 0,
-            idle: 0,
-            looked: Instant::now(),
-            pending: None,
-            found: None,
-            presence: None,
-        }
+    /// The sequence behind the last message of an epoch that the journal has, as far as it has been published.
+    pub fn end_of(&mut self, epoch: u32) -> u64 {
+        self.look();
+        let listing = Listing::new(&self.places, &self.mark);
+        let later = listing.headers().rev().take_while(|header| header.epoch > epoch).last();
+        later.map_or_else(|| self.end().0, |header| header.epoch_sequence)
     }
 
     /// Sleeps until something may have happened at the gate, at most `limit`.
@@ -565,36 +374,25 @@ impl Reader {
         let Some(current) = &self.current else {
             return std::thread::sleep(limit.min(Duration::from_micros(50)));
         };
-        let (event, before) = match self.gate {
-            Gate::Published => (Event::Published, 0),
-            Gate::Durable => (Event::Durable, control.durable_position()),
+        let event = match self.gate {
+            Gate::Published => Event::Published,
+            Gate::Durable => Event::Durable,
         };
-        waiters.sleep(event, limit, || match self.gate {
-            Gate::Published => current.segment.frame(current.offset).is_some(),
-            Gate::Durable => control.durable_position() != before,
+        waiters.sleep(event, limit, || {
+            let is_there = current.segment.frame(current.offset).is_some();
+            let is_free = self.gate == Gate::Published
+                || is_durable(Some(control), &self.mark, current, current.offset);
+            is_there && is_free
         });
     }
 }
 
-/// Whether the frame at `offset` may be delivered at the gate `durable`.
+/// Whether the frame at `offset` may be delivered at the gate `durable`. What recovery keeps of a disk without a writer is.
 #[inline]
-fn is_durable(control: Option<&Control>, current: &Current, offset: usize) -> bool {
+fn is_durable(control: Option<&Control>, mark: &MarkSlot, current: &Current, offset: usize) -> bool {
     let position = current.segment.position(offset);
-    current.copy.is_some() || control.is_none_or(|control| position < control.durable_position())
-}
-
-/// Sequence behind the last message of a segment, and whether it is sealed.
-fn walk_to_end((current, first): &(Current, u64)) -> (u64, bool) {
-    if let Some(copy) = &current.copy {
-        return (copy.sequence, copy.is_sealed);
+    match control {
+        Some(control) => position < control.durable_position(),
+        None => current.copy.is_some() || position < mark.durable,
     }
-    let (mut offset, mut sequence) = (FIRST_FRAME, *first);
-    while let Some(Ok(word)) = current.segment.frame(offset) {
-        if current.segment.seal(offset, word).is_some() {
-            return (sequence, true);
-        }
-        sequence += u64::from(word.is_user());
-        offset += word.stride();
-    }
-    (sequence, false)
 }

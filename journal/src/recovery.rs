@@ -4,40 +4,53 @@
 //! the disk, and evidence that was written ahead says how far it was durable. D is the highest durable position that
 //! any evidence names: the mark, or an anchor. p is the first invalid frame of the newest segment.
 //!
-//! | memory | disk | p | behind p | verdict |
-//! | --- | --- | --- | --- | --- |
-//! | same epoch as the mark | any | – | – | completed from memory; nothing published is lost |
-//! | older epoch than the mark | any | – | – | memory discarded, then as without |
-//! | newer epoch than the mark | any | – | – | refused: this disk is not the one that the memory belongs to |
-//! | none | sealed segment, no invalid frame | – | – | whole |
-//! | none | newest segment | p ≥ D | nothing valid, or valid within the window | torn tail: cut at the last whole batch, bytes kept beside |
-//! | none | newest segment | p ≥ D | valid beyond the window | damage: reported with its range, never cut |
-//! | none | any | p < D | any | damage: reported with its range, never cut |
-//! | none | segment gone, which a later one or the mark proves | – | – | damage: reported with its range; its name and sequences are not used again |
-//! | none | no mark, no segment | – | – | a new journal |
-//! | none | segments, no valid mark | – | – | as with D from the anchors alone |
+//! | # | memory | disk | p | behind p | verdict |
+//! | --- | --- | --- | --- | --- | --- |
+//! | 1 | epoch of the mark | any | – | – | completed from memory; nothing published is lost |
+//! | 2 | epoch of the mark, a file that fails | any | – | – | completed into a new file in its place |
+//! | 3 | older epoch than the mark | any | – | – | memory discarded, then as without |
+//! | 4 | newer epoch than the mark | any | – | – | refused: this disk is not the one that the memory belongs to |
+//! | 5 | without header: made ready, or half written | any | – | – | removed: nothing was committed there |
+//! | 6 | a frame that no writer leaves | any | – | – | completed up to it; the rest is damage |
+//! | 7 | none | sealed, no invalid frame | – | – | whole |
+//! | 8 | none | not sealed | p ≥ D | nothing valid, or valid within the window | torn tail: cut at the last whole batch, bytes kept beside |
+//! | 9 | none | any | p ≥ D | valid beyond the window | damage: reported with its range, never cut |
+//! | 10 | none | any | p < D | any | damage: reported with its range, never cut |
+//! | 11 | none | header invalid, base ≥ D | – | frames | torn: kept beside |
+//! | 12 | none | header invalid, base ≥ D | – | none | a segment made ready: removed |
+//! | 13 | none | header invalid or no file, base < D | – | – | damage, never removed; the journal goes on behind it |
+//! | 14 | none | one slot of the mark invalid | – | – | D from the other slot and the anchors |
+//! | 15 | none | both slots invalid | – | – | D from the anchors and from the headers: a segment is written when all before it is durable |
+//! | 16 | none | both slots and all headers invalid | – | – | refused: nothing says whose the segments are |
+//! | 17 | any | neither mark nor segment | – | – | a new journal |
+//! | 18 | any | an effect whose cause its input lacks | – | – | a derived journal is cut there, bytes kept beside |
+//! | 19 | any | files below the floor, unfinished replacements | – | – | removed |
 //!
 //! Valid messages from D to the end are kept and counted as unproven: zeros are never evidence.
 
-use std::{collections::VecDeque, io, path::Path};
+mod decide;
+mod effects;
+mod ends;
+mod memory;
+
+use std::{collections::VecDeque, io};
+
+pub(crate) use decide::decide;
+pub(crate) use memory::forget as forget_memory;
 
 use crate::{
     checksum::Salt,
+    disk_copy,
     error::OpenError,
-    layout::{BLOCK, FIRST_FRAME, FLAG_MORE, MarkSlot, SEAL_FRAME, SegmentHeader},
-    memory::SegmentMemory,
+    layout::{MarkSlot, SegmentHeader},
     names,
-    reader::{Places, disk_header, load_from_disk},
-    readers,
-    scan::{Hole, Scan, scan},
+    reader::Places,
+    scan::has_frames,
     segment::Segment,
-    storage::{Access, AlignedBuffer, DiskFile},
-    write_out::{Retired, stamp},
-    writer::seal,
+    storage::{Access, AlignedBuffer},
+    write_out::{Input, Retired},
 };
-
-/// Bytes written at once.
-const CHUNK: usize = 256 * 1024;
+use effects::Causes;
 
 /// What the opening of a journal found and mended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,6 +65,8 @@ pub struct Recovery {
     pub damage: Vec<(u64, u64)>,
     /// Segments of shared memory that belonged to an older life and were discarded.
     pub discarded: u64,
+    /// Bytes cut from a derived journal, and kept beside, because its input lacks what caused them.
+    pub without_cause: u64,
 }
 
 /// Where the next epoch begins.
@@ -60,302 +75,157 @@ pub(crate) struct Recovered {
     pub(crate) epoch: u32,
     pub(crate) next_segment: u64,
     pub(crate) sequence: u64,
+    /// Sequence of the oldest message.
+    pub(crate) first: u64,
     pub(crate) retired: VecDeque<Retired>,
     pub(crate) report: Recovery,
 }
 
-/// What of a scanned segment is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Kept {
-    /// Where it ends.
-    pub(crate) end: usize,
-    pub(crate) sequence: u64,
-    /// Damage inside.
-    pub(crate) holes: Vec<Hole>,
-    /// Whether a torn tail was cut.
-    pub(crate) is_cut: bool,
-}
-
-/// Decides, by the table above, what of a segment is kept, given the evidence of the mark.
-pub(crate) fn decide(
-    segment: &Segment,
-    header: &SegmentHeader,
-    found: &Scan,
-    durable: u64,
-    sequence: u64,
-) -> Kept {
-    let proven = durable.max(found.evidence);
-    let mut kept =
-        Kept { end: found.end, sequence: found.sequence, holes: Vec::new(), is_cut: !found.sealed };
-    for hole in &found.holes {
-        let is_torn = segment.position(hole.from) >= proven && hole.to - hole.from <= header.window as usize;
-        if is_torn {
-            return Kept { end: hole.from, sequence: hole.first, is_cut: true, ..kept };
-        }
-        kept.holes.push(*hole);
-    }
-    let missing_to = proven.saturating_sub(segment.position(0)).min(segment.size() as u64) as usize;
-    if !found.sealed && kept.end < missing_to {
-        let next = if proven == durable { sequence.max(found.sequence) } else { found.sequence };
-        kept.holes.push(Hole { from: kept.end, to: missing_to, first: found.sequence, next });
-        (kept.end, kept.sequence) = (missing_to, next);
-    }
-    kept
-}
-
 /// Recovers a journal whose lock this process holds.
-pub(crate) fn recover(places: &Places, mark: &MarkSlot) -> Result<Recovered, OpenError> {
-    let io = |what, path: &str| {
-        let path = path.into();
-        move |error| OpenError::Io { what, path, error }
-    };
-    let numbers: Vec<u64> = places
-        .storage
-        .names()
-        .map_err(io("list the journal's directory", "."))?
-        .iter()
-        .filter_map(|name| names::segment_number(name))
-        .collect();
+pub(crate) fn recover(
+    places: &Places,
+    mark: &MarkSlot,
+    inputs: &mut [Box<dyn Input>],
+) -> Result<Recovered, OpenError> {
     let mut report = Recovery::default();
-    let live = live_segments(places, mark, &mut report)?;
-    for (segment, _) in &live {
-        complete(places, mark, segment)
-            .map_err(io("complete from shared memory", &names::segment(segment.number())))?;
-        report.completed += 1;
+    let mut causes = Causes::new(inputs);
+    let live = memory::live_segments(places, mark, &mut report)?;
+    let cut_behind = memory::complete_all(places, &live, &mut causes, &mut report)?;
+    let numbers = numbers(places)?;
+    settle(places, mark, &numbers, &live)?;
+    let mut headers = headers(places, mark, &numbers)?;
+    if let Some(last) = cut_behind {
+        report.without_cause += ends::set_aside_behind(places, &mut headers, last)?;
     }
-    let mut headers = Vec::new();
-    for number in numbers.iter().copied().chain(live.iter().map(|(segment, _)| segment.number())) {
-        let header = disk_header(places.storage.as_ref(), number);
-        headers.extend(header.filter(|header| header.journal == mark.journal));
-    }
-    headers.sort_unstable_by_key(|header| header.number);
-    headers.dedup_by_key(|header| header.number);
-    let newest = headers.last().copied();
-    let (next_segment, sequence) = match newest {
-        None => (0, 0),
-        Some(header) => (header.number + 1, end_newest(places, mark, &header, &mut report)?),
+    let mut next_segment = headers.last().map_or(0, |newest| newest.number + 1);
+    let end = match headers.last() {
+        Some(newest) => Some(ends::end_newest(places, mark, newest, &mut report)?),
+        None => None,
     };
-    let (next_segment, sequence) = beyond_missing(mark, (next_segment, sequence), &mut report);
-    remove_spares(places, &numbers, &headers, next_segment).map_err(io("remove spare segments", "."))?;
+    let mut sequence = end.unwrap_or(0);
+    if mark.durable > 0 {
+        let proven = (mark.durable - 1) / u64::from(mark.segment_size);
+        // Only what held messages is missed: the numbers behind a cut are not used again.
+        if next_segment <= proven && sequence < mark.sequence {
+            let from = next_segment.max(mark.floor) * u64::from(mark.segment_size);
+            report.damage.push((from, mark.durable));
+            sequence = mark.sequence;
+        }
+        next_segment = next_segment.max(proven + 1);
+    }
+    if let Some(cut) = effects::first_without_cause(places, mark, &headers, &mut causes)? {
+        sequence = cut.sequence;
+        report.without_cause += ends::cut(places, &mut headers, &cut)?;
+    }
+    tidy(places, mark, &headers, next_segment, &mut report)?;
     let epoch = headers.iter().map(|header| header.epoch).fold(mark.epoch, u32::max);
-    let retired = retired(places, &headers, mark.floor, sequence);
-    Ok(Recovered { epoch, next_segment, sequence, retired, report })
+    let retired = retired(places, mark, &headers, sequence);
+    let first = headers.iter().find(|header| header.number >= mark.floor).map_or(sequence, |h| h.sequence);
+    Ok(Recovered { epoch, next_segment, sequence, first, retired, report })
 }
 
-/// Where the next epoch begins if the mark proves more than any segment holds: neither a segment's name nor a sequence
-/// is used twice.
-fn beyond_missing(mark: &MarkSlot, (next, sequence): (u64, u64), report: &mut Recovery) -> (u64, u64) {
-    if sequence >= mark.sequence {
-        return (next, sequence);
-    }
-    let end = next.max(mark.newest.saturating_add(1));
-    let size = u64::from(mark.segment_size);
-    report.damage.push((next.saturating_mul(size), end.saturating_mul(size)));
-    (end, mark.sequence)
+/// The numbers of the segments' files on disk, in order.
+fn numbers(places: &Places) -> Result<Vec<u64>, OpenError> {
+    let names = places.storage.names().map_err(OpenError::io("list the segments", "."))?;
+    Ok(names.iter().filter_map(|name| names::segment_number(name)).collect())
 }
 
-/// Removes what completed memory and dead readers left: the disk is whole now.
-pub(crate) fn forget_memory(places: &Places) {
-    for (path, _) in memory_files(&places.memory_dir) {
-        // Should removing fail, the next owner discards the file by its epoch.
-        let _ = std::fs::remove_file(path);
-    }
-    readers::remove_stale(&places.memory_dir);
-}
-
-fn memory_files(directory: &Path) -> Vec<(std::path::PathBuf, u64)> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let mut files: Vec<_> = entries
-        .flatten()
-        .filter_map(|entry| Some((entry.path(), names::segment_number(entry.file_name().to_str()?)?)))
-        .collect();
-    files.sort_unstable_by_key(|(_, number)| *number);
-    files
-}
-
-/// The segments in memory that a writer had entered; spares and older lives are removed.
-fn live_segments(
+/// Waits for what a dead owner still has in flight, and makes all of it durable before it is looked at: what recovery
+/// keeps is acknowledged. Only segments at and behind D can be concerned.
+fn settle(
     places: &Places,
     mark: &MarkSlot,
+    numbers: &[u64],
+    live: &[(Segment, SegmentHeader)],
+) -> Result<(), OpenError> {
+    let from = mark.durable / u64::from(mark.segment_size);
+    for number in numbers.iter().filter(|number| **number >= from) {
+        if live.iter().all(|(segment, _)| segment.number() != *number) {
+            let name = names::segment(*number);
+            let file = places.storage.open(&name, Access::Write);
+            file.and_then(|file| file.barrier().and_then(|()| file.sync()))
+                .map_err(OpenError::io("settle", &name))?;
+        }
+    }
+    Ok(())
+}
+
+/// The valid headers on disk, in order. A header at or behind D that cannot be read is an error: to pass it over would be
+/// to give its segment up. Before that, it is damage for whoever reads it.
+fn headers(places: &Places, mark: &MarkSlot, numbers: &[u64]) -> Result<Vec<SegmentHeader>, OpenError> {
+    let proven = mark.durable / u64::from(mark.segment_size);
+    let mut headers = Vec::new();
+    for number in numbers {
+        match disk_copy::header(places.storage.as_ref(), &mark.journal, *number) {
+            Ok(header) => headers.extend(header),
+            Err(error) if *number < proven && error.raw_os_error() == Some(libc::EIO) => {}
+            Err(error) => return Err(OpenError::io("read", &names::segment(*number))(error)),
+        }
+    }
+    Ok(headers)
+}
+
+/// Removes what nobody needs: segments made ready, replacements not finished, and all below the floor.
+fn tidy(
+    places: &Places,
+    mark: &MarkSlot,
+    headers: &[SegmentHeader],
+    next: u64,
     report: &mut Recovery,
-) -> Result<Vec<(Segment, SegmentHeader)>, OpenError> {
-    let mut live = Vec::new();
-    for (path, number) in memory_files(&places.memory_dir) {
-        let opened = SegmentMemory::open(&path, Access::Write, mark.segment_size as usize).ok();
-        let segment = opened.map(|memory| Segment::shared(memory, number));
-        let header = segment.as_ref().and_then(|segment| segment.header(&mark.journal));
-        match (segment, header) {
-            (Some(segment), Some(header)) if header.epoch == mark.epoch => live.push((segment, header)),
-            (_, Some(header)) if header.epoch > mark.epoch => {
-                let what = format!("{}: of a newer life than the disk, which was replaced", path.display());
-                return Err(OpenError::Damaged { what });
-            }
-            (_, header) => {
-                report.discarded += u64::from(header.is_some());
-                let _ = std::fs::remove_file(&path);
-            }
-        }
-    }
-    Ok(live)
-}
-
-/// Ends a segment of a dead epoch in memory and writes all of it to its twin.
-fn complete(places: &Places, mark: &MarkSlot, segment: &Segment) -> io::Result<()> {
-    let Some(header) = segment.header(&mark.journal) else { return Ok(()) };
-    let salt = Salt::new(&header.journal, header.epoch);
-    let (mut at, mut end, mut sequence, mut ended) =
-        (FIRST_FRAME, FIRST_FRAME, header.sequence, header.sequence);
-    let (mut time, mut is_sealed) = (header.time, false);
-    while let Some(Ok(word)) = segment.frame(at) {
-        stamp(salt, segment, at, word);
-        time = segment.anchor(at, word).map_or(time, |anchor| anchor.time);
-        is_sealed = segment.seal(at, word).is_some();
-        at += word.stride();
-        sequence += u64::from(word.is_user());
-        if word.flags & FLAG_MORE == 0 {
-            (end, ended) = (at, sequence);
-        }
-        if is_sealed {
-            break;
-        }
-    }
-    if !is_sealed {
-        seal(segment, end, ended, header.epoch, time);
-        let Some(Ok(word)) = segment.frame(end) else { return Err(io::ErrorKind::InvalidData.into()) };
-        stamp(salt, segment, end, word);
-        end += SEAL_FRAME;
-    }
-    write_twin(places, segment, end)
-}
-
-/// Writes the first `end` bytes of a segment to its twin; if that file fails, to a new one in its place.
-fn write_twin(places: &Places, segment: &Segment, end: usize) -> io::Result<()> {
+) -> Result<(), OpenError> {
     let storage = places.storage.as_ref();
-    let name = names::segment(segment.number());
-    let first_try = match storage.open(&name, Access::Write) {
-        Ok(file) => file.barrier().and_then(|()| write_all(file.as_ref(), segment, end)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
-        Err(error) => return Err(error),
-    };
-    if first_try.is_err() {
-        let spare = format!("{name}.replacement");
-        let _ = storage.remove(&spare);
-        let file = storage.create(&spare, segment.size() as u64)?;
-        write_all(file.as_ref(), segment, end)?;
-        storage.rename(&spare, &name)?;
-    }
-    storage.sync()
-}
-
-fn write_all(file: &dyn DiskFile, segment: &Segment, end: usize) -> io::Result<()> {
-    let mut buffer = AlignedBuffer::zeroed(CHUNK);
-    let mut offset = 0;
-    while offset < end {
-        let length = CHUNK.min(end - offset);
-        // SAFETY: committed bytes of a dead epoch, inside the mapping; nobody changes them any more.
-        buffer[..length]
-            .copy_from_slice(unsafe { std::slice::from_raw_parts(segment.base().add(offset), length) });
-        buffer[length..].fill(0);
-        file.write_at(&buffer[..length.next_multiple_of(BLOCK)], offset as u64)?;
-        offset += length;
-    }
-    file.sync()
-}
-
-/// Ends the newest segment on disk, if it has no seal, and says at which sequence.
-fn end_newest(
-    places: &Places,
-    mark: &MarkSlot,
-    header: &SegmentHeader,
-    report: &mut Recovery,
-) -> Result<u64, OpenError> {
-    let loaded = load_from_disk(places, mark, header.number)
-        .map_err(|error| OpenError::Damaged { what: error.to_string() })?;
-    let Some((segment, header)) = loaded else {
-        return Err(OpenError::Damaged { what: names::segment(header.number) });
-    };
-    let found = scan(&segment, &header);
-    let kept = decide(&segment, &header, &found, mark.durable, mark.sequence);
-    report
-        .damage
-        .extend(kept.holes.iter().map(|hole| (segment.position(hole.from), segment.position(hole.to))));
-    if found.sealed && !kept.is_cut {
-        return Ok(kept.sequence);
-    }
-    report.unproven = kept.sequence.saturating_sub(mark.sequence);
-    let io = |error| OpenError::Io {
-        what: "end the torn tail",
-        path: names::segment(header.number).into(),
-        error,
-    };
-    report.torn_bytes = keep_torn(places, &segment, &header, &kept).map_err(io)?;
-    if kept.end + SEAL_FRAME <= segment.size() {
-        seal_on_disk(places, segment, &header, &kept, found.time).map_err(io)?;
-    }
-    Ok(kept.sequence)
-}
-
-/// Keeps the bytes of a torn tail in a synced file beside; returns how many there were.
-fn keep_torn(places: &Places, segment: &Segment, header: &SegmentHeader, kept: &Kept) -> io::Result<u64> {
-    let window = (header.window as usize).min(segment.size() - kept.end);
-    // SAFETY: a private copy, in bounds.
-    let bytes = unsafe { std::slice::from_raw_parts(segment.base().add(kept.end), window) };
-    let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else { return Ok(0) };
-    let mut buffer = AlignedBuffer::zeroed((last + 1).next_multiple_of(BLOCK));
-    buffer[..=last].copy_from_slice(&bytes[..=last]);
-    let name = names::torn(segment.position(kept.end));
-    let _ = places.storage.remove(&name);
-    let file = places.storage.create(&name, buffer.len() as u64)?;
-    file.write_at(&buffer, 0)?;
-    file.sync()?;
-    places.storage.sync()?;
-    Ok(last as u64 + 1)
-}
-
-/// Writes a SEAL behind what is kept. Bytes that were durable stay identical in their block.
-fn seal_on_disk(
-    places: &Places,
-    segment: Segment,
-    header: &SegmentHeader,
-    kept: &Kept,
-    time: u64,
-) -> io::Result<()> {
-    let (first, end) = (kept.end / BLOCK * BLOCK, kept.end + SEAL_FRAME);
-    let mut frame = [0; SEAL_FRAME];
-    crate::writer::write_seal(&mut frame, header, segment.position(kept.end), kept.sequence, time);
-    let mut buffer = AlignedBuffer::zeroed((end - first).next_multiple_of(BLOCK));
-    // SAFETY: a private copy, in bounds.
-    let kept_bytes = unsafe { std::slice::from_raw_parts(segment.base().add(first), kept.end - first) };
-    buffer[..kept_bytes.len()].copy_from_slice(kept_bytes);
-    buffer[kept.end - first..end - first].copy_from_slice(&frame);
-    let file = places.storage.open(&names::segment(segment.number()), Access::Write)?;
-    file.barrier()?;
-    file.write_durable_at(&buffer, first as u64)
-}
-
-/// Removes twins that no message ever reached, replacements that were not finished, and what retention had given up.
-fn remove_spares(places: &Places, numbers: &[u64], headers: &[SegmentHeader], next: u64) -> io::Result<()> {
-    for number in numbers.iter().filter(|number| **number >= next) {
-        if !headers.iter().any(|header| header.number == *number) {
-            places.storage.remove(&names::segment(*number))?;
+    let names = storage.names().map_err(OpenError::io("list the segments", "."))?;
+    let floor = mark.floor * u64::from(mark.segment_size);
+    for name in &names {
+        let failed = OpenError::io("remove", name);
+        let number = names::segment_number(name);
+        let is_torn_below = names::torn_position(name).is_some_and(|position| position < floor);
+        if name.ends_with(names::REPLACEMENT)
+            || is_torn_below
+            || number.is_some_and(|number| number < mark.floor)
+        {
+            storage.remove(name).map_err(failed)?;
+        } else if let Some(number) = number.filter(|number| *number >= next)
+            && !headers.iter().any(|header| header.number == number)
+        {
+            match torn_length(places, mark, number).map_err(OpenError::io("read", name))? {
+                0 => storage.remove(name).map_err(failed)?,
+                length => {
+                    ends::set_aside(places, mark, number)?;
+                    report.torn_bytes += length;
+                }
+            }
         }
     }
-    for name in places.storage.names()?.iter().filter(|name| name.ends_with(".replacement")) {
-        places.storage.remove(name)?;
-    }
-    places.storage.sync()
+    storage.sync().map_err(OpenError::io("sync", "."))
 }
 
-fn retired(places: &Places, headers: &[SegmentHeader], floor: u64, sequence: u64) -> VecDeque<Retired> {
-    let ends = headers.iter().skip(1).map(|header| header.sequence).chain([sequence]);
-    headers
-        .iter()
-        .zip(ends)
-        .filter(|(header, _)| header.number >= floor)
-        .map(|(header, end)| {
-            let file = places.storage.open(&names::segment(header.number), Access::Read);
+/// Bytes of a segment without header that holds frames of the mark's epoch all the same; 0 for one made ready.
+fn torn_length(places: &Places, mark: &MarkSlot, number: u64) -> io::Result<u64> {
+    let mut buffer = AlignedBuffer::zeroed(mark.segment_size as usize);
+    let file = places.storage.open(&names::segment(number), Access::Write)?;
+    let length = file.read_at(&mut buffer, 0)?;
+    let segment = Segment::copied(buffer, number);
+    let is_torn = has_frames(Salt::new(&mark.journal, mark.epoch), &segment);
+    Ok(if is_torn { length as u64 } else { 0 })
+}
+
+/// What the disk holds from the floor on, oldest first. What is damaged stays in its place, and goes when its turn comes.
+fn retired(places: &Places, mark: &MarkSlot, headers: &[SegmentHeader], sequence: u64) -> VecDeque<Retired> {
+    let newest = headers.last().map_or(mark.floor, |newest| newest.number);
+    let numbers = numbers(places).unwrap_or_default();
+    let placeholder = (!numbers.contains(&mark.floor)).then_some(mark.floor);
+    let kept = numbers.into_iter().filter(|number| *number >= mark.floor);
+    placeholder
+        .into_iter()
+        .chain(kept)
+        .filter(|number| *number <= newest && !headers.is_empty())
+        .map(|number| {
+            let file = places.storage.open(&names::segment(number), Access::Read);
             let bytes = file.and_then(|file| file.length()).unwrap_or(0);
-            Retired { number: header.number, end, bytes }
+            let behind = headers.partition_point(|header| header.number <= number);
+            let end = headers.get(behind).map_or(sequence, |next| next.sequence);
+            Retired { number, end, bytes }
         })
         .collect()
 }

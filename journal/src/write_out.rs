@@ -34,13 +34,20 @@ const MARK_WITHIN: u64 = 8_000_000;
 const RETRY: u64 = 50_000_000;
 /// Segments ready ahead of the writer.
 pub(crate) const AHEAD: usize = 4;
-/// Valid frames may lie this far behind the first invalid one: one write, and the distance to the next anchor behind it.
-pub(crate) const WINDOW: u32 = 2 * GROUP as u32;
+/// Valid frames may lie this far behind the first invalid one: the largest batch, of which all but the end may be on disk,
+/// and one write.
+pub(crate) fn window(segment_size: usize) -> u32 {
+    (segment_size / 4 + GROUP + BLOCK) as u32
+}
 
 /// What an input of a derived journal has made durable.
 pub trait Input: Send + fmt::Debug {
     /// The next sequence that is not durable yet.
     fn durable_sequence(&mut self) -> u64;
+
+    /// The sequence behind the last message of `epoch` that the input has: what a dead writer left in memory counts, what
+    /// a power loss took does not. `None` if there is no such input to ask.
+    fn end_of(&mut self, epoch: u32) -> Option<u64>;
 }
 
 /// How much of a journal stays on disk, and what happens beyond.
@@ -374,7 +381,7 @@ impl WriteOut {
             if self.recycled.is_none() && oldest.bytes == self.parts.segment_size as u64 {
                 self.recycled = Some(name);
             } else {
-                self.parts.storage.remove(&name)?;
+                remove_disk(self.parts.storage.as_ref(), &name)?;
             }
         }
         Ok(())
@@ -564,6 +571,14 @@ fn note_end(ends: &mut VecDeque<(usize, u64)>, offset: usize, sequence: u64) {
     match ends.back_mut() {
         Some(last) if block(last.0) == block(offset) => *last = (offset, sequence),
         _ => ends.push_back((offset, sequence)),
+    }
+}
+
+/// Removes a file that damage may have taken before.
+fn remove_disk(storage: &dyn Storage, name: &str) -> io::Result<()> {
+    match storage.remove(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

@@ -42,6 +42,7 @@ impl Ground {
             inputs: Vec::new(),
             lock: self.disk.join(journal::LOCK),
             now: 1_000,
+            patience: Duration::ZERO,
         }
     }
 
@@ -78,7 +79,10 @@ pub fn read_rest(reader: &mut Reader) -> (Vec<(u64, Vec<u8>)>, Vec<ReadError>) {
     while empty < 3 {
         match reader.poll() {
             Ok(Some(frame)) => messages.push((frame.sequence, frame.body.to_vec())),
-            Ok(None) => empty += 1,
+            Ok(None) => {
+                reader.look();
+                empty += 1;
+            }
             Err(fault) => faults.push(fault),
         }
         assert!(faults.len() < 1000, "endless faults");

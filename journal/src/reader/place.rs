@@ -1,0 +1,300 @@
+//! Where a reader is, and where it goes next: from segment to segment, from memory to disk, from epoch to epoch.
+
+use std::time::Instant;
+
+use super::{Copied, Current, GLANCE_EVERY, Reader, Start};
+use crate::{
+    control::Control,
+    disk_copy,
+    error::ReadError,
+    layout::{FIRST_FRAME, MarkSlot, SegmentHeader},
+    listing::{Listing, shared},
+    mark,
+    readers::Presence,
+    recovery::decide,
+    scan::{Evidence, scan},
+    segment::Segment,
+    storage::Access,
+    waiters::Waiters,
+};
+
+impl Reader {
+    /// Looks whether the journal has another owner now, and whether it goes on elsewhere. Polling does so now and then.
+    pub fn look(&mut self) {
+        self.looked = Instant::now();
+        if self.control.as_ref().is_none_or(|control| !control.is_linked()) {
+            let directory = &self.places.memory_dir;
+            self.presence = None;
+            self.control = Control::attach(&directory.join(Control::NAME), &self.mark.journal);
+            self.waiters = Waiters::attach(&directory.join(Waiters::NAME));
+            self.refresh_mark();
+            self.show();
+        }
+        if self.found.is_none() {
+            self.go_on();
+        }
+    }
+
+    /// Lets others see this reader, as long as it follows a journal in shared memory.
+    fn show(&mut self) {
+        if self.presence.is_none() && self.control.is_some() && self.current.is_some() {
+            self.presence = Presence::announce(&self.places.memory_dir, self.gate, self.next_sequence());
+        }
+    }
+
+    fn refresh_mark(&mut self) {
+        match mark::load(self.places.storage.as_ref()) {
+            Ok(Some(mark)) if mark.journal == self.mark.journal => self.mark = mark,
+            // What cannot be read now was read before.
+            _ => {}
+        }
+    }
+
+    /// Leaves a segment of which nothing more will come: a disk copy that was read before it was sealed, or the memory of
+    /// a dead epoch that was lost. What its file holds by now is read first.
+    fn go_on(&mut self) {
+        let Some(current) = &self.current else { return };
+        let is_left = match &current.copy {
+            Some(copy) => current.offset >= copy.end && copy.holes.is_empty(),
+            None => {
+                let is_old = self.control.as_ref().is_some_and(|control| control.epoch() != current.epoch);
+                is_old && current.segment.frame(current.offset).is_none()
+            }
+        };
+        let (number, epoch) = (current.segment.number(), current.epoch);
+        if !is_left {
+            return;
+        }
+        let listing = Listing::new(&self.places, &self.mark);
+        let here = listing.header(number).filter(|header| header.epoch != epoch);
+        let Some(later) = here.or_else(|| listing.after(number)) else { return };
+        let Some(old) = self.current.take() else { return };
+        if here.is_none()
+            && let Ok(Some(fresh)) = self.load(number)
+            && fresh.epoch == epoch
+            && fresh.reaches_beyond(old.offset)
+        {
+            self.current = Some(fresh.from(old.offset, old.anchor_time));
+            return;
+        }
+        self.skip_to(&later, old.segment.position(old.offset));
+    }
+
+    /// Goes to a segment behind a gap in the positions from `from` on, and reports what messages are lost in it.
+    fn skip_to(&mut self, later: &SegmentHeader, from: u64) {
+        self.next = later.number;
+        let (first, next) = (self.next_sequence(), later.sequence);
+        if next > first {
+            let to = later.number * u64::from(later.segment_size);
+            self.pending = Some(ReadError::Damage { from, to, sequences: (first, next) });
+        }
+        self.sequence = self.sequence.max(next);
+    }
+
+    /// The headers of all segments, in memory and on disk, from the floor on.
+    pub(crate) fn headers(&self) -> Vec<SegmentHeader> {
+        Listing::new(&self.places, &self.mark).headers().collect()
+    }
+
+    /// Goes to where a start says.
+    pub(super) fn locate(&mut self, start: Start) {
+        let listing = Listing::new(&self.places, &self.mark);
+        let header = match start {
+            Start::Oldest => listing.first(),
+            Start::Newest => listing.newest(),
+            Start::Sequence(sequence) => listing.holding(sequence).or_else(|| listing.first()),
+        };
+        let size = u64::from(self.mark.segment_size);
+        let floor = self.mark.floor;
+        (self.next, self.sequence) = match header {
+            Some(header) => (header.number, header.sequence),
+            // Something should be there, and is found to be missing when it is entered.
+            None if floor * size < self.mark.durable => (floor, 0),
+            None => (floor.max(self.mark.durable / size), self.mark.sequence),
+        };
+        if start == Start::Oldest && header.is_some() && self.next > floor {
+            // Of what is damaged before the first segment, the messages are known only where the journal began.
+            let sequences = (if floor == 0 { 0 } else { self.sequence }, self.sequence);
+            self.pending = Some(ReadError::Damage { from: floor * size, to: self.next * size, sequences });
+        }
+        self.from = match start {
+            Start::Oldest => 0,
+            Start::Newest => self.end().0,
+            Start::Sequence(sequence) if sequence < self.sequence => {
+                self.pending = Some(ReadError::Retired { first: self.sequence });
+                self.sequence
+            }
+            Start::Sequence(sequence) => {
+                let end = self.end().0;
+                if sequence > end {
+                    self.pending = Some(ReadError::Regressed { to: end });
+                }
+                sequence.min(end)
+            }
+        };
+    }
+
+    /// The sequence behind the newest message, and whether that is known from the disk.
+    pub(super) fn end(&mut self) -> (u64, bool) {
+        let newest = Listing::new(&self.places, &self.mark).newest();
+        let Some(mut number) = newest.map(|header| header.number) else { return (self.mark.sequence, true) };
+        let mut end = (newest.map_or(0, |header| header.sequence), true);
+        while let Ok(Some(current)) = self.load(number) {
+            let (sequence, is_sealed) = current.end();
+            end = (sequence, current.copy.is_some());
+            if !is_sealed {
+                break;
+            }
+            number += 1;
+        }
+        end
+    }
+
+    /// Enters the next segment; false if it is not there yet.
+    #[cold]
+    pub(super) fn enter(&mut self) -> Result<bool, ReadError> {
+        self.glance();
+        match self.load(self.next)? {
+            Some(current) => self.begin(current),
+            None => self.not_there(),
+        }
+    }
+
+    /// Begins to read a segment, which must go on where the one before ended.
+    fn begin(&mut self, current: Current) -> Result<bool, ReadError> {
+        let expected = std::mem::replace(&mut self.sequence, current.first);
+        let (first, base) = (current.first, current.segment.position(0));
+        self.current = Some(current);
+        self.show();
+        if first < expected {
+            self.from = self.from.min(first);
+            return Err(ReadError::Regressed { to: first });
+        }
+        if first > expected.max(self.from) {
+            let sequences = (expected.max(self.from), first);
+            return Err(ReadError::Damage { from: base, to: base, sequences });
+        }
+        Ok(true)
+    }
+
+    /// The next segment is neither in memory nor on disk: it was retired, is damaged, or is not there yet.
+    fn not_there(&mut self) -> Result<bool, ReadError> {
+        // Beside the end of a journal without a writer this would else be done at each poll.
+        if self.idle % GLANCE_EVERY != 1 {
+            return Ok(false);
+        }
+        let later = Listing::new(&self.places, &self.mark).after(self.next);
+        self.refresh_mark();
+        // It may have come meanwhile, and others behind it.
+        if let Some(current) = self.load(self.next)? {
+            return self.begin(current);
+        }
+        if self.next < self.mark.floor {
+            return self.retired();
+        }
+        let size = u64::from(self.mark.segment_size);
+        let from = self.next * size;
+        if let Some(later) = later {
+            self.skip_to(&later, from);
+        } else if from < self.mark.durable {
+            let gone = (self.next_sequence(), self.mark.sequence);
+            self.next = self.mark.durable.div_ceil(size);
+            self.sequence = self.sequence.max(self.mark.sequence);
+            if gone.0 < gone.1 {
+                let damage = ReadError::Damage { from, to: self.mark.durable, sequences: gone };
+                self.pending = Some(damage);
+            }
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Retention took the next segment.
+    fn retired(&mut self) -> Result<bool, ReadError> {
+        let Some(first) = Listing::new(&self.places, &self.mark).first() else { return Ok(false) };
+        let wanted = self.next_sequence();
+        self.next = first.number;
+        self.sequence = self.sequence.max(first.sequence);
+        if wanted >= first.sequence {
+            self.sequence = first.sequence;
+            self.from = wanted;
+            return Ok(true);
+        }
+        Err(ReadError::Retired { first: first.sequence })
+    }
+
+    /// A segment, from memory or else from disk; `None` if it is not there (yet).
+    fn load(&mut self, number: u64) -> Result<Option<Current>, ReadError> {
+        if let Some(segment) = shared(&self.places, &self.mark, number) {
+            return Ok(segment.header(&self.mark.journal).map(|header| Current::new(segment, &header, None)));
+        }
+        let storage = self.places.storage.as_ref();
+        let Some((segment, header)) = disk_copy::load(storage, &self.mark, number, Access::Read)? else {
+            return Ok(None);
+        };
+        let mut copy = kept(&segment, &header, &self.mark);
+        if !copy.is_sealed || !copy.holes.is_empty() {
+            // Before anything is called damaged or torn: the file may have been given to a newer segment while it was
+            // read, for which the floor was moved before; a writer may have come; evidence may be newer.
+            self.refresh_mark();
+            if number < self.mark.floor || shared(&self.places, &self.mark, number).is_some() {
+                return Ok(None);
+            }
+            copy = kept(&segment, &header, &self.mark);
+        }
+        Ok(Some(Current::new(segment, &header, Some(copy))))
+    }
+}
+
+/// What recovery would keep of a segment that was read from disk.
+fn kept(segment: &Segment, header: &SegmentHeader, mark: &MarkSlot) -> Copied {
+    let evidence = Evidence::of(mark);
+    let kept = decide(segment, header, &scan(segment, header, evidence), evidence);
+    Copied { end: kept.end, sequence: kept.sequence, is_sealed: kept.is_sealed, holes: kept.holes.into() }
+}
+
+impl Current {
+    fn new(segment: Segment, header: &SegmentHeader, copy: Option<Copied>) -> Self {
+        Self {
+            segment,
+            epoch: header.epoch,
+            offset: FIRST_FRAME,
+            anchor_time: header.time,
+            first: header.sequence,
+            copy,
+        }
+    }
+
+    /// Whether there is anything at or behind an offset.
+    fn reaches_beyond(&self, offset: usize) -> bool {
+        match &self.copy {
+            Some(copy) => copy.end > offset,
+            None => self.segment.frame(offset).is_some(),
+        }
+    }
+
+    /// The same segment, read on from an offset.
+    fn from(mut self, offset: usize, anchor_time: u64) -> Self {
+        if let Some(copy) = &mut self.copy {
+            copy.holes.retain(|hole| hole.to > offset);
+        }
+        Self { offset, anchor_time, ..self }
+    }
+
+    /// Sequence behind its last message, and whether it is sealed.
+    fn end(&self) -> (u64, bool) {
+        if let Some(copy) = &self.copy {
+            return (copy.sequence, copy.is_sealed);
+        }
+        let (mut offset, mut sequence) = (FIRST_FRAME, self.first);
+        while let Some(Ok(word)) = self.segment.frame(offset) {
+            if self.segment.seal(offset, word).is_some() {
+                return (sequence, true);
+            }
+            sequence += u64::from(word.is_user());
+            offset += word.stride();
+        }
+        (sequence, false)
+    }
+}

@@ -1,0 +1,53 @@
+//! The verdict on a segment that was read from disk.
+
+use crate::{
+    layout::SegmentHeader,
+    scan::{Evidence, Hole, Scan},
+    segment::Segment,
+};
+
+/// What of a scanned segment is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Where it ends.
+    pub(crate) end: usize,
+    /// Sequence of the next message there.
+    pub(crate) sequence: u64,
+    /// Damage inside.
+    pub(crate) holes: Vec<Hole>,
+    /// Whether it ends with a SEAL.
+    pub(crate) is_sealed: bool,
+    /// Everything before this offset was durable.
+    pub(crate) proven: usize,
+}
+
+/// Decides, by the table of recovery, what of a segment is kept, given the evidence of the mark.
+///
+/// An invalid range is a torn tail only if nothing in it is proven and all valid frames behind it can have been in flight
+/// with it; everything else is damage and stays.
+pub(crate) fn decide(segment: &Segment, header: &SegmentHeader, found: &Scan, evidence: Evidence) -> Kept {
+    let proven = evidence.position.max(found.anchored);
+    let offset_of = |position: u64| position.saturating_sub(segment.position(0)).min(segment.size() as u64);
+    let proven_offset = usize::try_from(offset_of(proven)).expect("at most the size of a segment");
+    let mut kept = Kept {
+        end: found.end,
+        sequence: found.sequence,
+        holes: Vec::new(),
+        is_sealed: found.sealed,
+        proven: proven_offset,
+    };
+    for hole in &found.holes {
+        let behind = found.last_valid.saturating_sub(hole.from);
+        if hole.from >= proven_offset && behind <= header.window as usize {
+            return Kept { end: hole.from, sequence: hole.first, is_sealed: false, ..kept };
+        }
+        kept.holes.push(*hole);
+    }
+    if !found.sealed && kept.end < proven_offset {
+        let next =
+            if proven == evidence.position { evidence.sequence.max(found.sequence) } else { found.sequence };
+        kept.holes.push(Hole { from: kept.end, to: proven_offset, first: found.sequence, next });
+        (kept.end, kept.sequence) = (proven_offset, next);
+    }
+    kept
+}

@@ -1,0 +1,139 @@
+//! Derived journals: no effect stays whose cause its input lacks, and none reaches the disk before its cause.
+
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::decide;
+use crate::{
+    disk_copy,
+    error::OpenError,
+    layout::{Cause, FIRST_FRAME, FLAG_MORE, MarkSlot, SegmentHeader},
+    reader::Places,
+    scan::{Evidence, scan},
+    segment::Segment,
+    storage::Access,
+    write_out::Input,
+};
+
+/// How long a derived journal waits for the causes of what it holds in memory to become durable.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks meanwhile.
+const STEP: Duration = Duration::from_micros(200);
+
+/// What is known of the causes of a derived journal's messages.
+pub(super) struct Causes<'a> {
+    inputs: &'a mut [Box<dyn Input>],
+    /// Where an epoch of an input ends, as far as it was asked.
+    ends: BTreeMap<(u16, u32), Option<u64>>,
+    /// Of each input, the sequence below which all must be durable.
+    needed: Vec<u64>,
+}
+
+impl<'a> Causes<'a> {
+    pub(super) fn new(inputs: &'a mut [Box<dyn Input>]) -> Self {
+        Self { needed: vec![0; inputs.len()], inputs, ends: BTreeMap::new() }
+    }
+
+    /// Whether an input is known to lack a cause. One that it has is noted as needed.
+    pub(super) fn is_missing(&mut self, cause: Cause) -> bool {
+        let Some(input) = self.inputs.get_mut(usize::from(cause.input)) else { return false };
+        let key = (cause.input, cause.epoch);
+        let end = *self.ends.entry(key).or_insert_with(|| input.end_of(cause.epoch));
+        if end.is_some_and(|end| cause.sequence >= end) {
+            return true;
+        }
+        if let Some(needed) = self.needed.get_mut(usize::from(cause.input)) {
+            *needed = (*needed).max(cause.sequence.saturating_add(1));
+        }
+        false
+    }
+
+    /// Waits until all causes that were noted are durable.
+    pub(super) fn wait_until_durable(&mut self) -> Result<(), OpenError> {
+        let start = Instant::now();
+        for (index, (input, needed)) in self.inputs.iter_mut().zip(&self.needed).enumerate() {
+            while input.durable_sequence() < *needed {
+                if start.elapsed() > PATIENCE {
+                    return Err(OpenError::NotDurable { input: index, needed: *needed });
+                }
+                thread::sleep(STEP);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a derived journal is to be cut.
+pub(super) struct Cut {
+    pub(super) header: SegmentHeader,
+    pub(super) segment: Segment,
+    pub(super) offset: usize,
+    /// Sequence of the first message that goes.
+    pub(super) sequence: u64,
+}
+
+/// The first batch on disk with an effect whose cause its input lacks. Looks from the newest segment back, until one
+/// follows wholly from what the inputs have.
+pub(super) fn first_without_cause(
+    places: &Places,
+    mark: &MarkSlot,
+    headers: &[SegmentHeader],
+    causes: &mut Causes<'_>,
+) -> Result<Option<Cut>, OpenError> {
+    let mut cut = None;
+    if causes.inputs.is_empty() {
+        return Ok(cut);
+    }
+    for header in headers.iter().rev() {
+        let loaded = disk_copy::load(places.storage.as_ref(), mark, header.number, Access::Write)
+            .map_err(|error| OpenError::Damaged { what: error.to_string() })?;
+        let Some((segment, header)) = loaded else { continue };
+        match look(&segment, &header, mark, causes) {
+            Looked::Missing { offset, sequence } => {
+                cut = Some(Cut { header, segment, offset, sequence });
+            }
+            Looked::Whole => break,
+            Looked::NoEffects => {}
+        }
+    }
+    Ok(cut)
+}
+
+/// What a look at a segment's causes found.
+enum Looked {
+    Whole,
+    NoEffects,
+    Missing { offset: usize, sequence: u64 },
+}
+
+fn look(segment: &Segment, header: &SegmentHeader, mark: &MarkSlot, causes: &mut Causes<'_>) -> Looked {
+    let found = scan(segment, header, Evidence::of(mark));
+    let kept = decide(segment, header, &found, Evidence::of(mark));
+    let mut holes = kept.holes.iter().peekable();
+    let (mut at, mut sequence) = (FIRST_FRAME, header.sequence);
+    let mut batch = (at, sequence);
+    let mut has_effects = false;
+    while at < kept.end {
+        if let Some(hole) = holes.next_if(|hole| hole.from <= at) {
+            (at, sequence) = (hole.to, hole.next);
+            batch = (at, sequence);
+            continue;
+        }
+        let Some(Ok(word)) = segment.frame(at) else { break };
+        if let Some(cause) = segment.cause(at, word) {
+            has_effects = true;
+            if causes.is_missing(cause) {
+                return Looked::Missing { offset: batch.0, sequence: batch.1 };
+            }
+        }
+        at += word.stride();
+        sequence += u64::from(word.is_user());
+        if word.flags & FLAG_MORE == 0 {
+            batch = (at, sequence);
+        }
+    }
+    if has_effects { Looked::Whole } else { Looked::NoEffects }
+}

@@ -1,0 +1,148 @@
+//! Ending segments on disk: the torn tail is kept beside, a SEAL closes what is kept.
+
+use std::io;
+
+use super::{Recovery, decide, decide::Kept, effects::Cut};
+use crate::{
+    disk_copy,
+    error::OpenError,
+    layout::{BLOCK, FIRST_FRAME, MarkSlot, SEAL_FRAME, SegmentHeader},
+    names,
+    reader::Places,
+    scan::{Evidence, scan},
+    segment::Segment,
+    storage::{Access, AlignedBuffer},
+    writer::write_seal,
+};
+
+/// Ends the newest segment on disk, if it has no seal, and says at which sequence.
+pub(super) fn end_newest(
+    places: &Places,
+    mark: &MarkSlot,
+    header: &SegmentHeader,
+    report: &mut Recovery,
+) -> Result<u64, OpenError> {
+    let name = names::segment(header.number);
+    let loaded = disk_copy::load(places.storage.as_ref(), mark, header.number, Access::Write)
+        .map_err(|error| OpenError::Damaged { what: error.to_string() })?;
+    let Some((segment, header)) = loaded else { return Err(OpenError::Damaged { what: name }) };
+    let found = scan(&segment, &header, Evidence::of(mark));
+    let kept = decide(&segment, &header, &found, Evidence::of(mark));
+    let position = |offset| segment.position(offset);
+    report.damage.extend(kept.holes.iter().map(|hole| (position(hole.from), position(hole.to))));
+    report.unproven = unproven(&segment, &kept);
+    if kept.is_sealed {
+        return Ok(kept.sequence);
+    }
+    let window = (header.window as usize).min(segment.size() - kept.end);
+    let failed = OpenError::io("keep the torn tail of", &name);
+    report.torn_bytes += keep_torn(places, &segment, kept.end, window).map_err(failed)?;
+    if kept.end + SEAL_FRAME <= segment.size() {
+        seal_at(places, &segment, &header, kept.end, kept.sequence, found.time)
+            .map_err(OpenError::io("seal", &name))?;
+    }
+    Ok(kept.sequence)
+}
+
+/// Messages that are kept without evidence.
+fn unproven(segment: &Segment, kept: &Kept) -> u64 {
+    let (mut at, mut count) = (FIRST_FRAME, 0);
+    let mut holes = kept.holes.iter().peekable();
+    while at < kept.end {
+        if let Some(hole) = holes.next_if(|hole| hole.from <= at) {
+            at = hole.to;
+            continue;
+        }
+        let Some(Ok(word)) = segment.frame(at) else { break };
+        count += u64::from(word.is_user() && at >= kept.proven);
+        at += word.stride();
+    }
+    count
+}
+
+/// Keeps up to `length` bytes from `from` on in a synced file beside, without the zeros at their end; says how many.
+fn keep_torn(places: &Places, segment: &Segment, from: usize, length: usize) -> io::Result<u64> {
+    assert!(from + length <= segment.size(), "a tail lies in its segment");
+    // SAFETY: a private copy, in bounds.
+    let bytes = unsafe { std::slice::from_raw_parts(segment.base().add(from), length) };
+    let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else { return Ok(0) };
+    let mut buffer = AlignedBuffer::zeroed(last + 1);
+    buffer[..=last].copy_from_slice(&bytes[..=last]);
+    let name = names::torn(segment.position(from));
+    let _ = places.storage.remove(&name);
+    let file = places.storage.create(&name, buffer.len() as u64)?;
+    file.write_at(&buffer, 0)?;
+    file.sync()?;
+    places.storage.sync()?;
+    Ok(last as u64 + 1)
+}
+
+/// Writes a SEAL at `end`. Bytes before it stay identical in their block.
+fn seal_at(
+    places: &Places,
+    segment: &Segment,
+    header: &SegmentHeader,
+    end: usize,
+    sequence: u64,
+    time: u64,
+) -> io::Result<()> {
+    let (first, behind) = (end / BLOCK * BLOCK, end + SEAL_FRAME);
+    let mut frame = [0; SEAL_FRAME];
+    write_seal(&mut frame, header, segment.position(end), sequence, time);
+    let mut buffer = AlignedBuffer::zeroed(behind - first);
+    // SAFETY: a private copy, in bounds.
+    let before = unsafe { std::slice::from_raw_parts(segment.base().add(first), end - first) };
+    buffer[..before.len()].copy_from_slice(before);
+    buffer[before.len()..behind - first].copy_from_slice(&frame);
+    let file = places.storage.open(&names::segment(segment.number()), Access::Write)?;
+    file.write_durable_at(&buffer, first as u64)
+}
+
+/// Cuts a derived journal: the rest of the segment and all segments behind it are kept beside. Returns their bytes.
+pub(super) fn cut(places: &Places, headers: &mut Vec<SegmentHeader>, cut: &Cut) -> Result<u64, OpenError> {
+    let later = set_aside_behind(places, headers, cut.header.number)?;
+    places.storage.sync().map_err(OpenError::io("sync", "."))?;
+    Ok(later + cut_tail(places, &cut.segment, &cut.header, cut.offset, cut.sequence)?)
+}
+
+/// Ends a segment at an offset of its choice; what follows there is kept beside. Returns its bytes.
+pub(super) fn cut_tail(
+    places: &Places,
+    segment: &Segment,
+    header: &SegmentHeader,
+    end: usize,
+    sequence: u64,
+) -> Result<u64, OpenError> {
+    let name = names::segment(header.number);
+    let bytes = keep_torn(places, segment, end, segment.size() - end)
+        .map_err(OpenError::io("keep what is cut from", &name))?;
+    seal_at(places, segment, header, end, sequence, header.time).map_err(OpenError::io("seal", &name))?;
+    Ok(bytes)
+}
+
+/// Sets all segments behind a number aside. Returns their bytes.
+pub(super) fn set_aside_behind(
+    places: &Places,
+    headers: &mut Vec<SegmentHeader>,
+    last: u64,
+) -> Result<u64, OpenError> {
+    let mut bytes = 0;
+    for header in headers.iter().filter(|header| header.number > last) {
+        let size = u64::from(header.segment_size);
+        rename_aside(places, header.number, size)?;
+        bytes += size;
+    }
+    headers.retain(|header| header.number <= last);
+    Ok(bytes)
+}
+
+/// Keeps the whole file of a segment beside, under the name of a torn tail.
+pub(super) fn set_aside(places: &Places, mark: &MarkSlot, number: u64) -> Result<(), OpenError> {
+    rename_aside(places, number, u64::from(mark.segment_size))
+}
+
+fn rename_aside(places: &Places, number: u64, segment_size: u64) -> Result<(), OpenError> {
+    let name = names::segment(number);
+    let aside = names::torn(number * segment_size);
+    places.storage.rename(&name, &aside).map_err(OpenError::io("keep beside", &name))
+}
