@@ -16,12 +16,12 @@ use bus::event::trade::{TradeEvent, TradeEventRef};
 use bus::event::{Event, Message as _, Schema, Symbol, json, market};
 use bus::program::{Failure, Output};
 use bus::{Bus, Gate, Start};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::cause::{cause_of, orphan};
 use crate::feed::{Feed, Message};
 use crate::gaps::Gaps;
-use crate::{Findings, Orphan};
+use crate::{Damage, Findings, Orphan};
 
 /// Messages of one duty cycle.
 const BATCH: usize = 1024;
@@ -122,20 +122,78 @@ impl Instruments {
 
     /// Fills that nobody can relate to an instrument. Where the market's directory is not on the bus, or not whole,
     /// only those that say none.
-    fn missing(&self) -> Findings<Value> {
+    fn missing(&self) -> Findings<Incomplete> {
         let mut missing = Findings::default();
-        let what = "fill without instrument";
-        for (topic, sequence) in self.blank.listed() {
-            missing.push(json!({"what": what, "topic": topic, "sequence": sequence, "instrument": null}));
-        }
+        missing.append(&self.blank, |(topic, sequence)| {
+            let (topic, sequence) = (topic.clone(), *sequence);
+            Incomplete::Fill { topic, sequence, instrument: None }
+        });
         let has_directory = !self.named.is_empty() && !self.is_cut && self.named.len() < MAX_INSTRUMENTS;
         for (instrument, (topic, sequence)) in self.unnamed.iter().filter(|_| has_directory) {
-            let instrument = instrument.to_string();
-            missing
-                .push(json!({"what": what, "topic": topic, "sequence": sequence, "instrument": instrument}));
+            let (topic, instrument) = (topic.clone(), Some(instrument.to_string()));
+            missing.push(Incomplete::Fill { topic, sequence: *sequence, instrument });
         }
         missing
     }
+}
+
+/// Something that keeps a blotter from being complete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "what")]
+pub enum Incomplete {
+    /// A fill in an instrument that the market's directory does not name, or in none. The first of each instrument.
+    #[serde(rename = "fill without instrument")]
+    Fill {
+        /// Topic of the fill.
+        topic: String,
+        /// Its sequence.
+        sequence: u64,
+        /// The instrument, if it says one.
+        instrument: Option<String>,
+    },
+    /// A conclusion whose cause is in no journal.
+    #[serde(rename = "effect without cause")]
+    Effect {
+        /// Topic of the effect.
+        topic: String,
+        /// Its sequence.
+        sequence: u64,
+        /// Where the cause should be.
+        cause: MissingCause,
+    },
+    /// Messages of the venue that never came.
+    #[serde(rename = "open gap")]
+    Gap {
+        /// Topic of the market.
+        topic: String,
+        /// The venue's session.
+        session: String,
+        /// First venue message number.
+        from: u64,
+        /// Missing messages.
+        count: u64,
+    },
+    /// Messages of ours that cannot be read.
+    #[serde(rename = "damage")]
+    Damage {
+        /// The topic.
+        topic: String,
+        /// First sequence.
+        from: u64,
+        /// The sequence behind the last.
+        to: u64,
+        /// How it fails, as [`DamageKind`](crate::DamageKind) names it.
+        kind: &'static str,
+    },
+}
+
+/// Where a cause should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MissingCause {
+    /// The topic, if the effect's topic has such an input.
+    pub topic: Option<String>,
+    /// The sequence.
+    pub sequence: u64,
 }
 
 /// How a blotter ended.
@@ -143,20 +201,30 @@ impl Instruments {
 pub struct Summary {
     /// Lines by the type of their message.
     pub lines: BTreeMap<String, u64>,
-    /// What is incomplete: a fill without instrument, an effect without cause, an open gap, what cannot be read.
-    pub incomplete: Findings<Value>,
+    /// What is incomplete.
+    pub incomplete: Findings<Incomplete>,
+}
+
+/// The last line of a blotter.
+#[derive(Serialize)]
+struct End<'a> {
+    r#type: &'static str,
+    complete: bool,
+    lines: &'a BTreeMap<String, u64>,
+    incomplete: &'a [Incomplete],
+    incomplete_count: u64,
 }
 
 impl Summary {
-    /// The last line of a blotter.
-    pub fn to_json(&self) -> Value {
-        json!({
-            "type": "end",
-            "complete": self.incomplete.is_empty(),
-            "lines": self.lines,
-            "incomplete": self.incomplete.listed(),
-            "incomplete_count": self.incomplete.count(),
-        })
+    /// The last line of a blotter, for JSON.
+    pub fn end(&self) -> impl Serialize + '_ {
+        End {
+            r#type: "end",
+            complete: self.incomplete.is_empty(),
+            lines: &self.lines,
+            incomplete: self.incomplete.listed(),
+            incomplete_count: self.incomplete.count(),
+        }
     }
 }
 
@@ -215,7 +283,7 @@ impl<W: Write + Send> Blotter<W> {
     pub fn finish(&mut self) -> Result<Summary, Failure> {
         let summary = self.summary();
         if !std::mem::replace(&mut self.is_finished, true) {
-            self.out.json(&summary.to_json())?;
+            self.out.json(&summary.end())?;
         }
         self.out.flush()?;
         Ok(summary)
@@ -225,18 +293,17 @@ impl<W: Write + Send> Blotter<W> {
     pub fn summary(&self) -> Summary {
         let mut incomplete = self.instruments.missing();
         incomplete.append(&self.orphans, |orphan| {
-            let cause = json!({"topic": orphan.input, "sequence": orphan.cause});
-            let (topic, sequence) = (&orphan.topic, orphan.sequence);
-            json!({"what": "effect without cause", "topic": topic, "sequence": sequence, "cause": cause})
+            let Orphan { topic, sequence, input, cause } = orphan.clone();
+            Incomplete::Effect { topic, sequence, cause: MissingCause { topic: input, sequence: cause } }
         });
         for Source { topic, feed, gaps, .. } in &self.sources {
             incomplete.append(&gaps.open(), |gap| {
                 let session = gap.session.to_string();
-                json!({"what": "open gap", "topic": **topic, "session": session, "from": gap.from, "count": gap.count})
+                Incomplete::Gap { topic: topic.to_string(), session, from: gap.from, count: gap.count }
             });
             incomplete.append(feed.damage(), |damage| {
-                let kind = damage.kind.name();
-                json!({"what": kind, "topic": **topic, "from": damage.from, "to": damage.to})
+                let Damage { kind, from, to, .. } = *damage;
+                Incomplete::Damage { topic: topic.to_string(), from, to, kind: kind.name() }
             });
         }
         Summary { lines: self.lines.clone(), incomplete }

@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Some(path) => {
             let summary = write(&bus, follow, create(&path)?)?;
             if arguments.json() {
-                program::print_json(&summary.to_json())?;
+                program::print_json(&summary.end())?;
             } else {
                 program::print_line(&describe(&summary, &path))?;
             }

@@ -9,7 +9,7 @@ pub(crate) mod verify;
 use bus::program::{Arguments, Failure};
 use bus::{Bus, BusError};
 use replay::Damage;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 /// The bus that the command line names, which must be there.
 fn open(arguments: &Arguments) -> Result<Bus, Failure> {
@@ -43,15 +43,32 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn damage_json(damage: &Damage) -> Value {
-    let mut object = json!({"from": damage.from, "to": damage.to, "kind": damage.kind.name()});
-    if let Some((from, to)) = damage.positions {
-        object["positions"] = json!({"from": from, "to": to});
+/// A damaged range in JSON.
+#[derive(Serialize)]
+struct DamageEntry<'a> {
+    from: u64,
+    to: u64,
+    kind: &'static str,
+    positions: Option<Positions>,
+    detail: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Positions {
+    from: u64,
+    to: u64,
+}
+
+impl<'a> From<&'a Damage> for DamageEntry<'a> {
+    fn from(damage: &'a Damage) -> Self {
+        Self {
+            from: damage.from,
+            to: damage.to,
+            kind: damage.kind.name(),
+            positions: damage.positions.map(|(from, to)| Positions { from, to }),
+            detail: damage.detail.as_deref(),
+        }
     }
-    if let Some(detail) = &damage.detail {
-        object["detail"] = json!(detail);
-    }
-    object
 }
 
 /// A damaged range for people.

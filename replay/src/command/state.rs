@@ -2,9 +2,9 @@
 
 use bus::event::{Money, Side};
 use bus::program::{self, Arguments, Exit, Failure, Progress, Tone, decimal};
-use engine::{BookView, PositionView, Quote};
+use engine::{BookView, Cut, PositionView, Quote};
 use replay::state::{At, Derived, derive};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::{damage_text, hexadecimal, table::table};
 
@@ -14,7 +14,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let derived = derive(&bus, at.as_ref(), &mut Progress::new())?;
     tell_faults(&derived);
     if arguments.json() {
-        program::print_json(&state_json(&derived))?;
+        program::print_json(&Answer::from(&derived))?;
     } else {
         program::print_line(&describe(&derived))?;
     }
@@ -57,52 +57,110 @@ fn tell_faults(derived: &Derived) {
     }
 }
 
-fn state_json(derived: &Derived) -> Value {
-    let (cut, from) = (derived.cut, derived.from);
-    let (version, _) = derived.state.configuration();
-    json!({
-        "cut": {"market-data": cut.market_data, "trades": cut.trades},
-        "from": {"market-data": from.market_data, "trades": from.trades},
-        "merge": derived.order.name(),
-        "engine": version.to_string(),
-        "books": derived.state.books().map(|book| book_json(&book)).collect::<Vec<_>>(),
-        "positions": derived.state.positions().map(|position| position_json(&position)).collect::<Vec<_>>(),
-        "divergence": derived.divergence.listed(),
-        "state_hash": hexadecimal(&derived.state_hash()),
-    })
+#[derive(Serialize)]
+struct Answer<'a> {
+    cut: CutEntry,
+    from: CutEntry,
+    merge: &'static str,
+    engine: String,
+    books: Vec<BookEntry>,
+    positions: Vec<PositionEntry>,
+    divergence: &'a [String],
+    state_hash: String,
 }
 
-fn book_json(book: &BookView<'_>) -> Value {
-    let best = |side| {
-        book.best(side).map(|Quote { price, size }| json!({"price": decimal(price.0), "size": size.0}))
-    };
-    let executed = book.executed();
-    // A volume beyond 64 bits is no integer that readers of JSON take.
-    let volume = serde_json::Number::from_i128(executed.volume).map_or(Value::Null, Value::Number);
-    json!({
-        "instrument": book.instrument().to_string(),
-        "orders": book.orders(),
-        "bid_levels": book.levels(Side::BUY),
-        "ask_levels": book.levels(Side::SELL),
-        "best_bid": best(Side::BUY),
-        "best_ask": best(Side::SELL),
-        "executed_volume": volume,
-        "executed_notional": decimal(executed.notional.0),
-        "stale": book.is_stale(),
-    })
+#[derive(Serialize)]
+struct CutEntry {
+    #[serde(rename = "market-data")]
+    market_data: u64,
+    trades: u64,
 }
 
-fn position_json(position: &PositionView) -> Value {
-    let holding = position.holding;
-    json!({
-        "account": position.account.to_string(),
-        "instrument": position.instrument.to_string(),
-        "quantity": holding.quantity.0,
-        "average_price": average_price(holding.cost, holding.quantity.0).map(decimal),
-        "realised": decimal(holding.realised.0),
-        "unrealised": position.unrealised.map(|Money(units)| decimal(units)),
-        "fees": decimal(holding.fees.0),
-    })
+#[derive(Serialize)]
+struct BookEntry {
+    instrument: String,
+    orders: u64,
+    bid_levels: usize,
+    ask_levels: usize,
+    best_bid: Option<QuoteEntry>,
+    best_ask: Option<QuoteEntry>,
+    executed_volume: i128,
+    executed_notional: String,
+    stale: bool,
+}
+
+#[derive(Serialize)]
+struct QuoteEntry {
+    price: String,
+    size: i64,
+}
+
+#[derive(Serialize)]
+struct PositionEntry {
+    account: String,
+    instrument: String,
+    quantity: i64,
+    average_price: Option<String>,
+    realised: String,
+    unrealised: Option<String>,
+    fees: String,
+}
+
+impl<'a> From<&'a Derived> for Answer<'a> {
+    fn from(derived: &'a Derived) -> Self {
+        let state = &derived.state;
+        Self {
+            cut: derived.cut.into(),
+            from: derived.from.into(),
+            merge: derived.order.name(),
+            engine: state.configuration().0.to_string(),
+            books: state.books().map(BookEntry::from).collect(),
+            positions: state.positions().map(PositionEntry::from).collect(),
+            divergence: derived.divergence.listed(),
+            state_hash: hexadecimal(&derived.state_hash()),
+        }
+    }
+}
+
+impl From<Cut> for CutEntry {
+    fn from(Cut { market_data, trades }: Cut) -> Self {
+        Self { market_data, trades }
+    }
+}
+
+impl From<BookView<'_>> for BookEntry {
+    fn from(book: BookView<'_>) -> Self {
+        let best = |side| {
+            book.best(side).map(|Quote { price, size }| QuoteEntry { price: decimal(price.0), size: size.0 })
+        };
+        let executed = book.executed();
+        Self {
+            instrument: book.instrument().to_string(),
+            orders: book.orders(),
+            bid_levels: book.levels(Side::BUY),
+            ask_levels: book.levels(Side::SELL),
+            best_bid: best(Side::BUY),
+            best_ask: best(Side::SELL),
+            executed_volume: executed.volume,
+            executed_notional: decimal(executed.notional.0),
+            stale: book.is_stale(),
+        }
+    }
+}
+
+impl From<PositionView> for PositionEntry {
+    fn from(position: PositionView) -> Self {
+        let holding = position.holding;
+        Self {
+            account: position.account.to_string(),
+            instrument: position.instrument.to_string(),
+            quantity: holding.quantity.0,
+            average_price: average_price(holding.cost, holding.quantity.0).map(decimal),
+            realised: decimal(holding.realised.0),
+            unrealised: position.unrealised.map(|Money(units)| decimal(units)),
+            fees: decimal(holding.fees.0),
+        }
+    }
 }
 
 /// Cost of a unit of an open position in units of 1e-9, rounded half to even; `None` where it is flat.

@@ -2,9 +2,10 @@
 
 use bus::program::{self, Arguments, Exit, Failure, Progress, Tone};
 use replay::verify::{TopicReport, verify};
-use serde_json::{Value, json};
+use replay::{OpenGap, Orphan};
+use serde::Serialize;
 
-use super::{damage_json, damage_text, hexadecimal, table::table};
+use super::{DamageEntry, damage_text, hexadecimal, table::table};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let bus = super::open(arguments)?;
@@ -24,44 +25,88 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         ));
     }
     if arguments.json() {
-        let topics: Vec<Value> = reports.iter().map(topic_json).collect();
-        program::print_json(&json!({"ok": ok, "topics": topics}))?;
+        program::print_json(&Answer { ok, topics: reports.iter().map(TopicEntry::from).collect() })?;
     } else {
         program::print_line(&describe(&reports, ok))?;
     }
     Ok(if ok { Exit::Good } else { Exit::Fault })
 }
 
-fn topic_json(report: &TopicReport) -> Value {
-    let gaps: Vec<Value> = report
-        .gaps
-        .listed()
-        .iter()
-        .map(|gap| json!({"session": gap.session.to_string(), "from": gap.from, "count": gap.count}))
-        .collect();
-    let orphans: Vec<Value> = report
-        .orphans
-        .listed()
-        .iter()
-        .map(|o| json!({"sequence": o.sequence, "cause": {"topic": o.input, "sequence": o.cause}}))
-        .collect();
-    let damage: Vec<Value> = report.damage.listed().iter().map(damage_json).collect();
-    json!({
-        "topic": report.topic,
-        "ok": report.is_ok(),
-        "messages": report.messages,
-        "first": report.first,
-        "last": report.last,
-        "durable": report.durable,
-        "epoch": report.epoch,
-        "gaps": gaps,
-        "gaps_count": report.gaps.count(),
-        "damage": damage,
-        "damage_count": report.damage.count(),
-        "effects_without_cause": orphans,
-        "effects_without_cause_count": report.orphans.count(),
-        "hash": hexadecimal(&report.hash),
-    })
+#[derive(Serialize)]
+struct Answer<'a> {
+    ok: bool,
+    topics: Vec<TopicEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct TopicEntry<'a> {
+    topic: &'a str,
+    ok: bool,
+    messages: u64,
+    first: Option<u64>,
+    last: Option<u64>,
+    durable: u64,
+    epoch: u32,
+    gaps: Vec<GapEntry>,
+    gaps_count: u64,
+    damage: Vec<DamageEntry<'a>>,
+    damage_count: u64,
+    effects_without_cause: Vec<OrphanEntry<'a>>,
+    effects_without_cause_count: u64,
+    hash: String,
+}
+
+#[derive(Serialize)]
+struct GapEntry {
+    session: String,
+    from: u64,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct OrphanEntry<'a> {
+    sequence: u64,
+    cause: CauseEntry<'a>,
+}
+
+#[derive(Serialize)]
+struct CauseEntry<'a> {
+    topic: Option<&'a str>,
+    sequence: u64,
+}
+
+impl<'a> From<&'a TopicReport> for TopicEntry<'a> {
+    fn from(report: &'a TopicReport) -> Self {
+        Self {
+            topic: &report.topic,
+            ok: report.is_ok(),
+            messages: report.messages,
+            first: report.first,
+            last: report.last,
+            durable: report.durable,
+            epoch: report.epoch,
+            gaps: report.gaps.listed().iter().map(GapEntry::from).collect(),
+            gaps_count: report.gaps.count(),
+            damage: report.damage.listed().iter().map(DamageEntry::from).collect(),
+            damage_count: report.damage.count(),
+            effects_without_cause: report.orphans.listed().iter().map(OrphanEntry::from).collect(),
+            effects_without_cause_count: report.orphans.count(),
+            hash: hexadecimal(&report.hash),
+        }
+    }
+}
+
+impl From<&OpenGap> for GapEntry {
+    fn from(gap: &OpenGap) -> Self {
+        Self { session: gap.session.to_string(), from: gap.from, count: gap.count }
+    }
+}
+
+impl<'a> From<&'a Orphan> for OrphanEntry<'a> {
+    fn from(orphan: &'a Orphan) -> Self {
+        let cause = CauseEntry { topic: orphan.input.as_deref(), sequence: orphan.cause };
+        Self { sequence: orphan.sequence, cause }
+    }
 }
 
 fn describe(reports: &[TopicReport], ok: bool) -> String {
