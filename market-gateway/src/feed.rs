@@ -477,3 +477,7 @@ impl<M: Message> Output<M> for Nowhere {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod tests;

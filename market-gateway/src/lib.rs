@@ -41,7 +41,9 @@ pub trait Normalise {
     type Event: Message;
 
     /// Another session begins: what was learned in the last one (books, instrument numbers) is void.
-    fn begin(&mut self, session: &Session);
+    fn begin(&mut self, session: &Session) {
+        let _ = session;
+    }
 
     /// Publishes what a message says. Called with every message once, in order; again only if `out` refused.
     ///

@@ -59,10 +59,7 @@ impl Past {
     /// Where to take the session up, whose first packet begins with the message `first`. Captures begin anew, and what
     /// they repeat is recognised; a live session goes on where the journal ends.
     pub(crate) fn start(&self, first: u64, window: u64) -> arbiter::Start {
-        let next = match first {
-            _ if first <= window.min(self.next) => 1,
-            _ => first.min(self.next),
-        };
+        let next = if first < self.next && first <= window { 1 } else { first.min(self.next) };
         arbiter::Start { next, journalled: self.next, open: self.open.clone(), ended: self.ended }
     }
 }

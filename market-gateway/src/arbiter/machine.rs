@@ -174,12 +174,11 @@ impl Arbiter {
     }
 
     fn due_missing(&mut self) -> Option<Range<u64>> {
-        let (now, limits, journalled) = (self.now, self.limits, self.journalled);
+        let (now, limits) = (self.now, self.limits);
         let reach = self.next.saturating_add(limits.window);
         let (range, wait) = self
             .missing
             .values_mut()
-            .filter(|(range, _)| range.end > journalled)
             .take_while(|(range, _)| range.start < reach)
             .take(OUTSTANDING)
             .find(|(_, wait)| wait.due <= now)?;
@@ -290,8 +289,8 @@ impl Arbiter {
         if let Some(rest) = self.missing.value_mut(range.end) {
             (rest.due, rest.deadline) = (due, deadline);
         }
+        self.counts.recovered += range.end - range.start;
         if range.start >= self.journalled {
-            self.counts.recovered += range.end - range.start;
             self.report.recovered(range);
         }
     }
@@ -333,10 +332,12 @@ impl Arbiter {
     /// All up to `first` exists: what was not seen of it is missing.
     fn skip_to(&mut self, first: u64) {
         if first > self.end {
-            // What is journalled is waited for, but never asked for, and no loss.
+            // What is journalled is waited for, but no loss, and asked for only where the journal itself lacks it.
             let split = self.journalled.clamp(self.end, first);
+            let lacks = self.lost.first_within(&(self.end..split)).is_some();
+            let due = if lacks { after(self.now, self.limits.reorder_wait) } else { NEVER };
             let deadline = after(self.now, self.limits.patience);
-            self.miss(self.end..split, Wait { due: NEVER, deadline, local: false });
+            self.miss(self.end..split, Wait { due, deadline, local: false });
             self.miss(split..first, self.wait_for(first));
         }
     }

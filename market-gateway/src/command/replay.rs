@@ -38,10 +38,14 @@ type MarketFeed = Feed<Itch, Publisher<MarketEvent>>;
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let stop = Stop::on_signals();
     let sources = Sources::open(arguments)?;
+    let settings = Settings::read(arguments)?;
+    if settings.date.is_none() && !sources.days.is_empty() {
+        program::note("a day file names no date: taken for 1970-01-01; give --date");
+    }
     let bus = Bus::open(arguments.bus())?;
     let mut report = Report { market: Summary::nothing(IO), ..Report::default() };
     if sources.has_market_data() {
-        let mut replay = Replay::open(&bus, arguments, &sources, &stop)?;
+        let mut replay = Replay::open(&bus, settings, &stop)?;
         replay.play(sources.packets, sources.days)?;
         report.market(&replay);
         replay.close()?;
@@ -94,18 +98,12 @@ impl Pace {
 struct Sources {
     packets: Vec<(PathBuf, Pcap)>,
     days: Vec<(PathBuf, DayFile)>,
-    answers: Option<PathBuf>,
     fix_log: Option<PathBuf>,
 }
 
 impl Sources {
     fn open(arguments: &Arguments) -> Result<Self, Failure> {
-        let mut sources = Self {
-            packets: Vec::new(),
-            days: Vec::new(),
-            answers: arguments.find("rerequest")?,
-            fix_log: arguments.find("fix-log")?,
-        };
+        let mut sources = Self { packets: Vec::new(), days: Vec::new(), fix_log: arguments.find("fix-log")? };
         for path in arguments.positional::<PathBuf>()? {
             match Capture::open(&path)? {
                 Capture::Day(day) => sources.days.push((path, day)),
@@ -120,6 +118,47 @@ impl Sources {
 
     fn has_market_data(&self) -> bool {
         !self.packets.is_empty() || !self.days.is_empty()
+    }
+}
+
+/// What else the user said.
+struct Settings {
+    answers: Option<Answers>,
+    /// Name of a day file's session; of captures, the only session to take.
+    session: Option<SessionId>,
+    date: Option<Date>,
+    speed: Speed,
+}
+
+impl Settings {
+    fn read(arguments: &Arguments) -> Result<Self, Failure> {
+        let answers: Option<PathBuf> = arguments.find("rerequest")?;
+        Ok(Self {
+            answers: answers.as_deref().map(Answers::open).transpose()?,
+            session: arguments.find("session")?.map(|Name(session)| session),
+            date: arguments.find("date")?.map(|Day(date)| date),
+            speed: arguments.get("speed")?,
+        })
+    }
+}
+
+/// A session as the user names it.
+struct Name(SessionId);
+
+impl Value for Name {
+    const EXPECTED: &'static str = "a name of 1 to 16 characters";
+    fn parse(text: &str) -> Option<Self> {
+        SessionId::new(text).filter(|session| !session.is_blank()).map(Self)
+    }
+}
+
+/// A date as the user writes it.
+struct Day(Date);
+
+impl Value for Day {
+    const EXPECTED: &'static str = "a day such as 20260105";
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().and_then(Date::from_number).map(Self)
     }
 }
 
@@ -138,33 +177,17 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn open(bus: &Bus, arguments: &Arguments, sources: &Sources, stop: &'a Stop) -> Result<Self, Failure> {
-        let date: Option<u32> = arguments.find("date")?;
-        let date =
-            date.map(|number| Date::from_number(number).ok_or(number)).transpose().map_err(|number| {
-                Failure::new("not a date", format_args!("--date {number}"), "a day as YYYYMMDD is expected")
-            })?;
-        let session: Option<String> = arguments.find("session")?;
-        let session = session.map(|id| {
-            let taken = SessionId::new(&id).filter(|id| !id.is_blank());
-            taken.ok_or_else(|| Failure::new("not a session", id, "1 to 16 characters are expected"))
-        });
-        let session = session.transpose()?;
-        if date.is_none() && !sources.days.is_empty() {
-            program::note("a day file names no date: taken for 1970-01-01; give --date");
-        }
-        let answers = sources.answers.as_deref().map(Answers::open).transpose()?;
+    fn open(bus: &Bus, settings: Settings, stop: &'a Stop) -> Result<Self, Failure> {
         let publisher = bus.publisher::<MarketEvent>(MARKET_DATA)?;
         let mut normaliser = Itch::new();
         let history = History::read(bus, MARKET_DATA, &mut normaliser)?;
-        let only = session.filter(|_| sources.days.is_empty());
-        let limits = Limits::of_captures(answers.is_some());
-        let config = FeedConfig { limits, date, session: only };
+        let Settings { answers, session, date, speed } = settings;
+        let config = FeedConfig { limits: Limits::of_captures(answers.is_some()), date, session };
         Ok(Self {
             feed: Feed::new(normaliser, publisher, history, config),
             answers,
             session,
-            pace: Pace { speed: arguments.get("speed")?, began: None },
+            pace: Pace { speed, began: None },
             stop,
             progress: Progress::new(),
             packets: PacketCounters::default(),

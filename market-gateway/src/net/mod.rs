@@ -1,4 +1,4 @@
-//! Where packets come from: sockets and captures, behind one trait, so that both take the same code path.
+//! Where packets come from: sockets, each kind behind one trait, and captures.
 
 mod buffers;
 pub mod capture;

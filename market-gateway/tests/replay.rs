@@ -1,0 +1,238 @@
+//! `market-gateway replay` as a user runs it, on captures made here.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use bus::event::market::{MarketEvent, MarketEventRef};
+use bus::{Bus, Gate, Start};
+use flate2::{Compression, write::GzEncoder};
+use market_gateway::itch::{AddOrder, Head, day_file};
+use market_gateway::mold::{END_OF_SESSION, Header, PacketWriter, session_id};
+use serde_json::Value;
+use zerocopy::IntoBytes;
+
+const SESSION: &[u8; 10] = b"20260105  ";
+const MESSAGES: u64 = 400;
+
+fn message(number: u64) -> AddOrder {
+    AddOrder {
+        head: Head::new(b'A', 1, number * 1_000_000),
+        order: number.into(),
+        side: b'B',
+        shares: 5.into(),
+        stock: *b"ONE     ",
+        price: 10_000.into(),
+    }
+}
+
+fn day() -> Vec<u8> {
+    let mut writer = day_file::Writer::new(Vec::new());
+    (1..=MESSAGES).for_each(|number| writer.message(message(number).as_bytes()).unwrap());
+    writer.finish().unwrap()
+}
+
+/// A line that cuts its packets after `size` messages and loses those that begin with the numbers `lost`.
+fn line(size: u64, lost: &[u64]) -> Vec<u8> {
+    let mut datagrams = Vec::new();
+    for first in (1..=MESSAGES).step_by(usize::try_from(size).unwrap()) {
+        let mut writer = PacketWriter::new(1_400);
+        writer.begin(&session_id(*SESSION), first);
+        (first..(first + size).min(MESSAGES + 1)).for_each(|n| assert!(writer.push(message(n).as_bytes())));
+        if !lost.contains(&first) {
+            datagrams.push((first, writer.datagram().to_vec()));
+        }
+    }
+    let end = Header::new(&session_id(*SESSION), MESSAGES + 1, END_OF_SESSION);
+    datagrams.push((MESSAGES + 1, end.as_bytes().to_vec()));
+    pcap(&datagrams)
+}
+
+/// A capture of datagrams, each at the time of the message that it begins with.
+fn pcap(datagrams: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut file = [0xA1B2_3C4D_u32, 0x0004_0002, 0, 0, 65_535, 101].map(u32::to_le_bytes).concat();
+    for (number, payload) in datagrams {
+        let udp = u16::try_from(payload.len() + 8).unwrap();
+        let mut packet = vec![0x45, 0];
+        packet.extend((udp + 20).to_be_bytes());
+        packet.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 239, 1, 1, 1, 0, 9, 0, 9]);
+        packet.extend(udp.to_be_bytes());
+        packet.extend([0, 0]);
+        packet.extend(payload);
+        let length = u32::try_from(packet.len()).unwrap();
+        let nanoseconds = u32::try_from(number * 1_000_000).unwrap();
+        file.extend([1_767_600_000, nanoseconds, length, length].map(u32::to_le_bytes).concat());
+        file.extend(packet);
+    }
+    file
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A directory with files and a bus.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+    fn bus(&self) -> PathBuf {
+        self.0.path().join("bus")
+    }
+    fn replay(&self, arguments: &[&dyn AsRef<Path>]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_market-gateway"));
+        command.arg("replay").args(arguments.iter().map(|argument| argument.as_ref()));
+        command.arg("--json").arg("--bus").arg(self.bus()).output().unwrap()
+    }
+    /// The summary of a replay that ends with this code.
+    fn summary(&self, code: i32, arguments: &[&dyn AsRef<Path>]) -> Value {
+        let output = self.replay(arguments);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+    /// The numbers of the venue's messages in the journal, in its order; gaps and sessions as negative numbers.
+    fn journal(&self) -> Vec<i64> {
+        let bus = Bus::open(self.bus()).unwrap();
+        let mut events = bus.subscriber::<MarketEvent>("market-data", Start::Oldest, Gate::Durable).unwrap();
+        let mut numbers = Vec::new();
+        while let Some(event) = events.poll().unwrap() {
+            let number = |sequence: u64| i64::try_from(sequence).unwrap();
+            match event {
+                MarketEventRef::Session(session) => numbers.push(-number(session.venue_sequence)),
+                MarketEventRef::Gap(gap) => numbers.push(-number(gap.venue_sequence)),
+                MarketEventRef::AddOrder(order) => numbers.push(number(order.venue_sequence)),
+                MarketEventRef::Instrument(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        numbers
+    }
+}
+
+/// The whole day, from its beginning to its end.
+fn whole() -> Vec<i64> {
+    let last = i64::try_from(MESSAGES).unwrap();
+    [-1].into_iter().chain(1..=last).chain([-last - 1]).collect()
+}
+
+#[test]
+fn a_day_file_is_journalled_once() {
+    let place = Place::new();
+    let day = place.file("day.itch50.gz", &gzip(&day()));
+    let first = place.summary(0, &[&day]);
+    assert_eq!(
+        (&first["messages"], &first["published"], &first["by_type"]["A"]),
+        (&400.into(), &400.into(), &400.into())
+    );
+    let second = place.summary(0, &[&day]);
+    assert_eq!(
+        (&second["messages"], &second["published"], &second["duplicates"]),
+        (&400.into(), &0.into(), &400.into())
+    );
+    assert_eq!(place.journal(), whole());
+}
+
+#[test]
+fn a_truncated_day_is_named_and_its_completion_continues_it() {
+    for cut in [20, 60, 5_000] {
+        let place = Place::new();
+        let torn = place.file("torn.itch50", &day()[..cut]);
+        let summary = place.summary(1, &[&torn]);
+        assert_eq!((&summary["truncated"], &summary["messages"]), (&1.into(), &(cut / 38).into()));
+        place.summary(0, &[&place.file("day.itch50", &day())]);
+        assert_eq!(place.journal(), whole());
+    }
+}
+
+#[test]
+fn lines_complete_each_other() {
+    let place = Place::new();
+    let (a, b) =
+        (place.file("a.pcap", &line(10, &[11, 101])), place.file("b.pcap.gz", &gzip(&line(7, &[1, 50]))));
+    let summary = place.summary(0, &[&a, &b]);
+    assert_eq!((&summary["messages"], &summary["gaps"]), (&400.into(), &Value::Array(Vec::new())));
+    assert_eq!((&summary["lines"][0]["lost"], &summary["lines"][1]["lost"]), (&20.into(), &7.into()));
+    assert_eq!(place.journal(), whole());
+}
+
+#[test]
+fn what_both_lines_lost_is_an_open_gap_until_somebody_brings_it() {
+    let place = Place::new();
+    let (a, b) = (place.file("a.pcap", &line(10, &[11, 101])), place.file("b.pcap", &line(5, &[16, 101])));
+    let summary = place.summary(1, &[&a, &b]);
+    let gaps = serde_json::json!([
+        {"from": 16, "count": 5, "recovered": false}, {"from": 101, "count": 5, "recovered": false}
+    ]);
+    assert_eq!(summary["gaps"], gaps);
+    assert_eq!(place.summary(1, &[&a, &b])["gaps"], gaps, "the second time they are still open");
+    let day = place.file("day.itch50", &day());
+    let summary = place.summary(0, &[&a, &b, &"--rerequest", &day]);
+    assert_eq!((&summary["published"], &summary["recovered"]), (&10.into(), &10.into()));
+    let journal = place.journal();
+    let end = journal.iter().position(|number| *number == -401).expect("the session has ended");
+    let late: Vec<i64> = (16..21).chain([-16]).chain(101..106).chain([-101]).collect();
+    assert_eq!(journal[end + 1..], late);
+}
+
+#[test]
+fn requests_fill_what_both_lines_lost_in_its_place() {
+    let place = Place::new();
+    let (a, day) = (place.file("a.pcap", &line(10, &[1, 11, 101, 391])), place.file("day.itch50", &day()));
+    let summary = place.summary(0, &[&a, &"--rerequest", &day]);
+    assert_eq!((&summary["messages"], &summary["recovered"]), (&400.into(), &40.into()));
+    assert!(summary["gaps"].as_array().unwrap().iter().all(|gap| gap["recovered"] == true));
+    assert_eq!(place.journal(), whole());
+}
+
+#[test]
+fn the_recorded_pace_is_kept() {
+    let place = Place::new();
+    let day = place.file("day.itch50", &day());
+    let began = std::time::Instant::now();
+    place.summary(0, &[&day, &"--speed", &"10"]);
+    assert!(began.elapsed() >= std::time::Duration::from_millis(39), "0.4 s at ten times the pace");
+    assert_eq!(place.journal(), whole());
+}
+
+#[test]
+fn session_and_date_are_the_users() {
+    let place = Place::new();
+    let day = place.file("day.itch50", &day());
+    place.summary(0, &[&day, &"--session", &"monday", &"--date", &"20260105"]);
+    let bus = Bus::open(place.bus()).unwrap();
+    let mut events = bus.subscriber::<MarketEvent>("market-data", Start::Oldest, Gate::Durable).unwrap();
+    let Some(MarketEventRef::Session(session)) = events.poll().unwrap() else { panic!("no session") };
+    assert_eq!((session.session.to_string(), session.date), ("monday".into(), 20_260_105));
+}
+
+#[test]
+fn what_is_no_capture_is_refused_in_one_line() {
+    let place = Place::new();
+    let noise = place.file("noise", b"no capture");
+    let day = place.file("day.itch50", &day());
+    let refused: [&[&dyn AsRef<Path>]; 6] = [
+        &[],
+        &[&noise],
+        &[&place.0.path().join("absent")],
+        &[&day, &"--speed", &"0"],
+        &[&day, &"--date", &"20261399"],
+        &[&day, &"--rerequest", &noise],
+    ];
+    for arguments in refused {
+        let output = place.replay(arguments);
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        let complaint: Vec<_> = complaint.lines().filter(|line| !line.starts_with("note: ")).collect();
+        assert_eq!((output.status.code(), complaint.len()), (Some(2), 1), "{complaint:?}");
+        assert!(complaint[0].starts_with("market-gateway: "));
+        assert!(!place.bus().exists(), "a refused command writes nothing");
+    }
+}
