@@ -201,8 +201,7 @@ impl Loop {
         };
         while let Some(index) = self.journals.iter().position(is_due) {
             let kept = self.journals.swap_remove(index);
-            let ended_well = kept.write_out.is_drained() && !kept.write_out.is_poisoned();
-            let result = kept.write_out.close().map(|()| ended_well);
+            let result = kept.write_out.close();
             self.engine.release(kept.lock.raw_fd());
             drop(kept.lock);
             if let Some((_, reply)) = kept.closing {

@@ -455,10 +455,6 @@ impl WriteOut {
         self.in_flight.is_some()
     }
 
-    pub(crate) fn is_poisoned(&self) -> bool {
-        self.poisoned
-    }
-
     /// Whether the writer has sealed its last segment and all of it is durable.
     pub fn is_drained(&self) -> bool {
         self.poisoned || (self.front_is_over() && !self.is_left())
@@ -467,11 +463,13 @@ impl WriteOut {
     /// Ends a journal whose writer has sealed it and of which everything is durable: marks it clean and leaves no
     /// memory behind. A journal that is not drained, or poisoned, is left as it is for the next owner.
     ///
+    /// Answers whether it was ended.
+    ///
     /// # Errors
     /// What the disk answers.
-    pub fn close(mut self) -> io::Result<()> {
+    pub fn close(mut self) -> io::Result<bool> {
         if self.poisoned || !self.is_drained() {
-            return Ok(());
+            return Ok(false);
         }
         self.mark()?;
         let (parts, progress) = (&mut self.parts, &self.progress);
@@ -500,7 +498,7 @@ impl WriteOut {
         }
         readers::remove_all(&parts.memory_dir);
         let _ = std::fs::remove_dir(&parts.memory_dir);
-        Ok(())
+        Ok(true)
     }
 
     fn mark(&mut self) -> io::Result<()> {

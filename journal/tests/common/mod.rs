@@ -12,7 +12,7 @@ pub const SEGMENT: usize = 1 << 20;
 
 /// Directories of one journal.
 pub struct Ground {
-    _root: tempfile::TempDir,
+    _roots: [tempfile::TempDir; 2],
     pub disk: PathBuf,
     pub memory: PathBuf,
     pub places: Places,
@@ -21,9 +21,11 @@ pub struct Ground {
 impl Ground {
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let (disk, memory) = (root.path().join("disk"), root.path().join("memory"));
+        // Where there is shared memory the test is faster.
+        let shared = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let (disk, memory) = (root.path().join("disk"), shared.path().join("memory"));
         let places = Places { storage: Arc::new(DiskStorage::new(&disk)), memory_dir: memory.clone() };
-        Self { _root: root, disk, memory, places }
+        Self { _roots: [root, shared], disk, memory, places }
     }
 
     /// On a storage of the test's own; the lock file lies in a real directory.
@@ -51,7 +53,7 @@ impl Ground {
     }
 
     pub fn open_with(&self, options: Options, engine: Box<dyn Engine>) -> Result<Live, OpenError> {
-        journal::open(&self.places, options).map(|journal| Live { journal, engine, now: 0 })
+        journal::open(&self.places, options).map(|journal| Live { engine, journal, now: 0 })
     }
 
     pub fn open(&self) -> Live {
@@ -93,8 +95,9 @@ pub fn read_rest(reader: &mut Reader) -> (Vec<(u64, Vec<u8>)>, Vec<ReadError>) {
 /// An open journal whose two halves take turns.
 #[derive(Debug)]
 pub struct Live {
-    pub journal: Journal,
+    /// Dropped first: what is in flight needs the journal's memory.
     pub engine: Box<dyn Engine>,
+    pub journal: Journal,
     pub now: u64,
 }
 
