@@ -32,6 +32,8 @@ enum Order {
 pub struct Service {
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
+    /// Name of its engine.
+    backend: &'static str,
     next: u64,
 }
 
@@ -46,7 +48,8 @@ impl fmt::Debug for Order {
 pub struct Token(u64);
 
 impl Service {
-    /// Starts the thread; `setup` runs on it first (pinning), `upkeep` every few milliseconds.
+    /// Starts the thread; `setup` runs on it first (pinning), `upkeep` every few milliseconds. Returns when the engine
+    /// is chosen.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -56,18 +59,25 @@ impl Service {
         upkeep: impl FnMut() + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, receiver) = channel();
+        let (chosen, choice) = channel();
         let thread = std::thread::Builder::new().name("write-out".into()).spawn(move || {
             setup();
-            Loop { engine: engine(), journals: Vec::new(), start: Instant::now(), upkeep: Box::new(upkeep) }
+            let engine = engine();
+            let _ = chosen.send(engine.name());
+            Loop { engine, journals: Vec::new(), start: Instant::now(), upkeep: Box::new(upkeep) }
                 .run(&receiver);
         })?;
-        Ok(Self { orders: Some(sender), thread: Some(thread), next: 0 })
+        // A thread that died while it chose has told why by its panic.
+        let backend =
+            choice.recv().map_err(|_| io::Error::other("the write-out thread ended at its start"))?;
+        Ok(Self { orders: Some(sender), thread: Some(thread), backend, next: 0 })
     }
 
     /// Gives a journal to the thread, with its lock, which is held until the journal is closed or the service ends.
     pub fn add(&mut self, write_out: WriteOut, lock: OwnerLock) -> Token {
         let token = self.next;
         self.next += 1;
+        write_out.show_backend(self.backend);
         self.order(Order::Add(token, Box::new(write_out), lock));
         Token(token)
     }
@@ -146,7 +156,6 @@ impl Loop {
     fn take(&mut self, order: Order) {
         match order {
             Order::Add(token, write_out, lock) => {
-                write_out.show_backend(self.engine.name());
                 self.engine.hold(lock.raw_fd());
                 self.journals.push(Kept { token, write_out, lock, closing: None });
             }
