@@ -25,7 +25,9 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The one publisher of a topic. It can move to another thread; it cannot be shared or cloned.
 ///
-/// Dropping it closes the topic: all is made durable, and nothing is left in shared memory.
+/// Dropping it closes the topic as [`Publisher::close`] does, but tells no errors: all is made durable, and nothing is
+/// left in shared memory. Where the disk takes longer than ten seconds or fails, what is not durable stays in shared
+/// memory for the next publisher.
 pub struct Publisher<M: Message> {
     writer: Option<Writer>,
     bus: Bus,
@@ -36,7 +38,7 @@ pub struct Publisher<M: Message> {
     flags: u16,
     waits: bool,
     recovery: Recovery,
-    /// Published here, for [`Publisher::refused`].
+    /// For [`Publisher::refused`].
     refused: u64,
     message: PhantomData<fn(M)>,
 }
@@ -88,8 +90,9 @@ impl<M: Message> Publisher<M> {
         self.writer.as_ref().expect("only `close` and the drop take it")
     }
 
-    /// Publishes an event and returns its sequence. Waits where the next segment is not ready yet; where there is no
-    /// room it is refused, or waits if the topic's policy is to wait.
+    /// Publishes an event and returns its sequence: from now on every process can read it. Waits where the next segment
+    /// is not ready yet; where there is no room it is refused, or waits if the topic's policy is to wait
+    /// ([`WhenFull`](crate::config::WhenFull)).
     ///
     /// # Errors
     /// [`PublishError`]; nothing was published.
@@ -129,7 +132,7 @@ impl<M: Message> Publisher<M> {
     /// Publishes an event, or says at once that it cannot.
     ///
     /// # Errors
-    /// [`PublishError`]; nothing was published.
+    /// As [`Publisher::publish`], and [`PublishError::Full`].
     #[inline]
     pub fn try_publish<E: PartOf<M>>(&mut self, event: &E) -> Result<u64, PublishError> {
         let (now, flags) = (self.clock.now().0, self.flags);
@@ -159,7 +162,8 @@ impl<M: Message> Publisher<M> {
     /// Opens a batch: events that become visible together and survive together.
     pub fn batch(&mut self) -> Batch<'_, M> {
         let (now, flags) = (self.clock.now().0, self.flags);
-        Batch { batch: self.writer().batch(now), flags, message: PhantomData }
+        let waits = self.waits;
+        Batch { batch: self.writer().batch(now), flags, waits, message: PhantomData }
     }
 
     /// Sequence of the next event.
@@ -177,7 +181,7 @@ impl<M: Message> Publisher<M> {
         self.written().epoch()
     }
 
-    /// Events that were refused.
+    /// Events that were refused, each counted as often as it was tried.
     pub fn refused(&self) -> u64 {
         self.refused
     }
@@ -279,15 +283,33 @@ impl<E: Event> DerefMut for Claim<'_, E> {
 pub struct Batch<'a, M: Message> {
     batch: journal::Batch<'a>,
     flags: u16,
+    waits: bool,
     message: PhantomData<fn(M)>,
 }
 
 impl<M: Message> Batch<'_, M> {
-    /// Adds an event.
+    /// Adds an event. Waits and is refused as [`Publisher::publish`].
     ///
     /// # Errors
-    /// [`PublishError`]; the batch is as it was. [`PublishError::Full`]: wait a moment and add it again.
+    /// [`PublishError`]; the batch is as it was, and can still be committed. [`PublishError::TooLarge`] where the batch
+    /// as a whole would be larger than the largest message.
     pub fn push<E: PartOf<M>>(&mut self, event: &E) -> Result<(), PublishError> {
+        let mut idle = Idle::new(WaitStrategy::Park);
+        loop {
+            match self.try_push(event) {
+                Err(PublishError::Full) => {}
+                Err(PublishError::NoRoom(_)) if self.waits => {}
+                done => return done,
+            }
+            idle.idle(0);
+        }
+    }
+
+    /// Adds an event, or says at once that it cannot.
+    ///
+    /// # Errors
+    /// As [`Batch::push`], and [`PublishError::Full`].
+    pub fn try_push<E: PartOf<M>>(&mut self, event: &E) -> Result<(), PublishError> {
         self.batch.append(E::KIND, self.flags, as_bytes(event))
     }
 

@@ -103,7 +103,8 @@ impl Reader {
         self.reader.sleep(limit);
     }
 
-    /// Waits for a message. False: the topic was closed cleanly and everything was delivered.
+    /// Waits for a message, also through the death and the return of the publisher. False: the topic was closed cleanly and
+    /// everything was delivered.
     ///
     /// # Errors
     /// As [`Reader::poll`].
@@ -142,7 +143,8 @@ impl<M: Message> fmt::Debug for Delivery<'_, M> {
     }
 }
 
-/// A subscriber of a topic of `M`.
+/// A subscriber of a topic of `M`: delivers each message once, in order, where it lies. What it lends stays as it is until
+/// the next call. It holds up nobody, however slow it is; one that is killed leaves nothing behind that matters.
 #[derive(Debug)]
 pub struct Subscriber<M: Message> {
     reader: Reader,
@@ -195,7 +197,9 @@ impl<M: Message> Subscriber<M> {
         }))
     }
 
-    /// Waits for the next message. `None`: the topic was closed cleanly by its publisher and all was delivered.
+    /// Waits for the next message, also through the death and the return of the publisher. `None`: the topic was closed
+    /// cleanly by its publisher and all was delivered; asked again, it waits for what a later publisher adds, or says
+    /// `None` again.
     ///
     /// # Errors
     /// As [`Subscriber::poll`].

@@ -16,7 +16,7 @@ use std::{
 };
 
 use journal::{
-    Journal, Options, Places, Retention, Service, Survey, Token,
+    Journal, OpenError, Options, Places, Retention, Service, Survey, Token,
     instance::{Instance, Occupancy},
     storage::DiskStorage,
 };
@@ -178,8 +178,7 @@ impl Bus {
     pub fn survey(&self, topic: &str) -> Result<Survey, BusError> {
         self.schema(topic)?;
         let lock = self.topic_dir(topic).join("0").join(journal::LOCK);
-        journal::survey(&self.places(topic)?, &lock)
-            .map_err(|source| BusError::Journal { topic: topic.into(), source })
+        journal::survey(&self.places(topic)?, &lock).map_err(|source| self.unreadable(topic, source))
     }
 
     /// The one publisher of a topic, which it makes if need be.
@@ -204,6 +203,7 @@ impl Bus {
         check_name(topic)?;
         let schema =
             Schema::of::<M>(inputs).map_err(|source| BusError::Schema { topic: topic.into(), source })?;
+        self.fits_schema(topic, &schema)?;
         self.make_directory(&self.topic_dir(topic))?;
         for input in inputs {
             // What dead publishers of the inputs left is completed first: no effect reaches the disk before its cause.
@@ -255,8 +255,17 @@ impl Bus {
     pub fn reader(&self, topic: &str, start: Start, gate: Gate) -> Result<Reader, BusError> {
         let schema = self.schema(topic)?;
         let reader = journal::Reader::open(self.places(topic)?, start, gate)
-            .map_err(|source| BusError::Journal { topic: topic.into(), source })?;
+            .map_err(|source| self.unreadable(topic, source))?;
         Ok(Reader::new(reader, schema))
+    }
+
+    /// What a reader is refused with. Where the journal should lie is known only here.
+    fn unreadable(&self, topic: &str, source: OpenError) -> BusError {
+        let source = match source {
+            OpenError::Missing { .. } => OpenError::Missing { path: self.topic_dir(topic).join("0") },
+            source => source,
+        };
+        BusError::Journal { topic: topic.into(), source }
     }
 
     /// Completes on disk what a dead publisher of a topic left in shared memory, if the topic has no publisher now.
@@ -283,7 +292,7 @@ impl Bus {
                 self.close_journal(token, Duration::from_secs(5));
                 Ok(true)
             }
-            Err(journal::OpenError::Held { .. }) => Ok(false),
+            Err(OpenError::Held { .. }) => Ok(false),
             Err(source) => Err(BusError::Journal { topic: topic.into(), source }),
         }
     }
@@ -379,17 +388,25 @@ impl Bus {
         })
     }
 
-    /// Writes the schema of a topic, or checks that the topic's serves.
-    fn settle_schema(&self, topic: &str, schema: &Schema) -> Result<(), BusError> {
+    /// Whether the schema of a topic says all that `schema` does.
+    fn fits_schema(&self, topic: &str, schema: &Schema) -> Result<bool, BusError> {
         let different = |source| BusError::Schema { topic: topic.into(), source };
         match self.schema(topic) {
-            Ok(old) if old.serves(schema).is_ok() && old.inputs() == schema.inputs() => return Ok(()),
+            Ok(old) if old.serves(schema).is_ok() && old.inputs() == schema.inputs() => Ok(true),
             Ok(old) => {
                 schema.serves(&old).map_err(different)?;
                 schema.same_inputs(&old).map_err(different)?;
+                Ok(false)
             }
-            Err(BusError::Missing { .. }) => {}
-            Err(error) => return Err(error),
+            Err(BusError::Missing { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the schema of a topic, unless the topic's own says as much. For the holder of the topic's lock.
+    fn settle_schema(&self, topic: &str, schema: &Schema) -> Result<(), BusError> {
+        if self.fits_schema(topic, schema)? {
+            return Ok(());
         }
         let path = self.topic_dir(topic).join(SCHEMA);
         write_durably(&path, schema.to_json().as_bytes()).map_err(|source| BusError::Io {

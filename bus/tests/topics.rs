@@ -106,11 +106,15 @@ fn a_subscriber_waits_in_another_thread_and_ends_with_its_publisher() {
 #[test]
 fn a_second_publisher_and_other_schemas_are_refused() {
     let (_ground, bus) = ground();
-    let _quotes = bus.publisher::<Quote>("quotes").unwrap();
+    let quotes = bus.publisher::<Quote>("quotes").unwrap();
     let refused = bus.publisher::<Quote>("quotes").unwrap_err().to_string();
     assert!(refused.contains(&std::process::id().to_string()), "{refused}");
     let other = bus.subscriber::<Halt>("quotes", Start::Oldest, Gate::Published);
     assert!(matches!(other, Err(BusError::Schema { .. })), "{other:?}");
+    drop(quotes);
+    let refused = bus.publisher::<Halt>("quotes");
+    assert!(matches!(refused, Err(BusError::Schema { .. })), "{refused:?}");
+    assert_eq!(bus.watermarks("quotes").unwrap().epoch, 1, "who is refused begins no epoch");
     let missing = bus.subscriber::<Quote>("nothing", Start::Oldest, Gate::Published);
     assert!(missing.unwrap_err().is_missing());
     for name in ["", "..", ".hidden", "a/b", "ä"] {

@@ -82,11 +82,11 @@ impl Outbox {
 
 fn push(batch: &mut Batch<'_, RiskEvent>, event: &RiskEvent) -> Result<(), PublishError> {
     match event {
-        RiskEvent::EngineConfigured(event) => batch.push(event),
-        RiskEvent::LimitSet(event) => batch.push(event),
-        RiskEvent::FeeSet(event) => batch.push(event),
-        RiskEvent::MergeRun(event) => batch.push(event),
-        RiskEvent::PositionUpdate(event) => batch.push(event),
-        RiskEvent::LimitAlert(event) => batch.push(event),
+        RiskEvent::EngineConfigured(event) => batch.try_push(event),
+        RiskEvent::LimitSet(event) => batch.try_push(event),
+        RiskEvent::FeeSet(event) => batch.try_push(event),
+        RiskEvent::MergeRun(event) => batch.try_push(event),
+        RiskEvent::PositionUpdate(event) => batch.try_push(event),
+        RiskEvent::LimitAlert(event) => batch.try_push(event),
     }
 }

@@ -25,6 +25,7 @@ impl Stop {
     /// A stop that also the first SIGINT or SIGTERM requests. From now on that signal no longer ends the process
     /// (the second one does), so the caller must look at [`Stop::requested`] often, at least each 100 ms.
     pub fn on_signals() -> Self {
+        install();
         // ORDERING: Release pairs with the handler's Acquire; nothing else is published by it.
         WATCHED.store(true, Ordering::Release);
         Self { requested: Arc::default(), on_signals: true }
