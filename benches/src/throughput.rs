@@ -10,16 +10,17 @@ use bus::{
 use journal::storage::{AlignedBuffer, DiskStorage, Storage};
 
 use crate::{
+    conditions,
     figure::{Figure, median},
     placement::ping_pong,
-    print_conditions,
+    scratch,
 };
 
 /// A message of 64 bytes.
 #[derive(Event, Clone, Copy, Debug)]
 #[repr(C)]
-struct Message {
-    number: u64,
+pub(crate) struct Message {
+    pub(crate) number: u64,
     payload: [u8; 56],
 }
 
@@ -30,25 +31,15 @@ const GROUP: u64 = 100;
 const RAW_WRITE: usize = 256 * 1024;
 const RAW_WRITES: usize = 256;
 
-fn message(number: u64) -> Message {
+pub(crate) fn message(number: u64) -> Message {
     Message { number, payload: [7; 56] }
-}
-
-fn directory() -> Result<tempfile::TempDir, Failure> {
-    // Beside the build, not in the temporary directory, which may be memory.
-    let target = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-    let target = if target.is_dir() { target } else { std::env::temp_dir() };
-    tempfile::tempdir_in(target).map_err(|error| Failure::new("no scratch directory", error, "make room"))
 }
 
 /// The round trip, as a ratio to the raw ping-pong measured around it.
 pub(crate) fn round_trip(arguments: &Arguments) -> Result<Exit, Failure> {
     let rounds: u64 = arguments.get("rounds")?;
-    print_conditions(
-        arguments.json(),
-        "round trip of 64-byte messages over two journalled topics",
-        Duration::ZERO,
-    )?;
+    let how = format!("unpinned, {rounds} rounds of {ROUND_TRIPS}");
+    conditions::print(arguments.json(), "round trip of 64-byte messages over two journalled topics", &how)?;
     let (mut raw, mut trips, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let before = ping_pong();
@@ -71,7 +62,7 @@ pub(crate) fn round_trip(arguments: &Arguments) -> Result<Exit, Failure> {
 }
 
 fn one_round_trip() -> Result<f64, Failure> {
-    let directory = directory()?;
+    let directory = scratch::directory()?;
     let bus = Bus::open(directory.path())?;
     let mut there: Publisher<Message> = bus.publisher("there")?;
     let mut back: Publisher<Message> = bus.publisher("back")?;
@@ -111,8 +102,8 @@ fn take(subscriber: &mut Subscriber<Message>) -> Result<Message, Failure> {
 /// The one-way rate: a burst that fits the memory budget, then sustained, beside what the disk gives raw.
 pub(crate) fn rate(arguments: &Arguments) -> Result<Exit, Failure> {
     let (rounds, length): (u64, Duration) = (arguments.get("rounds")?, arguments.get("for")?);
-    let total = length * u32::try_from(rounds).unwrap_or(u32::MAX);
-    print_conditions(arguments.json(), "64-byte messages one way, one publisher, one subscriber", total)?;
+    let how = format!("unpinned, {rounds} rounds of {} s sustained", length.as_secs_f64());
+    conditions::print(arguments.json(), "64-byte messages one way, one publisher, one subscriber", &how)?;
     let (mut bursts, mut sustained, mut disk, mut shares) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let raw_before = raw_disk()?;
@@ -142,7 +133,7 @@ pub(crate) fn rate(arguments: &Arguments) -> Result<Exit, Failure> {
 
 /// Millions of messages a second through a burst that the prepared segments take.
 fn burst() -> Result<f64, Failure> {
-    let directory = directory()?;
+    let directory = scratch::directory()?;
     let bus = Bus::open(directory.path())?;
     let mut publisher: Publisher<Message> = bus.publisher("burst")?;
     // What was prepared ahead by now is the room of the burst: wait until it is there.
@@ -167,7 +158,7 @@ fn burst() -> Result<f64, Failure> {
 
 /// Millions of messages, and megabytes of journal, a second over `length`, until all is durable.
 fn flow(length: Duration) -> Result<(f64, f64), Failure> {
-    let directory = directory()?;
+    let directory = scratch::directory()?;
     let bus = Bus::open(directory.path())?;
     let mut publisher: Publisher<Message> = bus.publisher("flow")?;
     let start = Instant::now();
@@ -186,7 +177,7 @@ fn flow(length: Duration) -> Result<(f64, f64), Failure> {
 
 /// Megabytes a second of durable writes into blocks that were written before.
 fn raw_disk() -> Result<f64, Failure> {
-    let directory = directory()?;
+    let directory = scratch::directory()?;
     let storage = DiskStorage::new(directory.path());
     let failed = |error| Failure::new("cannot write", error, "make room");
     let file = storage.create("raw", (RAW_WRITE * RAW_WRITES) as u64).map_err(failed)?;
