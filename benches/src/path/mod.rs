@@ -8,7 +8,7 @@ mod schedule;
 mod sender;
 mod watch;
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -81,7 +81,7 @@ fn line() -> UdpConfig {
     }
 }
 
-fn address(source: &UdpSource) -> Result<SocketAddr, Failure> {
+fn address(source: &UdpSource) -> Result<SocketAddrV4, Failure> {
     let first = source.addresses()?.first().copied();
     first.ok_or_else(|| Failure::new("no line", "loopback", "report it"))
 }

@@ -1,7 +1,7 @@
 //! The venue: sends ITCH over MoldUDP64 at intended times, each of which travels in its message.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
 use bus::clock::Clock;
 use bus::event::Time;
@@ -30,7 +30,7 @@ pub(super) struct Sent {
 }
 
 /// Sends a schedule, whole unless it falls far behind. All messages that are due travel in one datagram, as far as they fit.
-pub(super) fn send(schedule: &Schedule, to: SocketAddr, placement: &Placement) -> io::Result<Sent> {
+pub(super) fn send(schedule: &Schedule, to: SocketAddrV4, placement: &Placement) -> io::Result<Sent> {
     super::take_place(placement);
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.connect(to)?;
