@@ -102,6 +102,9 @@ pub(crate) fn recover(
         Some(newest) => Some(ends::end_newest(places, mark, newest, &mut report)?),
         None => None,
     };
+    if live.iter().any(|(segment, _)| segment.number() + 1 == next_segment) {
+        report.unproven = 0;
+    }
     let mut sequence = end.unwrap_or(0);
     if mark.durable > 0 {
         let proven = (mark.durable - 1) / u64::from(mark.segment_size);

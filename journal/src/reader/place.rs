@@ -67,7 +67,14 @@ impl Reader {
         }
         let listing = Listing::new(&self.places, &self.mark);
         let here = listing.header(number).filter(|header| header.epoch != epoch);
-        let Some(later) = here.or_else(|| listing.after(number)) else { return };
+        let later = here.or_else(|| listing.after(number));
+        let from = current.segment.position(current.offset);
+        let Some(later) = later else {
+            if from < self.mark.durable && current.copy.is_some() {
+                self.skip_to_mark(from);
+            }
+            return;
+        };
         let Some(old) = self.current.take() else { return };
         if here.is_none()
             && let Ok(Some(fresh)) = self.load(number)
@@ -77,7 +84,7 @@ impl Reader {
             self.current = Some(fresh.from(old.offset, old.anchor_time));
             return;
         }
-        self.skip_to(&later, old.segment.position(old.offset));
+        self.skip_to(&later, from);
     }
 
     /// Goes to a segment behind a gap in the positions from `from` on, and reports what messages are lost in it.
@@ -87,6 +94,17 @@ impl Reader {
         if next > first {
             let to = later.number * u64::from(later.segment_size);
             self.pending = Some(ReadError::Damage { from, to, sequences: (first, next) });
+        }
+        self.sequence = self.sequence.max(next);
+    }
+
+    /// Goes behind what the mark proves and nothing holds any more.
+    fn skip_to_mark(&mut self, from: u64) {
+        self.current = None;
+        self.next = self.mark.durable.div_ceil(u64::from(self.mark.segment_size));
+        let (first, next) = (self.next_sequence(), self.mark.sequence);
+        if next > first {
+            self.pending = Some(ReadError::Damage { from, to: self.mark.durable, sequences: (first, next) });
         }
         self.sequence = self.sequence.max(next);
     }
@@ -197,13 +215,7 @@ impl Reader {
         if let Some(later) = later {
             self.skip_to(&later, from);
         } else if from < self.mark.durable {
-            let gone = (self.next_sequence(), self.mark.sequence);
-            self.next = self.mark.durable.div_ceil(size);
-            self.sequence = self.sequence.max(self.mark.sequence);
-            if gone.0 < gone.1 {
-                let damage = ReadError::Damage { from, to: self.mark.durable, sequences: gone };
-                self.pending = Some(damage);
-            }
+            self.skip_to_mark(from);
         } else {
             return Ok(false);
         }

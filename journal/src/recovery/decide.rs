@@ -17,7 +17,8 @@ pub(crate) struct Kept {
     pub(crate) holes: Vec<Hole>,
     /// Whether it ends with a SEAL.
     pub(crate) is_sealed: bool,
-    /// Everything before this offset was durable.
+    /// Everything before this offset was durable. If it lies behind the end, which then is no seal, all between is damaged,
+    /// and the next segment tells what messages that held.
     pub(crate) proven: usize,
 }
 
@@ -43,9 +44,9 @@ pub(crate) fn decide(segment: &Segment, header: &SegmentHeader, found: &Scan, ev
         }
         kept.holes.push(*hole);
     }
-    if !found.sealed && kept.end < proven_offset {
-        let next =
-            if proven == evidence.position { evidence.sequence.max(found.sequence) } else { found.sequence };
+    let is_here = evidence.position == proven && evidence.position <= segment.position(segment.size());
+    if !found.sealed && kept.end < proven_offset && is_here {
+        let next = evidence.sequence.max(found.sequence);
         kept.holes.push(Hole { from: kept.end, to: proven_offset, first: found.sequence, next });
         (kept.end, kept.sequence) = (proven_offset, next);
     }

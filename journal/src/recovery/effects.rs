@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long a derived journal waits for the causes of what it holds in memory to become durable.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks meanwhile.
 const STEP: Duration = Duration::from_micros(200);
 

@@ -34,6 +34,10 @@ pub(super) fn end_newest(
     if kept.is_sealed {
         return Ok(kept.sequence);
     }
+    if kept.end < kept.proven {
+        report.damage.push((position(kept.end), position(kept.proven)));
+        return Ok(kept.sequence);
+    }
     let window = (header.window as usize).min(segment.size() - kept.end);
     let failed = OpenError::io("keep the torn tail of", &name);
     report.torn_bytes += keep_torn(places, &segment, kept.end, window).map_err(failed)?;

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use journal::{
     Gate, Journal, OpenError, Options, Places, PublishError, ReadError, Reader, Start, Writer,
-    storage::{DiskStorage, Engine, PwriteEngine, Storage},
+    storage::{Access, AlignedBuffer, DiskStorage, Engine, PwriteEngine, Storage},
 };
 
 pub const SEGMENT: usize = 1 << 20;
@@ -168,4 +168,28 @@ pub fn assert_messages(messages: &[(u64, Vec<u8>)], count: u64) {
         assert_eq!((*sequence, body), (n as u64, &message(n as u64)), "message {n}");
     }
     assert_eq!(messages.len() as u64, count);
+}
+
+/// Bytes of a file on a simulated or real disk.
+pub fn read_file(storage: &dyn Storage, name: &str) -> Vec<u8> {
+    let file = storage.open(name, Access::Read).unwrap();
+    let mut bytes = vec![0; file.length().unwrap() as usize];
+    assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+    bytes
+}
+
+/// Makes a file hold exactly these bytes, whatever was there.
+pub fn write_file(storage: &dyn Storage, name: &str, bytes: &[u8]) {
+    let _ = storage.remove(name);
+    let mut buffer = AlignedBuffer::zeroed(bytes.len());
+    buffer[..bytes.len()].copy_from_slice(bytes);
+    let file = storage.create(name, buffer.len() as u64).unwrap();
+    file.write_at(&buffer, 0).unwrap();
+    file.truncate(bytes.len() as u64).unwrap();
+    file.sync().unwrap();
+    storage.sync().unwrap();
+}
+
+pub fn segment_name(number: u64) -> String {
+    format!("{number:016x}.segment")
 }

@@ -1,0 +1,280 @@
+//! Given a derived journal and an input in this state, expect that no effect is on disk, or kept, without its cause.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use common::{Ground, Live, SEGMENT, read_rest, segment_name};
+use journal::{
+    Gate, Input, OpenError, Options, ReadError, Start,
+    layout::{Cause, FLAG_CAUSED},
+    storage::{PwriteEngine, Storage, simulated::SimulatedDisk},
+};
+use zerocopy::IntoBytes;
+
+/// What the tests say of an input.
+#[derive(Debug, Default)]
+struct State {
+    durable: u64,
+    /// Ends of epochs; an epoch that is not named has no end that is known.
+    ends: BTreeMap<u32, u64>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct FakeInput(Arc<Mutex<State>>);
+
+impl FakeInput {
+    fn at(durable: u64, ends: &[(u32, u64)]) -> Self {
+        let input = Self::default();
+        *input.0.lock().unwrap() = State { durable, ends: ends.iter().copied().collect() };
+        input
+    }
+}
+
+impl Input for FakeInput {
+    fn durable_sequence(&mut self) -> u64 {
+        self.0.lock().unwrap().durable
+    }
+    fn end_of(&mut self, epoch: u32) -> Option<u64> {
+        self.0.lock().unwrap().ends.get(&epoch).copied()
+    }
+}
+
+struct Given {
+    disk: SimulatedDisk,
+    ground: Ground,
+}
+
+impl Given {
+    fn new() -> Self {
+        let disk = SimulatedDisk::new();
+        let ground = Ground::on(Arc::new(disk.clone()));
+        Self { disk, ground }
+    }
+
+    fn options(&self, input: &FakeInput) -> Options {
+        Options { inputs: vec![Box::new(input.clone())], ..self.ground.options() }
+    }
+
+    fn open(&self, input: &FakeInput) -> Live {
+        self.ground.open_with(self.options(input), Box::new(PwriteEngine::new())).unwrap()
+    }
+
+    /// A journal that died with `count` effects, all durable, whose memory is lost; effect n has cause n of epoch 1.
+    fn on_disk(count: u64, length: usize) -> Self {
+        let given = Self::new();
+        let mut live = given.open(&FakeInput::at(u64::MAX, &[]));
+        for n in 0..count {
+            publish(&mut live, n, 1, length);
+        }
+        live.settle();
+        assert_eq!(live.writer().durable(), count);
+        live.die();
+        given.ground.lose_memory();
+        given
+    }
+
+    fn sequences(&self) -> Vec<u64> {
+        let (messages, faults) = self.ground.read_all(Gate::Durable);
+        assert_eq!(faults, []);
+        messages.into_iter().map(|(sequence, _)| sequence).collect()
+    }
+}
+
+fn effect(cause: u64, epoch: u32, length: usize) -> Vec<u8> {
+    let cause = Cause { sequence: cause, epoch, input: 0, index: 0 };
+    let mut body = cause.as_bytes().to_vec();
+    body.resize(16 + length, 7);
+    body
+}
+
+fn publish(live: &mut Live, cause: u64, epoch: u32, length: usize) {
+    let body = effect(cause, epoch, length);
+    while live.journal.writer.append(1, FLAG_CAUSED, &body, live.now).is_err() {
+        live.work();
+    }
+}
+
+#[test]
+fn an_effect_waits_for_its_cause() {
+    let given = Given::new();
+    let input = FakeInput::at(0, &[]);
+    let mut live = given.open(&input);
+    for n in 0..100 {
+        publish(&mut live, n, 1, 50);
+    }
+    live.settle();
+    assert_eq!(live.writer().durable(), 0);
+    for durable in [1, 40, 40, 99, 100] {
+        input.0.lock().unwrap().durable = durable;
+        live.settle();
+        assert_eq!(live.writer().durable(), durable);
+        let on_disk = common::read_file(&given.disk, &segment_name(0));
+        let later = effect(durable, 1, 50);
+        assert!(!on_disk.windows(later.len()).any(|window| window == later), "effect {durable}");
+    }
+    live.close();
+    assert_eq!(given.sequences().len(), 100);
+}
+
+#[test]
+fn a_batch_waits_for_all_its_causes() {
+    let given = Given::new();
+    let input = FakeInput::at(5, &[]);
+    let mut live = given.open(&input);
+    let mut batch = live.writer().batch(0);
+    for n in 0..10 {
+        batch.append(1, FLAG_CAUSED, &effect(n, 1, 10)).unwrap();
+    }
+    batch.commit();
+    live.settle();
+    assert_eq!(live.writer().durable(), 0);
+    input.0.lock().unwrap().durable = 10;
+    live.settle();
+    assert_eq!(live.writer().durable(), 10);
+}
+
+#[test]
+fn recovery_cuts_at_the_first_effect_whose_cause_is_lost() {
+    let given = Given::on_disk(1_000, 50);
+    let mut far = given.ground.reader(Start::Oldest, Gate::Published);
+    assert_eq!(read_rest(&mut far).0.len(), 1_000);
+    let mut live = given.open(&FakeInput::at(600, &[(1, 600)]));
+    assert!(live.journal.recovery.without_cause > 400 * 66);
+    assert_eq!(live.writer().next_sequence(), 600);
+    assert_eq!(given.sequences(), (0..600).collect::<Vec<_>>());
+    let torn = given.disk.names().unwrap().into_iter().find(|name| name.starts_with("torn-")).unwrap();
+    let kept = common::read_file(&given.disk, &torn);
+    assert_eq!(kept[16..32], *Cause { sequence: 600, epoch: 1, input: 0, index: 0 }.as_bytes());
+    publish(&mut live, 599, 1, 3);
+    let (messages, faults) = read_rest(&mut far);
+    assert_eq!((messages.len(), faults), (1, vec![ReadError::Regressed { to: 600 }]));
+    live.close();
+    assert_eq!(given.sequences().len(), 601);
+    let live = given.open(&FakeInput::at(600, &[(1, 600)]));
+    assert_eq!(live.journal.recovery.without_cause, 0, "once is enough");
+}
+
+#[test]
+fn a_cut_may_lie_segments_back() {
+    let given = Given::on_disk(3_000, 1_000);
+    let segments =
+        || given.disk.names().unwrap().into_iter().filter(|name| name.ends_with(".segment")).count();
+    assert!(segments() > 3);
+    let live = given.open(&FakeInput::at(100, &[(1, 100)]));
+    assert_eq!(live.journal.writer.next_sequence(), 100);
+    assert!(live.journal.recovery.without_cause > 2 * SEGMENT as u64);
+    assert_eq!(segments(), 2, "the cut one, and that of the new epoch");
+    live.close();
+    assert_eq!(given.sequences(), (0..100).collect::<Vec<_>>());
+    assert_eq!(given.open(&FakeInput::at(100, &[(1, 100)])).journal.recovery.damage, []);
+}
+
+#[test]
+fn a_cut_takes_whole_batches() {
+    let given = Given::new();
+    let mut live = given.open(&FakeInput::at(u64::MAX, &[]));
+    for batch_of in 0..10 {
+        let mut batch = live.writer().batch(0);
+        for n in 0..10 {
+            batch.append(1, FLAG_CAUSED, &effect(batch_of * 10 + n, 1, 10)).unwrap();
+        }
+        batch.commit();
+    }
+    live.settle();
+    live.die();
+    given.ground.lose_memory();
+    let live = given.open(&FakeInput::at(57, &[(1, 57)]));
+    assert_eq!(live.journal.writer.next_sequence(), 50);
+}
+
+#[test]
+fn a_cause_belongs_to_an_epoch() {
+    let given = Given::new();
+    let mut live = given.open(&FakeInput::at(u64::MAX, &[]));
+    for (cause, epoch) in [(10, 1), (58, 1), (60, 2), (75, 2), (79, 2)] {
+        publish(&mut live, cause, epoch, 10);
+    }
+    live.settle();
+    live.die();
+    given.ground.lose_memory();
+    let keeps = |ends: &[(u32, u64)]| {
+        let live = given.open(&FakeInput::at(100, ends));
+        let next = live.journal.writer.next_sequence();
+        live.die();
+        given.ground.lose_memory();
+        next
+    };
+    assert_eq!(keeps(&[]), 5, "what nobody knows is kept");
+    assert_eq!(keeps(&[(1, 59), (2, 80)]), 5);
+    assert_eq!(keeps(&[(1, 59), (2, 76)]), 4);
+    assert_eq!(keeps(&[(1, 20), (2, 20)]), 1);
+}
+
+#[test]
+fn memory_is_completed_only_when_its_causes_are_durable() {
+    let given = Given::new();
+    let mut live = given.open(&FakeInput::at(0, &[]));
+    for n in 0..100 {
+        publish(&mut live, n, 1, 50);
+    }
+    live.settle();
+    live.die();
+    let input = FakeInput::at(30, &[(1, 200)]);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for durable in (30..=100).step_by(10) {
+                let on_disk = common::read_file(&given.disk, &segment_name(0));
+                let later = effect(99, 1, 50);
+                assert!(!on_disk.windows(later.len()).any(|window| window == later), "at {durable}");
+                thread::sleep(Duration::from_millis(2));
+                input.0.lock().unwrap().durable = durable;
+            }
+        });
+        let live = given.open(&input);
+        assert_eq!(live.journal.writer.next_sequence(), 100);
+        assert!(input.0.lock().unwrap().durable >= 100);
+        live.die();
+    });
+    given.ground.lose_memory();
+    assert_eq!(given.sequences().len(), 100);
+}
+
+#[test]
+fn memory_without_causes_is_cut_too() {
+    let given = Given::new();
+    let mut live = given.open(&FakeInput::at(40, &[]));
+    for n in 0..100 {
+        publish(&mut live, n, 1, 50);
+    }
+    live.settle();
+    let mut far = given.ground.reader(Start::Sequence(90), Gate::Published);
+    assert_eq!(far.poll().unwrap().unwrap().sequence, 90);
+    live.die();
+    let mut live = given.open(&FakeInput::at(40, &[(1, 40)]));
+    assert_eq!((live.writer().next_sequence(), live.journal.recovery.damage.len()), (40, 0));
+    assert!(live.journal.recovery.without_cause > 0);
+    publish(&mut live, 39, 1, 1);
+    let (messages, faults) = read_rest(&mut far);
+    assert_eq!(faults, [ReadError::Regressed { to: 40 }]);
+    assert_eq!(messages.last().map(|(sequence, _)| *sequence), Some(40));
+    live.close();
+    assert_eq!(given.sequences().len(), 41);
+}
+
+#[test]
+fn causes_that_never_become_durable_are_refused_by_name() {
+    let given = Given::new();
+    let mut live = given.open(&FakeInput::at(0, &[]));
+    publish(&mut live, 9, 1, 50);
+    live.die();
+    let options = given.options(&FakeInput::at(5, &[(1, 10)]));
+    let refused = journal::open(&given.ground.places, options);
+    assert!(matches!(refused, Err(OpenError::NotDurable { input: 0, needed: 10 })), "{refused:?}");
+}

@@ -1,0 +1,707 @@
+//! Given a journal that its writer left so, and this fault, expect that: one test a row of the table in `recovery.rs`.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::{fs, sync::Arc};
+
+use common::{
+    Ground, Live, SEGMENT, assert_messages, message, read_file, read_rest, segment_name, write_file,
+};
+use journal::{
+    Gate, OpenError, Options, ReadError, Recovery, Retention, Start,
+    layout::{FLAG_MORE, MarkSlot, SegmentHeader},
+    storage::{
+        Storage,
+        simulated::{Failure, SimulatedDisk},
+    },
+};
+use zerocopy::IntoBytes;
+
+/// A journal on a disk that tests can spoil.
+struct Given {
+    disk: SimulatedDisk,
+    ground: Ground,
+}
+
+impl Given {
+    fn new() -> Self {
+        let disk = SimulatedDisk::new();
+        let ground = Ground::on(Arc::new(disk.clone()));
+        Self { disk, ground }
+    }
+
+    /// A dead journal of `first` messages that the mark proves, and `then` more that are on disk but unproven.
+    fn with_tail(first: u64, then: u64) -> Self {
+        let given = Self::new();
+        let mut live = given.ground.open();
+        publish(&mut live, 0..first);
+        live.settle();
+        let mark = given.read("mark");
+        publish(&mut live, first..first + then);
+        live.settle();
+        assert_eq!(live.writer().durable(), first + then);
+        live.die();
+        given.ground.lose_memory();
+        given.write("mark", &mark);
+        given
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        read_file(&self.disk, name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        write_file(&self.disk, name, bytes);
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.disk.names().unwrap()
+    }
+
+    fn flip(&self, position: u64) {
+        let name = segment_name(position / SEGMENT as u64);
+        let before = self.read(&name);
+        self.disk.tamper(&name, position % SEGMENT as u64, |byte| *byte ^= 0x10);
+        assert_ne!(before, self.read(&name), "the fault fired");
+    }
+
+    /// Rewrites both slots of the mark.
+    fn change_mark(&self, change: impl Fn(&mut MarkSlot)) {
+        let mut bytes = self.read("mark");
+        let mut changed = 0;
+        for block in bytes.chunks_mut(4096) {
+            if let Some(mut slot) = MarkSlot::read(block) {
+                change(&mut slot);
+                block[..128].copy_from_slice(slot.sealed().as_bytes());
+                changed += 1;
+            }
+        }
+        assert!(changed > 0, "the fault fired");
+        self.write("mark", &bytes);
+    }
+
+    fn mark(&self) -> MarkSlot {
+        let bytes = self.read("mark");
+        bytes.chunks(4096).filter_map(MarkSlot::read).max_by_key(|slot| slot.turn).unwrap()
+    }
+
+    /// Positions of all messages.
+    fn positions(&self) -> Vec<u64> {
+        let mut reader = self.ground.reader(Start::Oldest, Gate::Published);
+        let mut positions = Vec::new();
+        while let Some(frame) = reader.poll().unwrap() {
+            positions.push(frame.position);
+        }
+        positions
+    }
+
+    /// What a reader sees before any recovery, then what recovery finds, and what a reader sees afterwards.
+    fn recover(&self) -> Then {
+        let before = self.ground.read_all(Gate::Durable);
+        let live = self.ground.open();
+        let recovery = live.journal.recovery.clone();
+        let next = live.journal.writer.next_sequence();
+        live.close();
+        let after = self.ground.read_all(Gate::Durable);
+        Then { before, recovery, next, after }
+    }
+}
+
+type Read = (Vec<(u64, Vec<u8>)>, Vec<ReadError>);
+
+struct Then {
+    before: Read,
+    recovery: Recovery,
+    next: u64,
+    after: Read,
+}
+
+impl Then {
+    /// The journal is a prefix of `count` messages without damage.
+    fn is_prefix(&self, count: u64) {
+        assert_eq!(self.next, count);
+        assert_eq!(self.recovery.damage, []);
+        for (messages, faults) in [&self.before, &self.after] {
+            assert_messages(messages, count);
+            assert_eq!(*faults, []);
+        }
+    }
+
+    /// All but one range of sequences is there, and the range is reported, also by recovery if the newest segment is
+    /// concerned. Answers the damaged positions.
+    fn lacks(&self, lost: std::ops::Range<u64>, count: u64) -> (u64, u64) {
+        assert_eq!(self.next, count);
+        let expected: Vec<_> = (0..count).filter(|n| !lost.contains(n)).map(|n| (n, message(n))).collect();
+        let mut positions = Vec::new();
+        for (messages, faults) in [&self.before, &self.after] {
+            assert!(*messages == expected, "{} of {}", messages.len(), expected.len());
+            let [ReadError::Damage { from, to, sequences }] = faults[..] else { panic!("{faults:?}") };
+            assert_eq!(sequences, (lost.start, lost.end));
+            positions.push((from, to));
+        }
+        assert_eq!(positions[0], positions[1]);
+        positions[0]
+    }
+}
+
+fn publish(live: &mut Live, messages: std::ops::Range<u64>) {
+    for n in messages {
+        assert_eq!(live.publish(&message(n)), n);
+    }
+}
+
+#[test]
+fn row_1_memory_of_the_same_epoch_completes_the_disk() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..30_000);
+    live.die();
+    assert!(given.names().iter().any(|name| name.ends_with(".segment")));
+    let live = given.ground.open();
+    let completed = live.journal.recovery.completed;
+    assert!(completed > 1);
+    assert_eq!(live.journal.recovery, Recovery { completed, ..Recovery::default() });
+    live.die();
+    given.ground.lose_memory();
+    given.recover().is_prefix(30_000);
+}
+
+#[test]
+fn row_2_a_file_that_fails_is_replaced_from_memory() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..500);
+    live.settle();
+    publish(&mut live, 500..1_000);
+    live.die();
+    // Somewhere between the opening of the twin and its sync; later failures are the opening's.
+    let mut replaced = 0;
+    for operation in 1..8 {
+        let before = given.disk.operations();
+        given.disk.fail_every(before + operation, Some(Failure::Io));
+        let opened = given.ground.try_open();
+        replaced += u64::from(opened.is_ok());
+        if let Ok(live) = opened {
+            assert_eq!(live.journal.recovery.completed, 1);
+            live.die();
+        }
+        given.disk.fail_every(1, None);
+    }
+    assert!(replaced > 0 && given.disk.fired().failures > 0);
+    given.ground.open().die();
+    given.ground.lose_memory();
+    given.recover().is_prefix(1_000);
+}
+
+#[test]
+fn row_2_a_file_that_is_gone_is_made_anew_from_memory() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..1_000);
+    live.settle();
+    live.die();
+    given.disk.remove(&segment_name(0)).unwrap();
+    given.ground.open().die();
+    given.ground.lose_memory();
+    given.recover().is_prefix(1_000);
+}
+
+#[test]
+fn row_3_memory_of_an_older_epoch_is_discarded() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..100);
+    let memory = given.ground.memory.join(segment_name(0));
+    let old = fs::read(&memory).unwrap();
+    publish(&mut live, 100..200);
+    live.close();
+    fs::create_dir_all(&given.ground.memory).unwrap();
+    given.ground.open().die();
+    fs::write(&memory, &old).unwrap();
+    let live = given.ground.open();
+    assert_eq!(live.journal.recovery.discarded, 1);
+    assert_eq!(live.journal.writer.epoch(), 3);
+    live.close();
+    assert_messages(&given.ground.read_all(Gate::Durable).0, 200);
+}
+
+#[test]
+fn row_4_memory_of_a_newer_epoch_is_refused_and_stays() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..100);
+    live.close();
+    let copy: Vec<_> = given.names().into_iter().map(|name| (given.read(&name), name)).collect();
+    let mut live = given.ground.open();
+    publish(&mut live, 100..200);
+    live.die();
+    for name in given.names() {
+        given.disk.remove(&name).unwrap();
+    }
+    for (bytes, name) in &copy {
+        given.write(name, bytes);
+    }
+    let refused = given.ground.try_open();
+    assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{refused:?}");
+    assert!(given.ground.memory.join(segment_name(1)).exists());
+    assert!(copy.iter().all(|(bytes, name)| given.read(name) == *bytes), "the disk is as it was");
+}
+
+#[test]
+fn row_5_a_segment_that_nobody_entered_is_removed() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..100);
+    live.settle();
+    let header = fs::read(given.ground.memory.join(segment_name(0))).unwrap();
+    live.die();
+    let spare = given.ground.memory.join(segment_name(1));
+    let mut half = fs::read(&spare).unwrap();
+    half[..64].copy_from_slice(&header[..64]);
+    fs::write(&spare, half).unwrap();
+    fs::write(given.ground.memory.join(segment_name(9)), [0; 100]).unwrap();
+    let live = given.ground.open();
+    assert_eq!(live.journal.recovery, Recovery { completed: 1, ..Recovery::default() });
+    assert!(!given.ground.memory.join(segment_name(9)).exists());
+    live.close();
+    given.recover().is_prefix(100);
+}
+
+#[test]
+fn row_6_garbage_in_memory_is_damage_behind_what_is_whole() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..1_000);
+    let positions = given.positions();
+    live.die();
+    let path = given.ground.memory.join(segment_name(0));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[positions[600] as usize..][..8].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let live = given.ground.open();
+    assert_eq!(live.journal.recovery.damage, [(positions[600], SEGMENT as u64)]);
+    assert_eq!(live.journal.writer.next_sequence(), 600);
+    live.close();
+    assert_messages(&given.ground.read_all(Gate::Durable).0, 600);
+}
+
+#[test]
+fn row_7_a_sealed_journal_is_whole() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..1_000);
+    live.close();
+    let then = given.recover();
+    assert_eq!(then.recovery, Recovery::default());
+    then.is_prefix(1_000);
+}
+
+#[test]
+fn row_7_what_no_evidence_covers_is_kept_and_counted() {
+    let given = Given::with_tail(700, 300);
+    let then = given.recover();
+    assert_eq!(then.recovery.unproven, 300);
+    then.is_prefix(1_000);
+}
+
+#[test]
+fn row_8_a_torn_tail_is_cut_and_kept_beside() {
+    let given = Given::with_tail(700, 300);
+    let positions = given.positions();
+    let torn = positions[900];
+    given.flip(torn + 30);
+    let bytes = given.read(&segment_name(0));
+    let then = given.recover();
+    then.is_prefix(900);
+    assert_eq!(then.recovery.unproven, 200);
+    let kept = given.read(&format!("torn-{torn:016x}"));
+    let length = then.recovery.torn_bytes as usize;
+    assert!(length > 0 && kept[..length] == bytes[torn as usize..][..length]);
+}
+
+#[test]
+fn row_8_valid_frames_within_the_window_do_not_make_it_damage() {
+    let given = Given::with_tail(700, 3_000);
+    let positions = given.positions();
+    let behind = positions[3_699] - positions[710];
+    assert!((128 << 10..500 << 10).contains(&behind), "an anchor follows: {behind}");
+    given.flip(positions[710] + 20);
+    given.recover().is_prefix(710);
+}
+
+#[test]
+fn row_8_a_torn_batch_goes_whole() {
+    for spoiled in [500, 510, 519] {
+        let given = Given::new();
+        let mut live = given.ground.open();
+        publish(&mut live, 0..500);
+        live.settle();
+        let mark = given.read("mark");
+        let mut batch = live.writer().batch(0);
+        for n in 500..520 {
+            batch.append(1, 0, &message(n)).unwrap();
+        }
+        batch.commit();
+        live.settle();
+        live.die();
+        given.ground.lose_memory();
+        given.write("mark", &mark);
+        given.flip(given.positions()[spoiled] + 17);
+        given.recover().is_prefix(500);
+    }
+}
+
+#[test]
+fn row_9_valid_frames_beyond_the_window_make_it_damage() {
+    let given = Given::with_tail(700, 7_500);
+    let positions = given.positions();
+    assert!(positions[8_199] - positions[710] > 600 << 10);
+    given.flip(positions[710] + 20);
+    let then = given.recover();
+    let damage = then.after.1.clone();
+    let [ReadError::Damage { sequences: (first, next), .. }] = damage[..] else { panic!("{damage:?}") };
+    assert!(first == 710 && next - first < 1_000);
+    let (from, to) = then.lacks(first..next, 8_200);
+    assert_eq!(then.recovery.damage, [(from, to)]);
+    assert!(from == positions[710] && to - from <= 80 << 10);
+}
+
+#[test]
+fn row_10_what_the_mark_proves_is_never_cut() {
+    let given = Given::with_tail(700, 300);
+    let positions = given.positions();
+    given.flip(positions[650] + 20);
+    let then = given.recover();
+    // Reading goes on where the mark says; once it says something else, at the next anchor.
+    let [ReadError::Damage { from, to, sequences }] = then.before.1[..] else {
+        panic!("{:?}", then.before.1)
+    };
+    assert_eq!((from, to, sequences), (positions[650], positions[700], (650, 700)));
+    assert_eq!(then.before.0.len(), 950);
+    assert_eq!(then.recovery.damage, [(from, to)]);
+    let [ReadError::Damage { from, sequences, .. }] = then.after.1[..] else { panic!("{:?}", then.after.1) };
+    assert_eq!((from, sequences.0, then.next), (positions[650], 650, 1_000));
+    assert_eq!(then.after.0.len() as u64, 1_000 - (sequences.1 - 650));
+}
+
+#[test]
+fn row_10_what_an_anchor_proves_is_never_cut() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    let mark = given.read("mark");
+    publish(&mut live, 0..500);
+    live.settle();
+    publish(&mut live, 500..2_000);
+    live.settle();
+    live.die();
+    given.ground.lose_memory();
+    given.write("mark", &mark);
+    assert_eq!(given.mark().durable, 0, "the mark proves nothing");
+    let positions = given.positions();
+    given.flip(positions[300] + 20);
+    let then = given.recover();
+    let faults = &then.after.1;
+    let [ReadError::Damage { sequences: (300, next), .. }] = faults[..] else { panic!("{faults:?}") };
+    then.lacks(300..next, 2_000);
+    assert!(then.recovery.unproven < 1_600, "the anchor proves some: {}", then.recovery.unproven);
+}
+
+#[test]
+fn row_10_damage_inside_a_sealed_segment_is_reported_with_its_range() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..5_000);
+    live.close();
+    let positions = given.positions();
+    given.flip(positions[2_000] + 20);
+    let then = given.recover();
+    let faults = &then.after.1;
+    let [ReadError::Damage { from, to, sequences: (2_000, next) }] = faults[..] else { panic!("{faults:?}") };
+    assert_eq!(then.lacks(2_000..next, 5_000), (from, to));
+    assert_eq!(then.recovery.damage, [(from, to)]);
+    assert!(to - from <= 80 << 10);
+}
+
+#[test]
+fn row_10_damage_up_to_the_seal_is_reported_to_the_next_segment() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..20_000);
+    live.close();
+    let positions = given.positions();
+    let last = positions.partition_point(|position| *position < SEGMENT as u64) - 1;
+    // The last message, and all behind it, the SEAL among it.
+    for position in positions[last]..SEGMENT as u64 {
+        given.disk.tamper(&segment_name(0), position, |byte| *byte = 0x5a);
+    }
+    let then = given.recover();
+    let (from, to) = then.lacks(last as u64..last as u64 + 1, 20_000);
+    assert_eq!((from, to), (positions[last], SEGMENT as u64));
+}
+
+#[test]
+fn row_11_frames_under_a_torn_header_are_kept_beside() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..12_000);
+    live.settle();
+    live.die();
+    given.ground.lose_memory();
+    let positions = given.positions();
+    let newest = positions[11_999] / SEGMENT as u64;
+    let first = positions.partition_point(|position| *position < newest * SEGMENT as u64) as u64;
+    given.change_mark(|slot| (slot.durable, slot.sequence) = (newest * SEGMENT as u64, first));
+    given.flip(newest * SEGMENT as u64 + 40);
+    let then = given.recover();
+    then.is_prefix(first);
+    assert_eq!(then.recovery.torn_bytes, SEGMENT as u64);
+    let name = format!("torn-{:016x}", newest * SEGMENT as u64);
+    assert_eq!(given.read(&name).len(), SEGMENT);
+}
+
+#[test]
+fn row_12_segments_made_ready_are_removed() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..100);
+    live.settle();
+    live.die();
+    given.ground.lose_memory();
+    assert!(given.names().contains(&segment_name(2)), "{:?}", given.names());
+    let live = given.ground.open();
+    let segments: Vec<_> = given.names().into_iter().filter(|name| name.ends_with(".segment")).collect();
+    assert_eq!(segments, [segment_name(0), segment_name(1)]);
+    assert_eq!(live.journal.recovery.torn_bytes, 0);
+}
+
+#[test]
+fn row_13_a_damaged_header_below_the_mark_is_damage_and_its_segment_stays() {
+    for gone in [false, true] {
+        let given = Given::new();
+        let mut live = given.ground.open();
+        publish(&mut live, 0..12_000);
+        live.settle();
+        live.die();
+        given.ground.lose_memory();
+        let positions = given.positions();
+        let newest = positions[11_999] / SEGMENT as u64;
+        let first = positions.partition_point(|position| *position < newest * SEGMENT as u64) as u64;
+        if gone {
+            given.disk.remove(&segment_name(newest)).unwrap();
+        } else {
+            given.flip(newest * SEGMENT as u64 + 40);
+        }
+        let durable = given.mark().durable;
+        let live = given.ground.open();
+        assert_eq!(live.journal.recovery.damage, [(newest * SEGMENT as u64, durable)]);
+        assert_eq!(live.journal.writer.next_sequence(), 12_000, "no sequence is used twice");
+        assert_eq!(given.names().contains(&segment_name(newest)), !gone);
+        live.close();
+        given.ground.open().close();
+        assert_eq!(given.names().contains(&segment_name(newest)), !gone, "not even later");
+        let (messages, faults) = given.ground.read_all(Gate::Durable);
+        assert_messages(&messages, first);
+        let [ReadError::Damage { sequences, .. }] = faults[..] else { panic!("{faults:?}") };
+        assert_eq!(sequences, (first, 12_000));
+    }
+}
+
+#[test]
+fn row_14_one_torn_slot_leaves_the_other() {
+    for slot in [0, 1] {
+        let given = Given::with_tail(700, 300);
+        given.disk.tamper("mark", slot * 4096 + 70, |byte| *byte ^= 1);
+        let then = given.recover();
+        then.is_prefix(1_000);
+        assert!(then.recovery.unproven >= 300);
+    }
+}
+
+#[test]
+fn row_15_without_a_mark_the_segments_say_whose_they_are() {
+    for removed in [false, true] {
+        let given = Given::new();
+        let mut live = given.ground.open();
+        publish(&mut live, 0..20_000);
+        live.settle();
+        live.die();
+        given.ground.lose_memory();
+        let identity = given.mark().journal;
+        if removed {
+            given.disk.remove("mark").unwrap();
+        } else {
+            given.write("mark", &[0x77; 8192]);
+        }
+        let then = given.recover();
+        assert!((1..10_000).contains(&then.recovery.unproven), "{:?}", then.recovery);
+        then.is_prefix(20_000);
+        assert_eq!(given.mark().journal, identity);
+    }
+}
+
+#[test]
+fn row_16_without_mark_and_headers_nothing_is_touched() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..100);
+    live.close();
+    given.write("mark", &[0x77; 8192]);
+    given.flip(3);
+    let segment = given.read(&segment_name(0));
+    let refused = given.ground.try_open();
+    assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{refused:?}");
+    let reader = journal::Reader::open(given.ground.places.clone(), Start::Oldest, Gate::Durable);
+    assert!(matches!(reader, Err(OpenError::Damaged { .. })));
+    assert_eq!(given.read(&segment_name(0)), segment);
+}
+
+#[test]
+fn row_17_nothing_is_a_new_journal() {
+    let given = Given::new();
+    let live = given.ground.open();
+    assert_eq!(live.journal.recovery, Recovery::default());
+    assert_eq!((live.journal.writer.epoch(), live.journal.writer.next_sequence()), (1, 0));
+}
+
+#[test]
+fn row_17_an_epoch_that_wrote_nothing_leaves_nothing_to_recover() {
+    let given = Given::new();
+    for epoch in 1..5 {
+        let live = given.ground.open();
+        assert_eq!((live.journal.writer.epoch(), live.journal.writer.next_sequence()), (epoch, 0));
+        live.die();
+        given.ground.lose_memory();
+    }
+    given.recover().is_prefix(0);
+}
+
+#[test]
+fn row_19_what_lies_below_the_floor_or_is_unfinished_is_removed() {
+    let given = Given::new();
+    let retention = Some(Retention { bytes: 3 * SEGMENT as u64, expires: true });
+    let options = || Options { retention, memory_budget: 3 * SEGMENT, ..given.ground.options() };
+    let engine = || Box::new(journal::storage::PwriteEngine::new());
+    let mut live = given.ground.open_with(options(), engine()).unwrap();
+    publish(&mut live, 0..60_000);
+    live.settle();
+    let floor = given.mark().floor;
+    assert!(floor > 1);
+    live.close();
+    given.write(&segment_name(0), b"left by a crash between the mark and the removal");
+    given.write(&format!("{}.replacement", segment_name(floor)), &[1; 4096]);
+    given.write("torn-0000000000000010", &[1; 4096]);
+    given.ground.open().close();
+    let left: Vec<_> = given.names();
+    assert!(left.iter().all(|name| name == "mark" || *name >= segment_name(floor)), "{left:?}");
+}
+
+#[test]
+fn stale_frames_of_a_recycled_twin_are_never_seen() {
+    let given = Given::new();
+    let retention = Some(Retention { bytes: 4 * SEGMENT as u64, expires: true });
+    let options = Options { retention, memory_budget: 3 * SEGMENT, ..given.ground.options() };
+    let engine = Box::new(journal::storage::PwriteEngine::new());
+    let mut live = given.ground.open_with(options, engine).unwrap();
+    publish(&mut live, 0..80_000);
+    live.settle();
+    let count = live.journal.writer.next_sequence();
+    let newest = given.positions().last().unwrap() / SEGMENT as u64;
+    live.die();
+    given.ground.lose_memory();
+    let bytes = given.read(&segment_name(newest));
+    assert!(bytes.iter().rev().take(100_000).any(|byte| *byte != 0), "the twin was recycled");
+    let then = given.recover();
+    assert_eq!((then.next, then.recovery.damage.len()), (count, 0));
+    for (messages, faults) in [&then.before, &then.after] {
+        assert_eq!((messages.last().unwrap().0, faults.len()), (count - 1, 0));
+        assert!(messages.iter().all(|(n, body)| *body == message(*n)));
+    }
+}
+
+#[test]
+fn a_message_larger_than_a_write_may_be_torn_in_its_middle() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..10);
+    live.settle();
+    let mark = given.read("mark");
+    let large = vec![0xab; live.writer().largest()];
+    live.publish(&large);
+    for n in 0..100 {
+        live.publish(&message(n));
+    }
+    live.settle();
+    live.die();
+    given.ground.lose_memory();
+    given.write("mark", &mark);
+    given.flip(given.positions()[10] + 200_000);
+    given.recover().is_prefix(10);
+}
+
+#[test]
+fn padding_and_kinds_of_later_versions_are_passed_over() {
+    use journal::layout::{KIND_PAD, Word};
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..3);
+    let positions = given.positions();
+    // In memory the word is trusted: the second message becomes padding.
+    live.die();
+    let path = given.ground.memory.join(segment_name(0));
+    let mut bytes = fs::read(&path).unwrap();
+    for (position, kind) in [(positions[1], KIND_PAD), (positions[2], 0xFFEE)] {
+        let at = position as usize;
+        let word = Word::unpack(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()));
+        bytes[at..at + 8].copy_from_slice(&Word { kind, ..word }.pack().to_le_bytes());
+    }
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(given.ground.read_all(Gate::Published).0, [(0, message(0))]);
+    let mut live = given.ground.open();
+    live.publish(&message(1));
+    live.close();
+    given.recover().is_prefix(2);
+}
+
+#[test]
+fn readers_beyond_a_new_epoch_are_told_once() {
+    let given = Given::with_tail(700, 300);
+    let positions = given.positions();
+    let mut far = given.ground.reader(Start::Sequence(950), Gate::Published);
+    assert_eq!(far.poll().unwrap().unwrap().sequence, 950);
+    given.flip(positions[900] + 20);
+    let mut near = given.ground.reader(Start::Oldest, Gate::Published);
+    for n in 0..100 {
+        assert_eq!(near.poll().unwrap().unwrap().sequence, n);
+    }
+    let mut live = given.ground.open();
+    publish(&mut live, 900..920);
+    let (messages, faults) = read_rest(&mut far);
+    assert_eq!(faults, [ReadError::Regressed { to: 900 }]);
+    let mut expected: Vec<_> = (951..1_000).collect();
+    expected.extend(900..920);
+    assert_eq!(messages.iter().map(|(n, _)| *n).collect::<Vec<_>>(), expected);
+    let (messages, faults) = read_rest(&mut near);
+    assert_eq!(faults, []);
+    assert_eq!(messages.iter().map(|(n, _)| *n).collect::<Vec<_>>(), (100..920).collect::<Vec<_>>());
+    let mut beyond = given.ground.reader(Start::Sequence(5_000), Gate::Published);
+    assert_eq!(beyond.poll().unwrap_err(), ReadError::Regressed { to: 920 });
+    live.publish(&message(920));
+    assert_eq!(beyond.poll().unwrap().unwrap().sequence, 920);
+}
+
+#[test]
+fn the_window_and_the_epoch_are_stated_in_each_header() {
+    let given = Given::new();
+    let mut live = given.ground.open();
+    publish(&mut live, 0..10);
+    live.close();
+    let mut live = given.ground.open();
+    publish(&mut live, 10..20);
+    live.close();
+    let headers: Vec<_> = [0, 1].map(|n| SegmentHeader::read(&given.read(&segment_name(n))).unwrap()).into();
+    assert!(headers.iter().all(|header| header.window as usize > SEGMENT / 4 + 256 * 1024));
+    assert_eq!((headers[1].epoch, headers[1].epoch_sequence), (2, 10));
+    assert_eq!(headers[1].epoch_previous_end, SEGMENT as u64);
+    assert_eq!(FLAG_MORE, 1);
+}
