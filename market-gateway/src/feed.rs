@@ -13,7 +13,7 @@ use crate::arbiter::{
 use crate::mold::{Blocks, Body, MoldError, Packet, Request, SessionId};
 use crate::resume::{History, Past};
 use crate::sessions::{Admission, Kept, Sessions};
-use crate::{Normalise, Output, Raw};
+use crate::{Normalise, Output, Raw, snapshot};
 
 /// Most redundant lines of a feed.
 pub const LINES: usize = 16;
@@ -292,6 +292,16 @@ where
         summary
     }
 
+    /// What a gateway has to know that goes on at `sequence` of the topic, for a [snapshot](crate::snapshot).
+    pub(crate) fn snapshot(&self, sequence: u64) -> Vec<u8> {
+        let mut history = self.history.clone();
+        if let Some((current, arbiter)) = self.current.as_ref().filter(|(current, _)| current.announced) {
+            history.enter(current.session.session);
+            history.leave(current.session.session, arbiter.past(current.session.date));
+        }
+        snapshot::write(sequence, &history, self.normaliser.save())
+    }
+
     /// Gives back what the feed was made of.
     pub fn into_parts(self) -> (N, O) {
         (self.normaliser, self.output)
@@ -378,7 +388,7 @@ where
             self.history.enter(id);
         }
         if current.announced || self.history.past(&id).is_some() {
-            self.history.leave(id, arbiter.into_past(current.session.date));
+            self.history.leave(id, arbiter.past(current.session.date));
         }
     }
 }

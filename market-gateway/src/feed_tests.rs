@@ -64,8 +64,18 @@ impl Journal {
 
     /// A new life that reads this journal back.
     fn feed(self, rerequest: bool) -> Feed<Itch, Self> {
-        let (mut itch, mut history) = (Itch::new(), History::default());
-        self.each(|event| history.observe(itch.recall(event)));
+        self.feed_from(None, rerequest)
+    }
+
+    /// A new life that reads this journal back, from a snapshot on.
+    fn feed_from(self, snapshot: Option<&[u8]>, rerequest: bool) -> Feed<Itch, Self> {
+        let (mut itch, mut history, mut from) = (Itch::new(), History::default(), 0);
+        if let Some(snapshot) = snapshot.and_then(snapshot::parse) {
+            assert!(itch.restore(&snapshot.learned));
+            (history, from) = (snapshot.history, usize::try_from(snapshot.sequence).unwrap());
+        }
+        let tail = Self { events: self.events[from..].to_vec(), room: 0 };
+        tail.each(|event| history.observe(itch.recall(event)));
         Feed::new(itch, Self { room: usize::MAX, ..self }, history, FeedConfig::new(rerequest))
     }
 }
@@ -200,10 +210,11 @@ fn strangers_and_garbage_are_counted_and_change_nothing() {
 }
 
 proptest! {
-    /// Lives that end anywhere, by a kill or for lack of room, leave together what one undisturbed life leaves.
+    /// Lives that end anywhere, by a kill or for lack of room, and begin from the journal alone or from a snapshot, leave
+    /// together what one undisturbed life leaves.
     #[test]
     fn disturbed_lives_make_the_same_journal(
-        ends in prop::collection::vec((1u64..40, 0usize..50), 0..6), lost in prop::collection::btree_set(2u64..40, 0..4),
+        ends in prop::collection::vec((1u64..40, 0usize..50, any::<bool>()), 0..6), lost in prop::collection::btree_set(2u64..40, 0..4),
         sizes in prop::collection::vec(1u64..6, 1..10),
     ) {
         let play = |feed: &mut Feed<Itch, Journal>, from: u64, until: u64| {
@@ -220,13 +231,17 @@ proptest! {
         play(&mut undisturbed, 1, 40);
         undisturbed.finish(Time(MIDNIGHT)).unwrap();
         let mut journal = Journal::default();
-        for (until, room) in ends {
-            let mut feed = journal.feed(false);
+        let mut snapshot: Option<Vec<u8>> = None;
+        for (until, room, from_snapshot) in ends {
+            let mut feed = journal.feed_from(snapshot.as_deref().filter(|_| from_snapshot), false);
             feed.output().room = room;
+            play(&mut feed, 1, until / 2);
+            let sequence = feed.output().events.len() as u64;
+            snapshot = Some(feed.snapshot(sequence));
             play(&mut feed, 1, until);
             journal = feed.into_parts().1;
         }
-        let mut last = journal.feed(false);
+        let mut last = journal.feed_from(snapshot.as_deref(), false);
         play(&mut last, 1, 40);
         last.finish(Time(MIDNIGHT)).unwrap();
         let told = |feed: &mut Feed<Itch, Journal>| feed.output().told();

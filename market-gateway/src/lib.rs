@@ -28,6 +28,7 @@ pub mod normalise;
 pub mod resume;
 mod sessions;
 pub mod simulate;
+pub mod snapshot;
 
 use bus::event::market::{Gap, Session};
 use bus::event::{Message, PartOf, Time};
@@ -57,6 +58,16 @@ pub trait Normalise {
     /// What an event of the journal tells about its session; called with each, in order, before any message. What the
     /// messages to come need to have been learned is learned here too.
     fn recall(&mut self, event: <Self::Event as Message>::Ref<'_>) -> Recall;
+
+    /// What was learned so far, for a [snapshot]; nothing, where messages explain themselves.
+    fn save(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Takes what [`Normalise::save`] gave, of this or an earlier version; `false` if it is not understood.
+    fn restore(&mut self, saved: &[u8]) -> bool {
+        saved.is_empty()
+    }
 }
 
 /// A message as the venue sent it.

@@ -358,6 +358,23 @@ impl Normalise for Itch {
             MarketEventRef::VenueMessage(e) => e.venue_sequence,
         })
     }
+
+    /// Midnight, then each known locate with its symbol, little-endian.
+    fn save(&self) -> Vec<u8> {
+        let known = (0..=u16::MAX).zip(&self.symbols).filter(|(_, symbol)| **symbol != [0; 8]);
+        let symbols = known.flat_map(|(locate, symbol)| [&locate.to_le_bytes()[..], symbol].concat());
+        self.midnight.0.to_le_bytes().into_iter().chain(symbols).collect()
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> bool {
+        let Some((midnight, symbols)) = saved.split_first_chunk() else { return false };
+        let (symbols, []) = symbols.as_chunks::<10>() else { return false };
+        (self.midnight, self.symbols) = (Time(u64::from_le_bytes(*midnight)), no_symbols());
+        for [low, high, symbol @ ..] in symbols {
+            self.bind(u32::from(u16::from_le_bytes([*low, *high])), *symbol);
+        }
+        true
+    }
 }
 
 /// When and about what a message is.

@@ -7,11 +7,11 @@ use std::collections::HashMap;
 
 use bus::event::market::{Gap, Session};
 use bus::event::{Code, Text};
-use bus::{Bus, Gate, ReadError, Start};
+use bus::{Bus, BusError, Gate, ReadError, Start};
 
 use crate::arbiter::{self, GapCause, OpenGap};
 use crate::mold::SessionId;
-use crate::{Normalise, Recall};
+use crate::{Normalise, Recall, snapshot};
 
 /// Most open gaps of a session that are remembered; late messages of further ones stay out.
 const OPEN_GAPS: usize = 1_024;
@@ -65,31 +65,57 @@ impl Past {
 }
 
 /// The sessions of a journal.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct History {
     sessions: HashMap<SessionId, Past>,
     current: Option<SessionId>,
 }
 
 impl History {
-    /// Reads a topic from its beginning to its present end, and lets `normaliser` learn from it. To be called by the
-    /// topic's publisher, before it publishes. Damaged ranges are passed over: they are for `replay verify` to report.
+    /// Reads a topic, from its beginning or from its [snapshot](crate::snapshot) to its present end, and lets
+    /// `normaliser` learn from it. To be called by the topic's publisher, before it publishes. Damaged ranges are passed
+    /// over: they are for `replay verify` to report.
     ///
     /// # Errors
-    /// The topic cannot be read.
+    /// The topic cannot be read; or retention has removed its beginning and no snapshot tells what that said.
     pub fn read<N: Normalise>(bus: &Bus, topic: &str, normaliser: &mut N) -> Result<Self, ReadError> {
-        let opened = bus.subscriber::<N::Event>(topic, Start::Oldest, Gate::Published);
-        let mut events = opened.map_err(|error| ReadError::Failed(error.to_string()))?;
-        let (mut history, end) = (Self::default(), events.watermarks().published);
+        let failed = |error: BusError| ReadError::Failed(error.to_string());
+        let watermarks = bus.watermarks(topic).map_err(failed)?;
+        let (first, end) = (watermarks.first, watermarks.published);
+        let (mut history, start) = snapshot::load(bus, topic)
+            .filter(|snapshot| snapshot.sequence <= end && normaliser.restore(&snapshot.learned))
+            .map_or_else(|| (Self::default(), 0), |snapshot| (snapshot.history, snapshot.sequence));
+        if start >= end {
+            return Ok(history);
+        }
+        let start = Start::Sequence(start.max(first));
+        let mut events = bus.subscriber::<N::Event>(topic, start, Gate::Published).map_err(failed)?;
         while events.next_sequence() < end {
             match events.wait() {
-                Ok(Some(event)) => history.observe(normaliser.recall(event)),
+                Ok(Some(event)) => {
+                    let told = normaliser.recall(event);
+                    if history.current.is_none() && first > 0 && matches!(told, Recall::Message(_)) {
+                        return Err(ReadError::Failed(format!(
+                            "retention removed what named the session, and no snapshot tells it: {topic}; \
+                             publish to another bus"
+                        )));
+                    }
+                    history.observe(told);
+                }
                 Ok(None) => break,
                 Err(error @ ReadError::Failed(_)) => return Err(error),
                 Err(ReadError::Retired { .. } | ReadError::Damage { .. } | ReadError::Regressed { .. }) => {}
             }
         }
         Ok(history)
+    }
+
+    pub(crate) fn new(sessions: HashMap<SessionId, Past>, current: Option<SessionId>) -> Self {
+        Self { sessions, current }
+    }
+
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = (&SessionId, &Past)> {
+        self.sessions.iter()
     }
 
     /// Takes what the next event of the journal tells.

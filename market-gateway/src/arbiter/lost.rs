@@ -45,6 +45,30 @@ impl OpenGap {
         Self { from, count, cause, missing }
     }
 
+    /// A gap of which only these ranges have not arrived; `None` if they are not ascending parts of it.
+    pub(crate) fn with_missing(
+        from: u64,
+        count: u64,
+        cause: GapCause,
+        missing: &[(u64, u64)],
+    ) -> Option<Self> {
+        let mut gap = Self { from, count, cause, missing: Ranges::new() };
+        let mut at = from;
+        for &(start, end) in missing {
+            if start < at || end <= start || end > gap.end() {
+                return None;
+            }
+            gap.missing.append(start..end, ());
+            at = end;
+        }
+        Some(gap)
+    }
+
+    /// What has not arrived.
+    pub fn missing(&self) -> impl Iterator<Item = Range<u64>> {
+        self.missing.iter().map(|(range, ())| range)
+    }
+
     /// A message of the gap has arrived; others change nothing.
     pub fn arrived(&mut self, sequence: u64) {
         if self.missing.contains(sequence) {
@@ -104,8 +128,8 @@ impl Lost {
     }
 
     /// The open gaps.
-    pub(super) fn into_gaps(self) -> Vec<OpenGap> {
-        self.gaps.into_iter().map(|asked| asked.gap).collect()
+    pub(super) fn gaps(&self) -> Vec<OpenGap> {
+        self.gaps.iter().map(|asked| asked.gap.clone()).collect()
     }
 
     /// Gaps that were not remembered.

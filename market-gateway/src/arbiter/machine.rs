@@ -105,9 +105,9 @@ impl Arbiter {
     }
 
     /// How far the journal has the session now.
-    pub(crate) fn into_past(self, date: u32) -> Past {
+    pub(crate) fn past(&self, date: u32) -> Past {
         let next = self.next.max(self.journalled);
-        Past { date, next, open: self.lost.into_gaps(), ended: self.ended }
+        Past { date, next, open: self.lost.gaps(), ended: self.ended }
     }
 
     /// Takes a packet of the session and releases what is next.

@@ -21,6 +21,7 @@ use market_gateway::net::capture::{
 };
 use market_gateway::normalise::Itch;
 use market_gateway::resume::History;
+use market_gateway::snapshot::{self, Snapshots};
 use serde::Serialize;
 use zerocopy::FromBytes;
 
@@ -170,6 +171,7 @@ struct Replay<'a> {
     pace: Pace,
     stop: &'a Stop,
     progress: Progress,
+    snapshots: Snapshots,
     packets: PacketCounters,
     /// Files that did not end as they should.
     torn: u64,
@@ -190,6 +192,7 @@ impl<'a> Replay<'a> {
             pace: Pace { speed, began: None },
             stop,
             progress: Progress::new(),
+            snapshots: Snapshots::new(bus, MARKET_DATA, snapshot::EVERY),
             packets: PacketCounters::default(),
             torn: 0,
             last: Time(0),
@@ -216,6 +219,7 @@ impl<'a> Replay<'a> {
             self.last = self.last.max(packet.time);
             self.feed.packet(Source::Line(packet.line), packet.time, packet.payload)?;
             self.answer(self.last)?;
+            self.keep();
             count += 1;
             if count.is_multiple_of(LOOK) {
                 self.progress.show(|| format!("{count} packets"));
@@ -229,6 +233,13 @@ impl<'a> Replay<'a> {
             self.note_ending(path, packet_ending(file.ending()));
         }
         self.give_up()
+    }
+
+    /// Keeps what a later run has to know.
+    fn keep(&mut self) {
+        let publisher = self.feed.output();
+        let (sequence, durable) = (publisher.next_sequence(), publisher.durable());
+        self.snapshots.keep(&self.feed, sequence, durable);
     }
 
     /// Answers the requests that are due.
@@ -270,6 +281,7 @@ impl<'a> Replay<'a> {
             self.pace.wait(time_of(messages), self.stop);
             self.feed.messages(session, next, messages)?;
             next += messages.count() as u64;
+            self.keep();
             self.progress.show(|| format!("{} messages", next - 1));
         }
         if self.stop.requested() {

@@ -40,6 +40,7 @@ use crate::fix::reason::Reason;
 use crate::fix::topics::{SessionTopic, TopicError};
 use crate::net::{self, Counters, OpenError, PacketSource, UdpSource};
 use crate::resume::History;
+use crate::snapshot::{self, Snapshots};
 use crate::{Normalise, Output};
 
 pub use config::{DropCopyConfig, GatewayConfig, LiveConfig, OutOfRange};
@@ -122,6 +123,7 @@ pub struct LiveGateway<N: Normalise> {
     /// Index of the line on which answers to requests arrive.
     answers: usize,
     drop_copy: Option<DropCopy<SessionTopic, Publisher<TradeEvent>>>,
+    snapshots: Snapshots,
     clock: Clock,
     refused: u64,
     unsent: u64,
@@ -147,6 +149,7 @@ where
         feed.limits.patience = config.patience.unwrap_or(feed.limits.patience);
         Ok(Self {
             drop_copy: drop_copy.transpose()?,
+            snapshots: Snapshots::new(bus, MARKET_DATA, snapshot::EVERY),
             feed: Feed::new(normaliser, Journal(publisher), history, feed),
             answers: config.udp.lines.len(),
             clock: Clock::new(),
@@ -169,6 +172,9 @@ where
         let now = self.clock.now();
         let settled = self.feed.poll(now);
         self.refusal(settled)?;
+        let Journal(publisher) = self.feed.output();
+        let (sequence, durable) = (publisher.next_sequence(), publisher.durable());
+        self.snapshots.keep(&self.feed, sequence, durable);
         let requests = self.ask(now);
         let messages = match &mut self.drop_copy {
             Some(drop_copy) => drop_copy.do_work(now).map_err(LiveError::Trades)?,

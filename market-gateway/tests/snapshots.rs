@@ -1,0 +1,88 @@
+//! A feed whose journal has lost its beginning to retention goes on all the same, thanks to its snapshot.
+
+use bus::config::{BusConfig, TopicConfig, WhenFull};
+use bus::event::Time;
+use bus::event::market::{MarketEvent, MarketEventRef};
+use bus::program::Size;
+use bus::{Bus, Gate, Publisher, Start};
+use market_gateway::arbiter::Source;
+use market_gateway::feed::{Feed, FeedConfig};
+use market_gateway::itch::{AddOrder, Head, OrderDelete};
+use market_gateway::mold::{PacketWriter, session_id};
+use market_gateway::normalise::Itch;
+use market_gateway::resume::History;
+use market_gateway::snapshot::Snapshots;
+use std::path::Path;
+use zerocopy::IntoBytes;
+
+const TOPIC: &str = "market-data";
+const SEGMENT: u64 = 1 << 20;
+
+fn open(directory: &Path) -> Bus {
+    let topic = TopicConfig { retention: Some(Size(4 * SEGMENT)), when_full: Some(WhenFull::Expire) };
+    let config = BusConfig {
+        segment: Some(Size(SEGMENT)),
+        topics: [(TOPIC.to_owned(), topic)].into(),
+        ..BusConfig::default()
+    };
+    Bus::with_config(directory, config).unwrap()
+}
+
+fn life(bus: &Bus) -> Feed<Itch, Publisher<MarketEvent>> {
+    let publisher = bus.publisher(TOPIC).unwrap();
+    let mut itch = Itch::new();
+    let history = History::read(bus, TOPIC, &mut itch).unwrap();
+    Feed::new(itch, publisher, history, FeedConfig::new(false))
+}
+
+/// The first message names the instrument, all others delete orders of it.
+fn send(feed: &mut Feed<Itch, Publisher<MarketEvent>>, first: u64, count: u64) {
+    let mut writer = PacketWriter::new(60_000);
+    writer.begin(&session_id(*b"20260105  "), first);
+    for number in first..first + count {
+        let order = number.into();
+        let pushed = if number == 1 {
+            let (shares, stock, price) = (1.into(), *b"ONE     ", 1.into());
+            writer.push(
+                AddOrder { head: Head::new(b'A', 1, 1), order, side: b'B', shares, stock, price }.as_bytes(),
+            )
+        } else {
+            writer.push(OrderDelete { head: Head::new(b'D', 1, 1), order }.as_bytes())
+        };
+        assert!(pushed);
+    }
+    feed.packet(Source::Line(0), Time(1_767_600_000_000_000_000), writer.datagram()).unwrap();
+}
+
+#[test]
+fn a_journal_without_its_beginning_is_continued() {
+    let directory = tempfile::tempdir().unwrap();
+    let bus = open(directory.path());
+    let mut feed = life(&bus);
+    let mut snapshots = Snapshots::new(&bus, TOPIC, 10_000);
+    let mut next = 1;
+    while next < 200_000 {
+        send(&mut feed, next, 500);
+        next += 500;
+        let (sequence, durable) = (feed.output().next_sequence(), feed.output().durable());
+        snapshots.keep(&feed, sequence, durable);
+    }
+    drop(snapshots);
+    feed.into_parts().1.close().unwrap();
+    assert!(bus.watermarks(TOPIC).unwrap().first > 50_000, "retention removed the beginning");
+
+    let mut feed = life(&bus);
+    send(&mut feed, next - 500, 1_000);
+    assert_eq!((feed.summary().published, feed.summary().duplicates), (500, 500));
+    feed.into_parts().1.close().unwrap();
+    let end = bus.watermarks(TOPIC).unwrap().published;
+    let mut tail = bus.subscriber::<MarketEvent>(TOPIC, Start::Sequence(end - 501), Gate::Durable).unwrap();
+    for number in next - 1..next + 500 {
+        let Some(MarketEventRef::DeleteOrder(delete)) = tail.poll().unwrap() else { panic!("no deletion") };
+        assert_eq!((delete.venue_sequence, delete.instrument.to_string()), (number, "ONE".to_owned()));
+    }
+
+    std::fs::remove_file(directory.path().join(TOPIC).join("gateway.snapshot")).unwrap();
+    let refused = History::read(&bus, TOPIC, &mut Itch::new()).unwrap_err().to_string();
+    assert!(refused.contains("no snapshot"), "{refused}");
+}
