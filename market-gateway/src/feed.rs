@@ -292,7 +292,7 @@ where
         summary
     }
 
-    /// What a gateway has to know that goes on at `sequence` of the topic, for a [snapshot](crate::snapshot).
+    /// What a gateway has to know that goes on at `sequence` of the topic, for a [snapshot].
     pub(crate) fn snapshot(&self, sequence: u64) -> Vec<u8> {
         let mut history = self.history.clone();
         if let Some((current, arbiter)) = self.current.as_ref().filter(|(current, _)| current.announced) {

@@ -72,7 +72,7 @@ pub struct History {
 }
 
 impl History {
-    /// Reads a topic, from its beginning or from its [snapshot](crate::snapshot) to its present end, and lets
+    /// Reads a topic, from its beginning or from its [snapshot] to its present end, and lets
     /// `normaliser` learn from it. To be called by the topic's publisher, before it publishes. Damaged ranges are passed
     /// over: they are for `replay verify` to report.
     ///

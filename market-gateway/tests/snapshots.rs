@@ -76,8 +76,8 @@ fn a_journal_without_its_beginning_is_continued() {
     assert_eq!((feed.summary().published, feed.summary().duplicates), (500, 500));
     feed.into_parts().1.close().unwrap();
     let end = bus.watermarks(TOPIC).unwrap().published;
-    let mut tail = bus.subscriber::<MarketEvent>(TOPIC, Start::Sequence(end - 501), Gate::Durable).unwrap();
-    for number in next - 1..next + 500 {
+    let mut tail = bus.subscriber::<MarketEvent>(TOPIC, Start::Sequence(end - 500), Gate::Durable).unwrap();
+    for number in next..next + 500 {
         let Some(MarketEventRef::DeleteOrder(delete)) = tail.poll().unwrap() else { panic!("no deletion") };
         assert_eq!((delete.venue_sequence, delete.instrument.to_string()), (number, "ONE".to_owned()));
     }
