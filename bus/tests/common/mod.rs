@@ -56,7 +56,12 @@ pub struct Process {
 
 impl Process {
     pub fn start(entry: &str, bus: &Path, orders: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        Self::start_by(Command::new(std::env::current_exe().unwrap()), entry, bus, orders)
+    }
+
+    /// Starts it by a command that ends with the path of this binary.
+    pub fn start_by(mut command: Command, entry: &str, bus: &Path, orders: &str) -> Self {
+        let mut child = command
             .args(["--exact", entry, "--nocapture"])
             .env(DIRECTORY, bus)
             .env(ORDERS, orders)
@@ -74,9 +79,15 @@ impl Process {
 
     /// The number in the next line `WORD NUMBER` with this word.
     pub fn told(&mut self, word: &str) -> u64 {
-        let line = self.lines.by_ref().map_while(Result::ok).find(|line| line.starts_with(word));
-        let line = line.unwrap_or_else(|| panic!("it ended without saying '{word}'"));
-        line[word.len()..].trim().parse().unwrap()
+        loop {
+            let line = self.lines.next().and_then(Result::ok);
+            let line = line.unwrap_or_else(|| panic!("it ended without saying '{word}'"));
+            // On one core the test's name stands before the first line.
+            let line = line.strip_prefix("test process ... ").unwrap_or(&line);
+            if let Some(number) = line.strip_prefix(word) {
+                return number.trim().parse().unwrap();
+            }
+        }
     }
 
     pub fn kill(mut self) {

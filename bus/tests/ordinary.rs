@@ -1,0 +1,111 @@
+//! Given an ordinary user with little shared memory and none to lock, expect that all works, and that memory that is full
+//! is refused and gone on from. What a container or a small machine gives is made with a user namespace, so that no
+//! privilege is needed; where the system has none to give, the tests say so and prove nothing.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::{path::Path, process::Command};
+
+use bus::{Bus, Gate, PublishError, Room, Start};
+use common::{Process, Quote, ground, orders, quote};
+use journal::{instance, storage::space};
+
+/// Messages that do not fit the memory at once.
+const COUNT: u64 = 200_000;
+/// Becomes a user of its own with a file system in memory, of the size `$1`, at `BUSBAR_SHM`; may lock no memory; runs
+/// the rest of its arguments.
+const SMALL: &str =
+    "mount -t tmpfs -o size=$1 tmpfs \"$BUSBAR_SHM\" && ulimit -l 0 && echo ready 0 && shift && exec \"$@\"";
+
+/// The other processes: each does what its orders say.
+#[test]
+fn process() {
+    let Some((bus, orders)) = orders() else { return };
+    match &*orders[0] {
+        "carry" => carry(&bus),
+        _ => fill(&bus),
+    }
+    let memory = instance::Instance::of(bus.directory()).unwrap();
+    drop(bus);
+    assert!(!memory.directory().exists(), "a clean end leaves no memory");
+}
+
+/// A process in little memory; none where the system gives no such thing.
+fn start(size: &str, bus: &Path, orders: &str) -> Option<Process> {
+    let memory = bus.parent().unwrap().join("memory");
+    std::fs::create_dir(&memory).unwrap();
+    let small = |size: &str, program: &Path| {
+        let mut command = Command::new("unshare");
+        command
+            .args(["-U", "-r", "-m", "sh", "-c", SMALL, "sh", size])
+            .arg(program)
+            .env("BUSBAR_SHM", &memory);
+        command
+    };
+    let is_given = small(size, Path::new("true")).output().is_ok_and(|tried| tried.status.success());
+    if !is_given {
+        eprintln!("not proven: this system gives no user namespace");
+        return None;
+    }
+    let mut process =
+        Process::start_by(small(size, &std::env::current_exe().unwrap()), "process", bus, orders);
+    process.told("ready");
+    Some(process)
+}
+
+/// Publishes more than the memory holds, while a subscriber reads what is durable.
+fn carry(bus: &Bus) {
+    let mut quotes = bus.publisher::<Quote>("quotes").unwrap();
+    let mut subscriber = bus.subscriber::<Quote>("quotes", Start::Oldest, Gate::Durable).unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut seen = 0;
+        while let Some(event) = subscriber.wait().unwrap() {
+            assert_eq!(event, &quote(seen));
+            seen += 1;
+        }
+        seen
+    });
+    (0..COUNT).for_each(|n| assert_eq!(quotes.publish(&quote(n)), Ok(n)));
+    quotes.close().unwrap();
+    println!("read {}", reading.join().unwrap());
+}
+
+/// Leaves room for one segment, publishes until that is full, makes room and goes on.
+fn fill(bus: &Bus) {
+    let root = instance::root();
+    let filler = root.join("filler");
+    std::fs::write(&filler, vec![0; space(&root).unwrap().total as usize - (3 << 19)]).unwrap();
+    let mut quotes = bus.publisher::<Quote>("quotes").unwrap();
+    let refused = loop {
+        if let Err(error) = quotes.publish(&quote(quotes.next_sequence())) {
+            break error;
+        }
+    };
+    assert_eq!((refused, quotes.refused()), (PublishError::NoRoom(Room::Memory), 1));
+    quotes.flush().unwrap();
+    let count = quotes.next_sequence();
+    std::fs::remove_file(filler).unwrap();
+    while quotes.publish(&quote(count)).is_err() {
+        std::thread::yield_now();
+    }
+    quotes.close().unwrap();
+    assert_eq!(bus.watermarks("quotes").unwrap().durable, count + 1);
+    println!("refused {count}");
+}
+
+#[test]
+fn little_memory_carries_much() {
+    let (_directory, bus) = ground();
+    let Some(mut process) = start("16m", &bus, "carry") else { return };
+    assert_eq!(process.told("read"), COUNT);
+    assert!(process.end().success());
+}
+
+#[test]
+fn full_memory_is_refused_and_gone_on_from() {
+    let (_directory, bus) = ground();
+    let Some(mut process) = start("6m", &bus, "fill") else { return };
+    assert!(process.told("refused") > 1_000);
+    assert!(process.end().success());
+}
