@@ -1,6 +1,8 @@
 //! A journal in temporary directories, whose write-out the test drives itself.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod given;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use journal::{
