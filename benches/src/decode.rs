@@ -109,12 +109,12 @@ fn read(path: &Path, most: usize) -> Result<Framed, Failure> {
 /// first message.
 fn time(messages: &Framed, times: &mut Vec<f64>, mut work: impl FnMut(u64, Blocks<'_>)) {
     let (mut blocks, mut first) = (messages.blocks(), 1);
-    while blocks.count() > 0 {
+    while blocks.len() > 0 {
         let piece = blocks.take_first(PIECE);
         let start = Instant::now();
         work(first, piece);
-        times.push(start.elapsed().as_nanos() as f64 / piece.count() as f64);
-        first += piece.count() as u64;
+        times.push(start.elapsed().as_nanos() as f64 / piece.len() as f64);
+        first += piece.len() as u64;
     }
 }
 

@@ -26,7 +26,7 @@ impl Framed {
     /// Adds messages that are framed already.
     pub(crate) fn extend(&mut self, blocks: Blocks<'_>) {
         self.bytes.extend_from_slice(blocks.bytes());
-        self.count += blocks.count();
+        self.count += blocks.len();
     }
 
     /// The messages.

@@ -112,7 +112,7 @@ fn bare_receive(rate: u64, length: Duration, plan: &Plan) -> Result<Latencies, F
             let work = source.poll(&mut |packet| match Packet::parse(packet.bytes) {
                 Ok(Packet { sequence, body: Body::Messages(blocks), .. }) => {
                     let took = clock.now().0.saturating_sub(packet.receive_time.0);
-                    let counted = (sequence..).take(blocks.count()).filter(|n| schedule.counts(*n));
+                    let counted = (sequence..).take(blocks.len()).filter(|n| schedule.counts(*n));
                     counted.for_each(|_| taken.record(took));
                 }
                 Ok(Packet { body: Body::End, .. }) => ended = true,
