@@ -214,6 +214,57 @@ fn session_and_date_are_the_users() {
     assert_eq!((session.session.to_string(), session.date), ("monday".into(), 20_260_105));
 }
 
+/// A FIX 4.4 fill, with its length and checksum.
+fn fill(number: u64) -> Vec<u8> {
+    let body = format!(
+        "35=8|49=EXCHANGE|56=DESK|34={number}|52=20260105-09:30:00|37=O{number}|17=E{number}|150=F|39=2|1=A|55=ONE|54=1|\
+         31=1.5|32=5|151=0|14=5|6=1.5|60=20260105-09:30:00|75=20260105|"
+    );
+    let message = format!("8=FIX.4.4|9={}|{body}", body.len()).replace('|', "\u{1}");
+    let sum = message.bytes().fold(0_u8, u8::wrapping_add);
+    format!("{message}10={sum:03}\u{1}").into_bytes()
+}
+
+#[test]
+fn executions_of_a_message_log_are_journalled_once() {
+    let place = Place::new();
+    let log = place.file("log.fix.gz", &gzip(&[fill(1), fill(2), fill(2), fill(4)].concat()));
+    let first = place.summary(1, &[&"--fix-log", &log]);
+    let want = serde_json::json!({
+        "messages": 4, "published": 3, "duplicates": 1, "refused": 0, "garbled": 0, "other_sessions": 0,
+        "missing": 1, "truncated": false
+    });
+    assert_eq!(first["fix"], want);
+    let second = place.summary(1, &[&"--fix-log", &log]);
+    assert_eq!((&second["fix"]["published"], &second["fix"]["duplicates"]), (&0.into(), &4.into()));
+}
+
+#[test]
+fn a_signal_ends_a_replay_with_what_it_has() {
+    let place = Place::new();
+    let day = place.file("day.itch50", &day());
+    let child = Command::new(env!("CARGO_BIN_EXE_market-gateway"))
+        .arg("replay")
+        .arg(&day)
+        .args(["--speed", "0.001", "--json", "--bus"])
+        .arg(place.bus())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let bus = Bus::open(place.bus()).unwrap();
+    while bus.watermarks("market-data").map_or(0, |watermarks| watermarks.published) == 0 {
+        std::thread::yield_now();
+    }
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(place.journal().len() as u64, 1 + summary["published"].as_u64().unwrap());
+    place.summary(0, &[&day]);
+    assert_eq!(place.journal(), whole());
+}
+
 #[test]
 fn what_is_no_capture_is_refused_in_one_line() {
     let place = Place::new();
