@@ -23,6 +23,7 @@ mod mark;
 pub mod memory;
 mod names;
 mod prepare;
+mod protocol;
 mod reader;
 mod readers;
 mod recovery;

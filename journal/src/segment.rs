@@ -1,9 +1,8 @@
 //! A segment's bytes: shared memory that a writer fills, or a private copy that was read from disk.
 //!
-//! The protocol of a frame (ORDERING partners): the writer fills header and body, zeroes the following header's word,
-//! then stores its own word with Release. A reader loads a word once (Relaxed, then an Acquire fence: all that the
-//! language guarantees on read-only memory) and touches nothing behind a word of 0. Committed bytes never change but
-//! for the checksum, which nobody reads in memory.
+//! The protocol of a frame: the writer fills header and body, zeroes the following header's word, then stores its own
+//! word. A reader loads a word once and touches nothing behind a word of 0; the orders are in `protocol`. Committed bytes
+//! never change but for the checksum, which nobody reads in memory.
 
 use std::{
     fmt,
@@ -15,8 +14,24 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::{
     layout::{Anchor, Cause, FRAME_HEADER, KIND_ANCHOR, KIND_SEAL, Seal, SegmentHeader, Word},
     memory::SegmentMemory,
+    protocol,
     storage::AlignedBuffer,
 };
+
+impl protocol::Word<u64> for AtomicU64 {
+    #[inline]
+    fn load(&self, order: Ordering) -> u64 {
+        self.load(order) // ORDERING: the caller's, in `protocol`
+    }
+    #[inline]
+    fn store(&self, value: u64, order: Ordering) {
+        self.store(value, order); // ORDERING: the caller's, in `protocol`
+    }
+    #[inline]
+    fn fence(order: Ordering) {
+        fence(order); // ORDERING: the caller's, in `protocol`
+    }
+}
 
 /// Where the bytes are.
 enum Bytes {
@@ -92,13 +107,7 @@ impl Segment {
         if offset + FRAME_HEADER > self.size() {
             return Some(Err(()));
         }
-        // ORDERING: Relaxed load, then an Acquire fence, pair with the Release store in `commit`: who sees the word
-        // sees the frame and the zeroed word behind it.
-        let word = self.word_at(offset).load(Ordering::Relaxed);
-        if word == 0 {
-            return None;
-        }
-        fence(Ordering::Acquire);
+        let word = protocol::observe(self.word_at(offset))?;
         let word = Word::unpack(word);
         Some(if word.fits(offset, self.size()) { Ok(word) } else { Err(()) })
     }
@@ -152,8 +161,7 @@ impl Segment {
     /// Zeroes the word of the frame behind the one about to be committed.
     #[inline]
     pub(crate) fn clear(&self, offset: usize) {
-        // ORDERING: Relaxed: ordered before the Release store in `commit`.
-        self.word_at(offset).store(0, Ordering::Relaxed);
+        protocol::clear(self.word_at(offset));
     }
 
     /// Fills checksum (not stamped) and time of a frame that is not committed yet.
@@ -166,15 +174,13 @@ impl Segment {
     /// Stores the word of a frame behind the first of its batch: readers cannot get there yet.
     #[inline]
     pub(crate) fn place(&self, offset: usize, word: Word) {
-        // ORDERING: Relaxed: ordered before the Release store of the batch's first word.
-        self.word_at(offset).store(word.pack(), Ordering::Relaxed);
+        protocol::place(self.word_at(offset), word.pack());
     }
 
     /// Publishes the frame at `offset` and the batch that it opens.
     #[inline]
     pub(crate) fn commit(&self, offset: usize, word: Word) {
-        // ORDERING: Release pairs with the Acquire fence in `frame`.
-        self.word_at(offset).store(word.pack(), Ordering::Release);
+        protocol::commit(self.word_at(offset), word.pack());
     }
 
     /// The header, if it is one of this segment of this journal.

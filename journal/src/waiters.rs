@@ -9,7 +9,7 @@
 
 use std::{
     path::Path,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, Ordering, compiler_fence, fence},
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use crate::{
     control::own_page,
     layout::BLOCK,
     memory::{MemoryError, SegmentMemory},
+    protocol::{self, Parking},
     storage::Access,
 };
 
@@ -55,38 +56,69 @@ impl Waiters {
         Some(Self { memory })
     }
 
-    fn word(&self, event: Event) -> &AtomicU32 {
+    fn parked(&self, event: Event, limit: Duration) -> Parked<'_> {
         // SAFETY: both offsets are aligned and inside the page, which stays mapped; only accessed atomically.
-        unsafe { AtomicU32::from_ptr(self.memory.base_mut().add(event as usize).cast()) }
+        let word = unsafe { AtomicU32::from_ptr(self.memory.base_mut().add(event as usize).cast()) };
+        Parked { word, limit }
     }
 
     /// Wakes the sleepers, if there are any.
     #[inline]
     pub(crate) fn wake(&self, event: Event) {
-        let word = self.word(event);
-        // ORDERING: Relaxed: ordered after the commit by the sleeper's expedited barrier (see the module's head).
-        if word.load(Ordering::Relaxed) != 0 {
-            // ORDERING: Relaxed: a sleeper that sets it again afterwards looks again before it sleeps.
-            word.store(0, Ordering::Relaxed);
-            // SAFETY: the word is mapped and aligned; FUTEX_WAKE takes nothing else.
-            unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
-        }
+        protocol::wake(&self.parked(event, Duration::ZERO));
     }
 
     /// Sleeps until woken, at most `limit`, unless `ready` says after the barrier that there is something to do.
     pub(crate) fn sleep(&self, event: Event, limit: Duration, ready: impl FnOnce() -> bool) {
-        let word = self.word(event);
-        word.store(1, Ordering::Relaxed); // ORDERING: before the barrier below, which pairs with the load in `wake`
-        // SAFETY: takes no pointers.
+        protocol::sleep(&self.parked(event, limit), ready);
+    }
+}
+
+/// A word of the page, and how long its sleepers sleep at most.
+struct Parked<'a> {
+    word: &'a AtomicU32,
+    limit: Duration,
+}
+
+impl protocol::Word<u32> for Parked<'_> {
+    #[inline]
+    fn load(&self, order: Ordering) -> u32 {
+        self.word.load(order) // ORDERING: the caller's, in `protocol`
+    }
+    #[inline]
+    fn store(&self, value: u32, order: Ordering) {
+        self.word.store(value, order); // ORDERING: the caller's, in `protocol`
+    }
+    #[inline]
+    fn fence(order: Ordering) {
+        fence(order); // ORDERING: the caller's, in `protocol`
+    }
+}
+
+impl Parking for Parked<'_> {
+    #[inline]
+    fn compiler_fence() {
+        compiler_fence(Ordering::SeqCst); // ORDERING: keeps the load of `wake` behind the commit, with no instruction
+    }
+
+    fn barrier(&self) {
+        // SAFETY: takes no pointers. Where it is refused, sleeps are bounded all the same.
         unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL_EXPEDITED, 0) };
-        if ready() {
-            return;
-        }
+    }
+
+    fn wait(&self, value: u32) {
         let timeout = libc::timespec {
-            tv_sec: limit.as_secs().cast_signed(),
-            tv_nsec: i64::from(limit.subsec_nanos()),
+            tv_sec: self.limit.as_secs().cast_signed(),
+            tv_nsec: i64::from(self.limit.subsec_nanos()),
         };
-        // SAFETY: word and timeout live through the call; FUTEX_WAIT returns at once if the word is no longer 1.
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, 1, &raw const timeout) };
+        let word = self.word.as_ptr();
+        // SAFETY: word and timeout live through the call; FUTEX_WAIT returns at once if the word has another value.
+        unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, value, &raw const timeout) };
+    }
+
+    #[cold]
+    fn wake_all(&self) {
+        // SAFETY: the word is mapped and aligned; FUTEX_WAKE takes nothing else.
+        unsafe { libc::syscall(libc::SYS_futex, self.word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
     }
 }
