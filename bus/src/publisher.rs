@@ -202,19 +202,33 @@ impl<M: Message> Publisher<M> {
     /// # Errors
     /// [`PublishError::Poisoned`]: it never will be.
     pub fn flush(&mut self) -> Result<(), PublishError> {
+        self.flush_within(Duration::MAX).map(drop)
+    }
+
+    /// As [`Publisher::flush`], as long as something becomes durable within `limit` again and again. False: it does not,
+    /// because the disk is slow, or because an input lost what caused the effects that wait.
+    ///
+    /// # Errors
+    /// As [`Publisher::flush`].
+    pub fn flush_within(&mut self, limit: Duration) -> Result<bool, PublishError> {
         let mut idle = Idle::new(WaitStrategy::Park);
-        let mut since = Instant::now();
+        let (mut moved, mut looked, mut durable) = (Instant::now(), Instant::now(), self.durable());
         while self.durable() < self.next_sequence() {
             if let Some(code) = self.written().poison() {
                 return Err(PublishError::Poisoned(code));
             }
-            if since.elapsed() > PATIENCE {
+            if self.durable() > durable {
+                (moved, durable) = (Instant::now(), self.durable());
+            } else if moved.elapsed() > limit {
+                return Ok(false);
+            }
+            if looked.elapsed() > PATIENCE {
                 self.finish_inputs();
-                since = Instant::now();
+                looked = Instant::now();
             }
             idle.idle(0);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn finish_inputs(&self) {
@@ -230,21 +244,27 @@ impl<M: Message> Publisher<M> {
     /// [`PublishError::Poisoned`]: what could not be written stays in shared memory for the next publisher.
     pub fn close(mut self) -> Result<(), PublishError> {
         self.flush()?;
-        self.end();
+        self.end(CLOSE_WITHIN);
         Ok(())
     }
 
-    fn end(&mut self) {
+    /// Ends at once, as a publisher does that dies: what is not durable stays in shared memory, from where the next
+    /// publisher completes it, but for effects whose causes are lost.
+    pub fn abandon(mut self) {
+        self.end(Duration::ZERO);
+    }
+
+    fn end(&mut self, limit: Duration) {
         if let Some(writer) = self.writer.take() {
             writer.close();
-            self.bus.close_journal(self.token, CLOSE_WITHIN);
+            self.bus.close_journal(self.token, limit);
         }
     }
 }
 
 impl<M: Message> Drop for Publisher<M> {
     fn drop(&mut self) {
-        self.end();
+        self.end(CLOSE_WITHIN);
     }
 }
 

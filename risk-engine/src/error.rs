@@ -57,6 +57,8 @@ pub enum EngineError {
     Publish(PublishError),
     /// The state cannot be written down.
     Snapshot(SnapshotError),
+    /// A snapshot of messages that are lost cannot be removed.
+    Stale(std::io::Error),
     /// The system gives no thread.
     Thread(std::io::Error),
 }
@@ -65,7 +67,7 @@ impl EngineError {
     /// Whether data is lost, damaged or divergent; else the engine only could not run.
     pub fn is_fault(&self) -> bool {
         match self {
-            Self::Bus(_) | Self::Publish(_) | Self::Thread(_) => false,
+            Self::Bus(_) | Self::Publish(_) | Self::Stale(_) | Self::Thread(_) => false,
             Self::Input { source, .. } | Self::Journal(source) => !matches!(source, ReadError::Failed(_)),
             Self::Skipped { .. }
             | Self::Retired { .. }
@@ -103,6 +105,12 @@ impl fmt::Display for EngineError {
             }
             Self::Publish(source) => write!(f, "topic 'risk': {source}"),
             Self::Snapshot(source) => source.fmt(f),
+            Self::Stale(source) => {
+                write!(
+                    f,
+                    "cannot remove a stale snapshot: risk/snapshots: {source}; remove it and start again"
+                )
+            }
             Self::Thread(source) => write!(f, "cannot start a thread: {source}; allow more of them"),
         }
     }

@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bus::event::Cause;
-use bus::event::risk::{LimitAlert, PositionUpdate, RiskEventRef};
+use bus::event::risk::{RiskEvent, RiskEventRef};
 use bus::{Bus, Gate, Start, Subscriber};
 use engine::{Effect, Effects, Head, INPUTS, MergeError, MergeReplay, State, Turn};
 
@@ -25,7 +24,7 @@ pub(crate) enum Next {
 
 /// Where in the journal the engine is.
 pub(crate) struct Follow {
-    journal: Subscriber<bus::event::risk::RiskEvent>,
+    journal: Subscriber<RiskEvent>,
     end: u64,
     order: MergeReplay,
     /// Effects of the last message, which the journal must hold next.
@@ -81,12 +80,12 @@ impl Follow {
             }
             RiskEventRef::MergeRun(run) => self.order.push(run)?,
             RiskEventRef::PositionUpdate(update) => {
-                if self.due.pop_front().map(without_epoch) != Some(without_epoch(Effect::Position(*update))) {
+                if self.due.pop_front() != Some(Effect::Position(*update)) {
                     return diverged("its cause leads to another position update");
                 }
             }
             RiskEventRef::LimitAlert(alert) => {
-                if self.due.pop_front().map(without_epoch) != Some(without_epoch(Effect::Limit(*alert))) {
+                if self.due.pop_front() != Some(Effect::Limit(*alert)) {
                     return diverged("its cause leads to another limit alert");
                 }
             }
@@ -100,14 +99,5 @@ impl Follow {
             sequence: self.journal.next_sequence(),
             what: "an effect of an earlier message is not journalled",
         }
-    }
-}
-
-/// Messages that were lost with a machine's memory come again in another epoch; the same effects follow.
-fn without_epoch(effect: Effect) -> Effect {
-    let bare = |cause: Cause| Cause { epoch: 0, ..cause };
-    match effect {
-        Effect::Position(update) => Effect::Position(PositionUpdate { cause: bare(update.cause), ..update }),
-        Effect::Limit(alert) => Effect::Limit(LimitAlert { cause: bare(alert.cause), ..alert }),
     }
 }

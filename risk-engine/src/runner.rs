@@ -41,6 +41,8 @@ const ORDER_WITHIN: Duration = Duration::from_secs(1);
 const OFFER_EVERY: Duration = Duration::from_millis(200);
 /// An input that lacks a message which `risk` follows from is waited for so long without a word.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// What does not become durable in this time at the end waits for a cause that does not come.
+const DURABLE_WITHIN: Duration = Duration::from_secs(10);
 /// Tries to publish what is left at the end, some of which nap for a millisecond.
 const LAST_TRIES: u32 = 512;
 
@@ -88,7 +90,7 @@ impl Runner {
         snapshot_every: u64,
         watch: Arc<Watch>,
     ) -> Result<Self, EngineError> {
-        let publisher = bus.derived_publisher::<RiskEvent>(RISK, &[MARKET_DATA, TRADES])?;
+        let publisher = publisher(bus)?;
         snapshots::hold_retention(bus);
         let clock = Clock::new();
         let begin = Positions::default();
@@ -120,6 +122,7 @@ impl Runner {
     /// Goes back to the newest snapshot, or to the beginning, and follows the journal from there.
     fn begin(&mut self) -> Result<(), EngineError> {
         let end = self.publisher.as_ref().map_or(0, Publisher::next_sequence);
+        snapshots::remove_beyond(&self.bus, end).map_err(EngineError::Stale)?;
         let found = newest(&self.bus, |risk, positions| {
             risk <= end
                 && self.holds(MARKET_DATA, positions.market_data.next)
@@ -156,11 +159,22 @@ impl Runner {
         match self.try_work() {
             Err(EngineError::Regressed { topic, to }) => {
                 note(&format!("topic '{topic}' went back to {to}: beginning again from the last snapshot"));
-                self.begin()?;
+                self.begin_again()?;
                 Ok(1)
             }
             done => done,
         }
+    }
+
+    /// Opens `risk` anew, which cuts it at the first effect whose cause is lost, and begins there.
+    fn begin_again(&mut self) -> Result<(), EngineError> {
+        if let Some(publisher) = self.publisher.take() {
+            publisher.abandon();
+        }
+        // What the old one still writes is awaited.
+        self.saver = Saver::start(&self.bus).map_err(EngineError::Thread)?;
+        self.publisher = Some(publisher(&self.bus)?);
+        self.begin()
     }
 
     fn try_work(&mut self) -> Result<usize, EngineError> {
@@ -299,6 +313,7 @@ impl Runner {
             }
         }
         self.waiting = None;
+        self.gauge.since = self.clock.now();
         self.gauge.watch.set_stuck(false);
         self.gauge.watch.set_live(true);
     }
@@ -341,10 +356,8 @@ impl Runner {
             is_sent = self.send()?;
         }
         let is_stuck = self.waiting.is_some_and(|(_, was_said)| was_said);
-        if let Some(publisher) = self.publisher.take() {
-            publisher.close()?;
-        }
-        if let Some(taken) = self.taken.take() {
+        let is_durable = self.close()?;
+        if let Some(taken) = self.taken.take().filter(|_| is_durable) {
             self.saver.save(taken);
         }
         let cut = self.positions().cut();
@@ -353,9 +366,22 @@ impl Runner {
             cut,
             state_hash: Bytes(self.state.state_hash(cut)),
             oddities: self.state.oddities(),
-            complete: is_sent && !is_stuck,
+            complete: is_sent && is_durable && !is_stuck,
         });
         Ok(())
+    }
+
+    /// Makes `risk` durable and ends it; false if it waits for causes that do not come.
+    fn close(&mut self) -> Result<bool, EngineError> {
+        let Some(mut publisher) = self.publisher.take() else { return Ok(true) };
+        if publisher.flush_within(DURABLE_WITHIN)? {
+            publisher.close()?;
+            return Ok(true);
+        }
+        let left = publisher.next_sequence() - publisher.durable();
+        note(&format!("{left} messages of 'risk' are not durable, since their causes are not: start again"));
+        publisher.abandon();
+        Ok(false)
     }
 }
 
@@ -379,11 +405,15 @@ impl Agent for Runner {
     }
 }
 
+fn publisher(bus: &Bus) -> Result<Publisher<RiskEvent>, EngineError> {
+    Ok(bus.derived_publisher(RISK, &[MARKET_DATA, TRADES])?)
+}
+
 /// Measures, and tells whoever watches.
 struct Gauge {
     watch: Arc<Watch>,
     measures: Box<Measures>,
-    /// Older messages are not measured: they waited for the engine to start.
+    /// Older messages are not measured: they waited for the engine to catch up with its journal.
     since: Time,
     /// A message whose durability is awaited, and when it was published.
     sample: Option<(u64, Time)>,

@@ -38,6 +38,14 @@ pub(crate) fn hold_retention(bus: &Bus) {
     bus.keep_from(RISK, risk);
 }
 
+/// Removes the snapshots that lie beyond the end of `risk`: they belong to messages that are lost, and others will take
+/// their sequences.
+pub(crate) fn remove_beyond(bus: &Bus, end: u64) -> io::Result<()> {
+    let directory = directory(bus);
+    let beyond = sequences(&directory).into_iter().filter(|risk| *risk > end);
+    beyond.into_iter().try_for_each(|risk| fs::remove_file(path(&directory, risk)))
+}
+
 /// Writes snapshots on a thread of its own.
 #[derive(Debug)]
 pub(crate) struct Saver {

@@ -47,6 +47,14 @@ fn interrupt(child: &Child) {
     assert!(status.success());
 }
 
+/// Waits for something that a running program does.
+fn wait_until(child: &mut Child, is_done: impl Fn() -> bool) {
+    while !is_done() {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 fn hexadecimal(hash: [u8; 32]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -87,12 +95,8 @@ fn killed_at_any_moment_it_concludes_the_same() {
 #[test]
 fn the_writer_of_an_input_may_be_dead() {
     let ground = Ground::new();
-    let other = start(&ground.path(), &["--for", "1m", "--kafka", "off", "--rate", "5k"]);
-    let enough = || ground.bus.watermarks("trades").is_ok_and(|marks| marks.published > 5);
-    while !enough() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    let mut other = other;
+    let mut other = start(&ground.path(), &["--kafka", "off", "--rate", "5k"]);
+    wait_until(&mut other, || ground.bus.watermarks("trades").is_ok_and(|marks| marks.published > 5));
     other.kill().unwrap();
     other.wait().unwrap();
     let summary = run(&ground.path(), &["run", "--for", "0s"]);
@@ -106,9 +110,7 @@ fn the_writer_of_an_input_may_be_dead() {
 fn a_second_engine_and_wrong_configurations_are_refused() {
     let ground = Ground::new();
     let mut first = start(&ground.path(), &["run"]);
-    while ground.bus.topics().unwrap().is_empty() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_until(&mut first, || !ground.bus.topics().unwrap().is_empty());
     for command in [&["run"][..], &["--kafka", "off"]] {
         let why = refused(&ground.path(), command);
         assert!(why.contains(&first.id().to_string()), "{why}");
@@ -132,17 +134,18 @@ fn a_second_engine_and_wrong_configurations_are_refused() {
 fn the_whole_path_runs_stops_and_goes_on() {
     let ground = Ground::new();
     let path = &["--for", "1s", "--rate", "10k", "--kafka", "127.0.0.1:0", "--seed", "7"][..];
+    let endless = &["--rate", "10k", "--kafka", "off"][..];
     let first = run(&ground.path(), path);
     let messages = first["input"]["messages"].as_u64().unwrap();
     assert!(messages > 1_000 && first["input"]["gaps"] == 0, "{first}");
     assert!(first["kafka"].as_str().unwrap().starts_with("127.0.0.1:"), "{first}");
     let why = refused(&ground.path(), &["--seed", "8", "--kafka", "off"]);
     assert!(why.contains("seed"), "{why}");
-    let mut killed = start(&ground.path(), path);
-    let before = first["topics"]["market-data"]["published"].as_u64().unwrap();
-    while ground.bus.watermarks("market-data").is_ok_and(|marks| marks.published < before + 2_000) {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    let mut killed = start(&ground.path(), endless);
+    let enough = first["topics"]["market-data"]["published"].as_u64().unwrap() + 2_000;
+    wait_until(&mut killed, || {
+        ground.bus.watermarks("market-data").is_ok_and(|marks| marks.published > enough)
+    });
     killed.kill().unwrap();
     killed.wait().unwrap();
     let last = run(&ground.path(), path);

@@ -51,6 +51,13 @@ impl Engine {
         Self { running, watch, stop }
     }
 
+    /// Waits until it takes what is new.
+    fn wait_until_live(&self) {
+        while !self.watch.is_live() {
+            std::thread::yield_now();
+        }
+    }
+
     /// Ends once everything before the cut is applied.
     fn end_at(self, cut: Cut) -> Outcome {
         while !self.watch.has_reached(cut) && !self.running.is_finished() {
@@ -70,6 +77,7 @@ impl Engine {
 fn it_concludes_from_both_inputs_and_journals_the_order() {
     let ground = Ground::new();
     let engine = Engine::start(&ground.bus, Some(settings(3)), NEVER);
+    engine.wait_until_live();
     let mut market_data = ground.bus.publisher::<MarketEvent>("market-data").unwrap();
     let mut trades = ground.bus.publisher::<TradeEvent>("trades").unwrap();
     feed(&mut market_data, &mut trades, 10_000);
@@ -144,7 +152,8 @@ fn an_effect_that_does_not_follow_is_a_fault() {
     feed(&mut market_data, &mut trades, 40);
     Engine::start(&ground.bus, None, NEVER).end_at(Cut { market_data: 40, trades: 2 });
     let mut risk = ground.bus.derived_publisher::<RiskEvent>("risk", &["market-data", "trades"]).unwrap();
-    let sequence = risk.publish(&PositionUpdate::default()).unwrap();
+    let cause = Cause { epoch: 1, ..Cause::default() };
+    let sequence = risk.publish(&PositionUpdate { cause, ..PositionUpdate::default() }).unwrap();
     risk.close().unwrap();
     let error = Engine::start(&ground.bus, None, NEVER).fails_with();
     assert!(error.is_fault());

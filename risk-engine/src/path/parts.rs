@@ -51,7 +51,6 @@ pub(crate) struct Parts {
     pub(crate) desk: Arc<Desk>,
     pub(crate) watch: Arc<Watch>,
     verdict: Verdict,
-    disk: String,
     exchange: Part,
     gateway: Part,
     engine: Part,
@@ -94,7 +93,6 @@ impl Parts {
         let settings = settings()?;
         let every = RiskConfig::default().snapshot_every;
         let runner = Runner::open(bus, Some(settings), every, Arc::clone(&watch))?;
-        let disk = backend(bus);
         let mut exchange = Exchange::open(&ExchangeConfig {
             directory: bus.directory().to_owned(),
             seed,
@@ -125,18 +123,7 @@ impl Parts {
         let gateway = Part::start(&placement, GatewayAgent::new(gateway, Arc::clone(&desk)))?;
         let exchange = ExchangeAgent::new(exchange, Arc::clone(&venue));
         let exchange = Part::start(plan.place("exchange"), exchange)?;
-        Ok(Self {
-            bus: bus.clone(),
-            venue,
-            desk,
-            watch,
-            verdict,
-            disk,
-            exchange,
-            gateway,
-            engine,
-            compliance,
-        })
+        Ok(Self { bus: bus.clone(), venue, desk, watch, verdict, exchange, gateway, engine, compliance })
     }
 
     /// Whether a part has ended before its time.
@@ -153,7 +140,8 @@ impl Parts {
         if !self.has_failed() {
             is_complete &= self.wait_until("the gateway has everything", || self.has_delivered());
         }
-        let Self { bus, desk, watch, verdict, disk, exchange, gateway, engine, compliance, .. } = self;
+        let disk = backend(&self.bus);
+        let Self { bus, desk, watch, verdict, exchange, gateway, engine, compliance, .. } = self;
         let mut failures = vec![exchange.end(), gateway.end()];
         let cut = cut(&bus);
         let is_caught_up = || watch.has_reached(cut) || engine.running.is_finished();

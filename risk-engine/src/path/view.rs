@@ -47,10 +47,11 @@ impl Topic {
         Self { name, reader, marks, rate: 0.0 }
     }
 
-    /// Looks at the topic's control page, which costs next to nothing and lags a moment.
-    fn look(&mut self, since: Duration) {
+    /// Looks at the topic's control page, which costs next to nothing and lags behind what the engine has `applied`.
+    fn look(&mut self, since: Duration, applied: u64) {
         let Some(control) = self.reader.as_ref().and_then(Reader::control) else { return };
-        let marks = Marks { published: control.published().1, durable: control.durable_sequence() };
+        let published = control.published().1.max(applied);
+        let marks = Marks { published, durable: control.durable_sequence() };
         self.rate = marks.published.saturating_sub(self.marks.published) as f64 / since.as_secs_f64();
         self.marks = marks;
     }
@@ -112,7 +113,10 @@ impl View {
             return Ok(());
         }
         self.shown = Instant::now();
-        self.topics.iter_mut().for_each(|topic| topic.look(since));
+        let cut = parts.watch.cut();
+        for (topic, applied) in self.topics.iter_mut().zip([cut.market_data, cut.trades, 0]) {
+            topic.look(since, applied);
+        }
         let gateway = parts.desk.ask();
         match self.place {
             Place::Notes => note(&self.line(measures)),
