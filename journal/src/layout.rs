@@ -148,7 +148,7 @@ pub struct Seal {
 pub struct Cause {
     /// Sequence of the causing message in its journal.
     pub sequence: u64,
-    /// Epoch of the causing message.
+    /// Epoch of the causing message; 0 if it is not told.
     pub epoch: u32,
     /// Index of the input journal; `u16::MAX` if no message caused this one.
     pub input: u16,

@@ -45,8 +45,9 @@ pub trait Input: Send + fmt::Debug {
     /// The next sequence that is not durable yet.
     fn durable_sequence(&mut self) -> u64;
 
-    /// The sequence behind the last message of `epoch` that the input has: what a dead writer left in memory counts, what
-    /// a power loss took does not. `None` if there is no such input to ask.
+    /// The sequence behind the last message of `epoch` that the input has, or behind its last of all if that is an earlier
+    /// one's: what a dead writer left in memory counts, what a power loss took does not. `None` if there is no such input
+    /// to ask.
     fn end_of(&mut self, epoch: u32) -> Option<u64>;
 }
 
@@ -326,7 +327,7 @@ impl WriteOut {
             token,
         };
         // SAFETY: the bounce buffer is not touched and the segment neither unmapped nor, below `group.end`, changed
-        // until `complete` has taken this write's completion.
+        // until `complete` has taken this write's completion; a drop before that gives both up.
         unsafe { engine.submit(write)? };
         self.in_flight = Some(group);
         self.last_write = now;
@@ -545,6 +546,16 @@ impl WriteOut {
         self.parts.control.set_state(State::Poisoned, error.raw_os_error().unwrap_or(libc::EIO));
         self.parts.waiters.wake(Event::Published);
         self.parts.waiters.wake(Event::Durable);
+    }
+}
+
+impl Drop for WriteOut {
+    /// What a write in flight reads is given up with it: the engine may still be writing from there.
+    fn drop(&mut self) {
+        if self.in_flight.is_some() {
+            std::mem::forget(std::mem::replace(&mut self.bounce, AlignedBuffer::zeroed(0)));
+            std::mem::forget(self.queue.front().map(|live| Arc::clone(&live.segment)));
+        }
     }
 }
 

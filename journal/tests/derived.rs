@@ -218,6 +218,20 @@ fn a_cause_belongs_to_an_epoch() {
 }
 
 #[test]
+fn a_cause_whose_epoch_is_not_told_is_measured_by_all_that_the_input_has() {
+    let given = Given::new();
+    let mut live = given.open(&FakeInput::at(u64::MAX, &[]));
+    for cause in [10, 58, 60, 75] {
+        publish(&mut live, cause, 0, 10);
+    }
+    live.settle();
+    live.die();
+    given.ground.lose_memory();
+    let live = given.open(&FakeInput::at(100, &[(0, 0), (u32::MAX, 70)]));
+    assert_eq!(live.journal.writer.next_sequence(), 3);
+}
+
+#[test]
 fn memory_is_completed_only_when_its_causes_are_durable() {
     let given = Given::new();
     let mut live = given.open(&FakeInput::at(0, &[]));

@@ -40,8 +40,9 @@ impl<'a> Causes<'a> {
     /// Whether an input is known to lack a cause. One that it has is noted as needed.
     pub(super) fn is_missing(&mut self, cause: Cause) -> bool {
         let Some(input) = self.inputs.get_mut(usize::from(cause.input)) else { return false };
-        let key = (cause.input, cause.epoch);
-        let end = *self.ends.entry(key).or_insert_with(|| input.end_of(cause.epoch));
+        // An epoch that was not told cannot have ended: then only what the input has as a whole counts.
+        let epoch = if cause.epoch == 0 { u32::MAX } else { cause.epoch };
+        let end = *self.ends.entry((cause.input, epoch)).or_insert_with(|| input.end_of(epoch));
         if end.is_some_and(|end| cause.sequence >= end) {
             return true;
         }

@@ -106,6 +106,20 @@ fn a_ring_holds_the_lock_as_long_as_it_lives() {
 }
 
 #[test]
+fn a_ring_in_use_takes_locks_too() {
+    let Some((directory, file)) = file(1) else { return };
+    let path = directory.path().join("lock");
+    let lock = OwnerLock::acquire(&path).expect("free");
+    let (mut engine, bytes) = (UringEngine::new(1).expect("a ring"), filled(1));
+    // SAFETY: the bytes outlive the engine.
+    unsafe { engine.submit(write(&file, &bytes)) }.expect("taken");
+    assert!(engine.complete(Some(Duration::MAX)).expect("it comes").result.is_ok());
+    engine.hold(lock.raw_fd());
+    lock.forget();
+    assert!(lock::is_held(&path).expect("probed"), "by the ring alone");
+}
+
+#[test]
 fn a_lock_let_go_is_free_though_the_ring_had_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let Ok(mut engine) = UringEngine::new(1) else { return };
