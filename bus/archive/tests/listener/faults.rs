@@ -30,11 +30,13 @@ fn what_has_retired_is_out_of_range() {
     while start == 0 && published < 400_000 {
         publish_orders(&mut publisher, published, 5_000);
         published += 5_000;
-        let partition = client.fetch(11, "market-data", 0, 1);
-        start = partition.log_start_offset;
-        assert_eq!(partition.error_code == ResponseError::OffsetOutOfRange.code(), start > 0);
+        start = client.fetch(11, "market-data", 0, 1).log_start_offset;
     }
     assert!(start > 0, "{published} messages and nothing expired");
+    // The fetch that met the new start may still have had its place in a segment that was just retiring.
+    let partition = client.fetch(11, "market-data", 0, 1);
+    assert_eq!(partition.error_code, ResponseError::OffsetOutOfRange.code());
+    let start = partition.log_start_offset;
     publisher.close().unwrap();
     let first = decode(&client.fetch(11, "market-data", start, 1 << 20));
     assert_eq!(first[0].offset, start);
