@@ -98,7 +98,7 @@ impl Serialize for Report {
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let report = Report {
         checks: checks(&System { root: "/".into() }, &arguments.bus()),
-        forgotten: forgotten(arguments.has("remove-forgotten"))?,
+        forgotten: forgotten(&arguments.bus(), arguments.has("remove-forgotten"))?,
     };
     if arguments.json() {
         print_json(&report)?
@@ -130,7 +130,9 @@ fn checks(system: &System, bus: &Path) -> Vec<(&'static str, Finding)> {
     ]
 }
 
-fn forgotten(remove: bool) -> Result<Vec<Instance>, Failure> {
+/// Memory whose bus is gone, but for that of `bus`, which may only have been renamed since its writer died.
+fn forgotten(bus: &Path, remove: bool) -> Result<Vec<Instance>, Failure> {
+    let own = instance::Instance::of(bus).ok();
     let root = instance::root();
     let failed = |error| {
         Failure::new(
@@ -139,7 +141,8 @@ fn forgotten(remove: bool) -> Result<Vec<Instance>, Failure> {
             "mend its mode",
         )
     };
-    let found = instance::forgotten(&root).map_err(failed)?;
+    let mut found = instance::forgotten(&root).map_err(failed)?;
+    found.retain(|found| own.as_ref().is_none_or(|own| own.directory() != found.directory));
     let inspect = |found: Forgotten| {
         let removed = remove && !found.in_use && found.remove().map_err(failed)?;
         let Forgotten { directory, bus, bytes, in_use } = found;
