@@ -170,6 +170,18 @@ fn damage_is_a_fault_and_hides_no_other_topic() {
 }
 
 #[test]
+fn a_segment_that_is_cut_short_is_damage() {
+    let (_directory, bus) = ground();
+    assert!(Process::start("process", &bus, "close").end().success());
+    let segment = bus.join("quotes/0/0000000000000000.segment");
+    std::fs::File::options().write(true).open(segment).unwrap().set_len(20_000).unwrap();
+    let (code, report) = report(&bus);
+    let topic = &report["topics"][0];
+    assert_eq!((code, &topic["state"]), (Some(1), &"damaged".into()), "{report}");
+    assert!(topic["error"].as_str().unwrap().starts_with("segment 0 is shorter than"), "{topic}");
+}
+
+#[test]
 fn no_bus_is_refused_and_an_empty_one_is_told() {
     let (_directory, bus) = ground();
     let refused = status(&bus, &[]);

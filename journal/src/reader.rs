@@ -5,6 +5,7 @@
 //! reader's own and its checksums are verified; it is never mapped. Readers write nothing and need no writer: without
 //! one they show what recovery would keep.
 
+mod lost;
 mod place;
 
 use std::{
@@ -269,6 +270,10 @@ impl Reader {
                     continue;
                 }
                 if offset >= copy.end {
+                    // What follows is looked for at once, and then now and then.
+                    if self.idle == 0 && self.go_on() {
+                        continue;
+                    }
                     return self.at_end();
                 }
             }

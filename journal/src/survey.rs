@@ -52,8 +52,10 @@ pub struct Survey {
     pub watermarks: Watermarks,
     /// Its segments, oldest first.
     pub segments: Vec<SegmentStatus>,
-    /// Segments that should be between the others and are not: first number, and the one behind the last.
+    /// Segments that held messages and are not there: first number, and the one behind the last.
     pub missing: Vec<(u64, u64)>,
+    /// Segments whose file on disk is shorter than what was written to it.
+    pub shortened: Vec<u64>,
     /// Bytes of its files in shared memory, those of segments made ready among them.
     pub memory_bytes: u64,
     /// Bytes of its files on disk, those of segments made ready among them.
@@ -90,7 +92,8 @@ pub fn survey(places: &Places, lock: &Path) -> Result<Survey, OpenError> {
         owner: owner(lock),
         watermarks: reader.watermarks(),
         mark: mark::read(places.storage.as_ref(), &places.memory_dir)?,
-        missing: gaps(&segments),
+        missing: reader.missing(),
+        shortened: shortened(&mut reader, &segments, &disk),
         segments,
         memory_bytes: memory.values().sum(),
         disk_bytes: disk.values().sum(),
@@ -129,11 +132,11 @@ fn disk_files(places: &Places) -> io::Result<BTreeMap<String, u64>> {
     Ok(files)
 }
 
-/// Numbers that are left out between segments.
-fn gaps(segments: &[SegmentStatus]) -> Vec<(u64, u64)> {
-    let pairs = segments.iter().zip(segments.iter().skip(1));
-    pairs
-        .filter(|(one, next)| next.number > one.number + 1)
-        .map(|(one, next)| (one.number + 1, next.number))
-        .collect()
+/// Segments that lost their end with that of their file. One that was sealed early gave room back, but never its SEAL.
+fn shortened(reader: &mut Reader, segments: &[SegmentStatus], disk: &BTreeMap<String, u64>) -> Vec<u64> {
+    let on_disk = segments.iter().filter(|segment| segment.on_disk && !segment.in_memory);
+    let numbers = on_disk.map(|segment| segment.number);
+    let is_short = |number| disk[&names::segment(number)] < reader.segment_size();
+    let short: Vec<u64> = numbers.filter(|number| is_short(*number)).collect();
+    short.into_iter().filter(|number| !reader.is_sealed(*number)).collect()
 }

@@ -173,6 +173,9 @@ fn a_cut_may_lie_segments_back() {
     assert_eq!(segments(), 2, "the cut one, and that of the new epoch");
     live.close();
     assert_eq!(given.sequences(), (0..100).collect::<Vec<_>>());
+    let survey = journal::survey(&given.ground.places, &given.ground.disk.join(journal::LOCK)).unwrap();
+    assert!(survey.segments[1].number > 2, "numbers behind a cut are not used again");
+    assert_eq!(survey.missing, [], "and nothing is missed in them");
     assert_eq!(given.open(&FakeInput::at(100, &[(1, 100)])).journal.recovery.damage, []);
 }
 

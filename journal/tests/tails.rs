@@ -108,6 +108,23 @@ fn readers_beyond_a_new_epoch_are_told_once() {
 }
 
 #[test]
+fn a_reader_at_an_old_tail_that_retention_overtakes_is_told_so_and_not_of_damage() {
+    let given = Given::with_tail(700, 300);
+    let mut reader = given.ground.reader(Start::Oldest, Gate::Durable);
+    assert_eq!(read_rest(&mut reader).0.len(), 1_000);
+    let retention = Some(Retention { bytes: 3 * SEGMENT as u64, expires: true });
+    let options = Options { retention, memory_budget: 3 * SEGMENT, ..given.ground.options() };
+    let engine = Box::new(journal::storage::PwriteEngine::new());
+    let mut live = given.ground.open_with(options, engine).unwrap();
+    publish(&mut live, 1_000..60_000);
+    live.settle();
+    assert!(given.mark().floor > 1, "retention took what the reader would read next");
+    let (messages, faults) = read_rest(&mut reader);
+    let [ReadError::Retired { first }] = faults[..] else { panic!("{faults:?}") };
+    assert_eq!(messages.iter().map(|(n, _)| *n).collect::<Vec<_>>(), (first..60_000).collect::<Vec<_>>());
+}
+
+#[test]
 fn the_window_and_the_epoch_are_stated_in_each_header() {
     let given = Given::new();
     let mut live = given.ground.open();

@@ -6,6 +6,7 @@ mod common;
 use bus::event::market::Gap;
 use bus::event::risk::{LimitAlert, RiskEvent};
 use bus::event::{Cause, Side};
+use bus::{Frame, Gate, Start};
 use common::{Ground, add, contents, fill, gap, replay, session, silent};
 use replay::DamageKind;
 use replay::verify::verify;
@@ -109,6 +110,37 @@ fn a_segment_that_is_gone_is_missing() {
     let ran = replay(ground.bus.directory(), &["verify"]);
     assert_eq!(ran.code, 1);
     assert!(ran.out.contains("missing: sequences") && ran.out.contains("not whole"), "{}", ran.out);
+}
+
+#[test]
+fn a_shortened_segment_is_one_range_and_all_else_is_read() {
+    let ground = filled(40_000);
+    // Where each message begins, and where its bytes end.
+    let places: Vec<(u64, u64)> = {
+        let mut reader = ground.bus.reader("market-data", Start::Oldest, Gate::Durable).unwrap();
+        let place = |frame: Frame<'_>| (frame.position, frame.position + 16 + frame.body.len() as u64);
+        std::iter::from_fn(|| reader.poll().unwrap().map(place)).collect()
+    };
+    let (base, behind) = (2 << 20, 3 << 20);
+    let next = places.partition_point(|(begin, _)| *begin < behind) as u64;
+    for (length, kind) in [(600_001, "damage"), (4_096, "damage"), (100, "damage"), (0, "missing")] {
+        ground.shorten("market-data", 2, length);
+        let first = places.partition_point(|(begin, end)| *begin < base || *end <= base + length) as u64;
+        let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+        let report = &ran.json()["topics"][0];
+        assert_eq!((ran.code, &report["damage_count"]), (1, &json!(1)), "{length}: {report}");
+        let damage = &report["damage"][0];
+        assert_eq!((&damage["from"], &damage["to"]), (&json!(first), &json!(next)), "{length}");
+        assert_eq!((&damage["kind"], &damage["positions"]["to"]), (&json!(kind), &json!(behind)));
+        assert_eq!(report["messages"], 40_000 - (next - first), "{length}");
+        let dump = replay(ground.bus.directory(), &["dump", "--topic", "market-data"]);
+        let told = format!("note: market-data: {kind}: sequences {first} to before {next}, ");
+        assert!(dump.code == 1 && dump.error.starts_with(&told), "{length}: {}", dump.error);
+        assert_eq!(dump.out.lines().count() as u64, 40_000 - (next - first));
+        for command in [&["state"][..], &["blotter"]] {
+            assert_eq!(replay(ground.bus.directory(), command).code, 1, "{length}: {command:?}");
+        }
+    }
 }
 
 #[test]

@@ -140,8 +140,7 @@ fn next_frame(reader: &mut Reader, next: i64) -> Result<Option<Frame<'_>>, Respo
     loop {
         match reader.has_next() {
             Ok(_) => break,
-            Err(ReadError::Damage { sequences: (first, end), .. })
-                if offset(first) < next && offset(end) <= next => {}
+            Err(ReadError::Damage { sequences: (_, end), .. }) if offset(end) <= next => {}
             Err(error) => return Err(read_error(&error)),
         }
     }

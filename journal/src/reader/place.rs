@@ -42,7 +42,7 @@ impl Reader {
         }
     }
 
-    fn refresh_mark(&mut self) {
+    pub(super) fn refresh_mark(&mut self) {
         match mark::load(self.places.storage.as_ref()) {
             Ok(Some(mark)) if mark.journal == self.mark.journal => self.mark = mark,
             // What cannot be read now was read before.
@@ -50,10 +50,10 @@ impl Reader {
         }
     }
 
-    /// Leaves a segment of which nothing more will come: a disk copy that was read before it was sealed, or the memory of
-    /// a dead epoch that was lost. What its file holds by now is read first.
-    fn go_on(&mut self) {
-        let Some(current) = &self.current else { return };
+    /// Leaves a segment of which nothing more will come: a disk copy without a seal, or the memory of a dead epoch that was
+    /// lost. What its file holds by now is read first. False if the reader stays where it is.
+    pub(super) fn go_on(&mut self) -> bool {
+        let Some(current) = &self.current else { return false };
         let is_left = match &current.copy {
             Some(copy) => current.offset >= copy.end && copy.holes.is_empty(),
             None => {
@@ -61,38 +61,46 @@ impl Reader {
                 is_old && current.segment.frame(current.offset).is_none()
             }
         };
-        let (number, epoch) = (current.segment.number(), current.epoch);
         if !is_left {
-            return;
+            return false;
         }
+        let (number, epoch, offset) = (current.segment.number(), current.epoch, current.offset);
+        let (from, is_copy) = (current.segment.position(offset), current.copy.is_some());
         let listing = Listing::new(&self.places, &self.mark);
         let here = listing.header(number).filter(|header| header.epoch != epoch);
-        let later = here.or_else(|| listing.after(number));
-        let from = current.segment.position(current.offset);
-        let Some(later) = later else {
-            if from < self.mark.durable && current.copy.is_some() {
+        let Some(later) = here.or_else(|| listing.after(number)) else {
+            let is_behind_all = !is_copy || from >= self.mark.durable;
+            if !is_behind_all {
                 self.skip_to_mark(from);
             }
-            return;
+            return !is_behind_all;
         };
-        let Some(old) = self.current.take() else { return };
-        if here.is_none()
-            && let Ok(Some(fresh)) = self.load(number)
-            && fresh.epoch == epoch
-            && fresh.reaches_beyond(old.offset)
-        {
-            self.current = Some(fresh.from(old.offset, old.anchor_time));
-            return;
+        let Some(old) = self.current.take() else { return false };
+        self.refresh_mark();
+        if number < self.mark.floor {
+            self.pending = self.retired().err();
+            return true;
         }
-        self.skip_to(&later, from);
+        let fresh = if here.is_none() { self.load(number).ok().flatten() } else { None };
+        match fresh.filter(|fresh| fresh.epoch == epoch) {
+            Some(fresh) if fresh.reaches_beyond(offset) => {
+                self.current = Some(fresh.from(offset, old.anchor_time));
+            }
+            fresh => {
+                let has_no_end = fresh.and_then(|fresh| fresh.copy).is_some_and(|copy| !copy.is_sealed);
+                self.skip_to(&later, from, has_no_end);
+            }
+        }
+        true
     }
 
-    /// Goes to a segment behind a gap in the positions from `from` on, and reports what messages are lost in it.
-    fn skip_to(&mut self, later: &SegmentHeader, from: u64) {
+    /// Goes to a segment behind a gap in the positions from `from` on, and reports what messages are lost in it. Where there
+    /// `is_damage` the gap is reported even if it held none.
+    fn skip_to(&mut self, later: &SegmentHeader, from: u64, is_damage: bool) {
         self.next = later.number;
         let (first, next) = (self.next_sequence(), later.sequence);
-        if next > first {
-            let to = later.number * u64::from(later.segment_size);
+        let to = later.number * u64::from(later.segment_size);
+        if next > first || (is_damage && next == first && to > from) {
             self.pending = Some(ReadError::Damage { from, to, sequences: (first, next) });
         }
         self.sequence = self.sequence.max(next);
@@ -183,6 +191,7 @@ impl Reader {
         let expected = std::mem::replace(&mut self.sequence, current.first);
         let (first, base) = (current.first, current.segment.position(0));
         self.current = Some(current);
+        self.idle = 0;
         self.show();
         if first < expected {
             self.from = self.from.min(first);
@@ -213,7 +222,7 @@ impl Reader {
         let size = u64::from(self.mark.segment_size);
         let from = self.next * size;
         if let Some(later) = later {
-            self.skip_to(&later, from);
+            self.skip_to(&later, from, false);
         } else if from < self.mark.durable {
             self.skip_to_mark(from);
         } else {
@@ -237,7 +246,7 @@ impl Reader {
     }
 
     /// A segment, from memory or else from disk; `None` if it is not there (yet).
-    fn load(&mut self, number: u64) -> Result<Option<Current>, ReadError> {
+    pub(super) fn load(&mut self, number: u64) -> Result<Option<Current>, ReadError> {
         if let Some(segment) = shared(&self.places, &self.mark, number) {
             return Ok(segment.header(&self.mark.journal).map(|header| Current::new(segment, &header, None)));
         }
@@ -295,7 +304,7 @@ impl Current {
     }
 
     /// Sequence behind its last message, and whether it is sealed.
-    fn end(&self) -> (u64, bool) {
+    pub(super) fn end(&self) -> (u64, bool) {
         if let Some(copy) = &self.copy {
             return (copy.sequence, copy.is_sealed);
         }

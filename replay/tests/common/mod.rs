@@ -52,6 +52,13 @@ impl Ground {
         fs::write(&path, bytes).unwrap();
     }
 
+    /// Cuts the file of a segment.
+    pub fn shorten(&self, topic: &str, segment: u64, length: u64) {
+        let file = fs::File::options().write(true).open(self.segment(topic, segment)).unwrap();
+        assert!(file.metadata().unwrap().len() > length, "the fault fires");
+        file.set_len(length).unwrap();
+    }
+
     /// A copy of the bus directory that nobody may write.
     pub fn read_only_copy(&self) -> PathBuf {
         let copy = self.path("copy");

@@ -1,14 +1,17 @@
 //! What retention has removed and what the disk has spoiled is said, never skipped.
 
-use crate::client::{Served, decode, publish_orders, serve_with};
+use crate::client::{Client, Served, decode, publish_orders, serve_with};
 use bus::config::{BusConfig, TopicConfig, WhenFull};
 use bus::program::Size;
+use bus::{Gate, Start};
 use kafka_protocol::ResponseError;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 const SEGMENT: u64 = 1 << 20;
+/// Bytes before the body of a message in a segment.
+const FRAME_HEADER: usize = 16;
 
 fn small_segments(retention: Option<Size>) -> Served {
     let topic = TopicConfig { retention, when_full: Some(WhenFull::Expire) };
@@ -46,42 +49,102 @@ fn what_has_retired_is_out_of_range() {
     assert_eq!(client.list_offset(5, "market-data", 1), (start, start, 0));
 }
 
+fn segment(served: &Served, number: u64) -> fs::File {
+    let path: PathBuf = served.directory().join(format!("market-data/0/{number:016x}.segment"));
+    fs::File::options().read(true).write(true).open(path).unwrap()
+}
+
 /// Spoils a byte in the middle of a segment on disk.
-fn spoil(served: &Served, segment: u64) {
-    let path: PathBuf = served.directory().join(format!("market-data/0/{segment:016x}.segment"));
-    let file = fs::File::options().read(true).write(true).open(path).unwrap();
+fn spoil(served: &Served, number: u64) {
+    let file = segment(served, number);
     let mut byte = [0];
     file.read_exact_at(&mut byte, SEGMENT / 2).unwrap();
     file.write_all_at(&[!byte[0]], SEGMENT / 2).unwrap();
 }
 
-#[test]
-fn damage_is_an_error_at_its_offset_and_nowhere_else() {
+/// Cuts the file of a segment.
+fn shorten(served: &Served, number: u64, length: u64) {
+    assert!(segment(served, number).metadata().unwrap().len() > length);
+    segment(served, number).set_len(length).unwrap();
+}
+
+/// A topic of messages that are one millisecond apart, the first of them at 1: time 0 would mean "not known".
+fn published(count: u64) -> Served {
     let served = small_segments(None);
     let mut publisher = served.market();
-    // Time 0 would mean "not known".
-    publish_orders(&mut publisher, 1, 30_000);
+    publish_orders(&mut publisher, 1, count);
     publisher.close().unwrap();
-    spoil(&served, 1);
-    let mut client = served.client();
-    let mut next = 0;
-    let corrupt = ResponseError::CorruptMessage.code();
-    let mut damaged = Vec::new();
-    while next < 30_000 {
-        let partition = client.fetch(11, "market-data", next, 1 << 20);
-        if partition.error_code == corrupt {
-            damaged.push(next);
-            next += 1;
-            continue;
-        }
-        for record in decode(&partition) {
+    served
+}
+
+/// Whether a consumer is refused the message at an offset, or else given it.
+fn is_refused(client: &mut Client, offset: i64) -> bool {
+    let partition = client.fetch(11, "market-data", offset, 1);
+    let is_refused = partition.error_code == ResponseError::CorruptMessage.code();
+    assert!(is_refused || decode(&partition)[0].offset == offset, "nothing is skipped at {offset}");
+    is_refused
+}
+
+/// Reads all messages from an offset on up to the first that is refused, and says where that is.
+fn read_on(client: &mut Client, mut next: i64, count: i64) -> i64 {
+    while next < count && !is_refused(client, next) {
+        for record in decode(&client.fetch(11, "market-data", next, 1 << 20)) {
             assert_eq!(record.offset, next, "nothing is skipped");
             next += 1;
         }
     }
-    assert!(!damaged.is_empty(), "the spoiled byte went unnoticed");
-    assert!(damaged.windows(2).all(|pair| pair[0] + 1 == pair[1]), "one range: {damaged:?}");
+    next
+}
+
+#[test]
+fn damage_is_an_error_at_its_offset_and_nowhere_else() {
+    let served = published(30_000);
+    spoil(&served, 1);
+    let mut client = served.client();
+    let first = read_on(&mut client, 0, 30_000);
+    let behind = (first..30_000).find(|offset| !is_refused(&mut client, *offset)).unwrap();
+    assert!(first < behind, "the spoiled byte went unnoticed");
+    assert_eq!(read_on(&mut client, behind, 30_000), 30_000, "one range");
     // Times are found on both sides of it.
     assert_eq!(client.list_offset(5, "market-data", 29_001).0, 29_000);
-    assert_eq!(client.list_offset(5, "market-data", damaged[0] + 1).0, damaged[damaged.len() - 1] + 1);
+    assert_eq!(client.list_offset(5, "market-data", first + 1).0, behind);
+}
+
+#[test]
+fn what_a_shortened_segment_lost_is_an_error_and_what_follows_is_served() {
+    for length in [0, 100, 4_096, 5_001, SEGMENT / 2] {
+        let served = published(30_000);
+        let (first, behind) = (places(&served, 1)[0].0, places(&served, 2)[0].0);
+        let kept = places(&served, 1).into_iter().take_while(|(_, end)| *end <= SEGMENT + length).count();
+        shorten(&served, 1, length);
+        let lost = first + i64::try_from(kept).unwrap();
+        let mut client = served.client();
+        assert_eq!(read_on(&mut client, 0, 30_000), lost, "{length}");
+        for offset in [lost, lost + 1, i64::midpoint(lost, behind), behind - 1] {
+            assert!(is_refused(&mut client, offset), "{length}: {offset}");
+        }
+        assert_eq!(read_on(&mut client, behind, 30_000), 30_000, "{length}");
+        assert_eq!(client.list_offset(5, "market-data", lost + 1).0, behind, "{length}");
+    }
+}
+
+#[test]
+fn damage_that_took_no_message_is_no_concern_of_a_consumers() {
+    let served = published(30_000);
+    let (_, end) = *places(&served, 1).last().unwrap();
+    shorten(&served, 1, end - SEGMENT);
+    assert_eq!(read_on(&mut served.client(), 0, 30_000), 30_000);
+}
+
+/// The offsets of the messages in a segment, with the positions behind them.
+fn places(served: &Served, number: u64) -> Vec<(i64, u64)> {
+    let mut reader = served.bus.reader("market-data", Start::Oldest, Gate::Durable).unwrap();
+    let mut places = Vec::new();
+    while let Some(frame) = reader.poll().unwrap() {
+        if frame.position / SEGMENT == number {
+            let end = frame.position + (FRAME_HEADER + frame.body.len()) as u64;
+            places.push((i64::try_from(frame.sequence).unwrap(), end));
+        }
+    }
+    places
 }

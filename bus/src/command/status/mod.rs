@@ -193,6 +193,10 @@ fn state(survey: &Survey) -> (State, Option<String>) {
         let what = format!("segments {from} to {} are missing; restore them from a copy", to - 1);
         return (State::Damaged, Some(what));
     }
+    if let Some(number) = survey.shortened.first() {
+        let what = format!("segment {number} is shorter than what was written; restore it from a copy");
+        return (State::Damaged, Some(what));
+    }
     let state = match survey.owner {
         Owner::Live(_) => State::Open,
         _ if survey.mark.clean == 1 => State::Closed,
