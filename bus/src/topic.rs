@@ -129,20 +129,54 @@ impl Bus {
     /// # Errors
     /// The directory cannot be read.
     pub fn topics(&self) -> Result<Vec<String>, BusError> {
+        let mut names = self.names()?;
+        names.retain(|name| self.has_schema(name));
+        Ok(names)
+    }
+
+    /// The names of topics that lost their schema: what is left is a journal with messages, and nobody is just making it.
+    ///
+    /// # Errors
+    /// As [`Bus::topics`].
+    pub fn topics_without_schema(&self) -> Result<Vec<String>, BusError> {
+        let mut names = self.names()?;
+        names.retain(|name| {
+            let journal = self.topic_dir(name).join("0");
+            // A publisher that makes a topic holds the lock until the schema is there.
+            let is_in_the_making = || journal::lock::is_held(&journal.join(journal::LOCK)).unwrap_or(false);
+            journal.is_dir() && !is_in_the_making() && !self.has_schema(name) && self.has_messages(name)
+        });
+        Ok(names)
+    }
+
+    /// The names in the directory that a topic may have, sorted.
+    fn names(&self) -> Result<Vec<String>, BusError> {
         let failed = |source| BusError::Io { what: "list", path: self.shared.directory.clone(), source };
         let entries = match fs::read_dir(&self.shared.directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(failed(error)),
         };
-        let mut topics = Vec::new();
+        let mut names = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_str().map(str::to_owned);
-            topics.extend(name.filter(|name| is_name(name) && self.topic_dir(name).join(SCHEMA).is_file()));
+            let name = entry.map_err(failed)?.file_name().to_str().map(str::to_owned);
+            names.extend(name.filter(|name| is_name(name)));
         }
-        topics.sort_unstable();
-        Ok(topics)
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn has_schema(&self, topic: &str) -> bool {
+        self.topic_dir(topic).join(SCHEMA).is_file()
+    }
+
+    /// Whether the journal of a topic has, or had, messages; also where it is too damaged to tell.
+    fn has_messages(&self, topic: &str) -> bool {
+        let Ok(places) = self.places(topic) else { return true };
+        match journal::Reader::open(places, Start::Oldest, Gate::Published) {
+            Ok(mut reader) => reader.watermarks().published > 0,
+            Err(error) => !matches!(error, OpenError::Missing { .. }),
+        }
     }
 
     /// What a topic carries.

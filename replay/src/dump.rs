@@ -1,5 +1,6 @@
 //! One topic, message by message, as JSON.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use bus::event::schema::Schema;
 use bus::{Bus, BusError, Gate, Start};
 
 use crate::feed::Feed;
-use crate::{Damage, Findings};
+use crate::{Damage, Findings, NotThere};
 
 /// Prints a range of a topic.
 #[derive(Debug)]
@@ -17,37 +18,79 @@ pub struct Dump {
     schema: Schema,
     line: String,
     asked: u64,
+    end: Option<u64>,
+}
+
+/// Why nothing can be printed.
+#[derive(Debug)]
+pub enum DumpError {
+    /// The topic cannot be opened.
+    Bus(BusError),
+    /// The first message that was asked for is not there, and nothing is waited for.
+    NotThere(NotThere),
+}
+
+impl fmt::Display for DumpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bus(error) => error.fmt(f),
+            Self::NotThere(what) => what.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for DumpError {}
+
+impl From<BusError> for DumpError {
+    fn from(error: BusError) -> Self {
+        Self::Bus(error)
+    }
 }
 
 impl Dump {
     /// The messages with these sequences that are at the gate now; with `follow` also those that come.
     ///
     /// # Errors
-    /// As [`Bus::reader`].
+    /// [`DumpError`]. An empty topic has no first message, and from 0 on nothing is printed of it.
     pub fn open(
         bus: &Bus,
         topic: &str,
         sequences: RangeInclusive<u64>,
         gate: Gate,
         follow: bool,
-    ) -> Result<Self, BusError> {
+    ) -> Result<Self, DumpError> {
         let (asked, last) = sequences.into_inner();
-        let start = if asked == 0 { Start::Oldest } else { Start::Sequence(asked) };
+        let published = bus.watermarks(topic)?.published;
+        // Who follows may ask for what comes only later.
+        let start = if asked == 0 { Start::Oldest } else { Start::Sequence(asked.min(published)) };
         let mut feed = match follow {
             true => Feed::following(bus, topic, start, gate)?,
             false => Feed::bounded(bus, topic, start, gate)?,
         };
+        if !follow && asked > 0 && asked >= feed.end() {
+            let range = (feed.first(), feed.end());
+            return Err(DumpError::NotThere(NotThere { topic: topic.into(), sequence: asked, range }));
+        }
+        let end = if follow { None } else { Some(feed.end()) };
         feed.stop_at(last.saturating_add(1));
-        Ok(Self { schema: feed.schema().clone(), feed, line: String::new(), asked })
+        Ok(Self { schema: feed.schema().clone(), feed, line: String::new(), asked, end })
     }
 
     /// The next message as one JSON object without a line end, if there is one now.
     pub fn next_line(&mut self) -> Option<&str> {
+        while self.feed.peek()?.info.sequence < self.asked {
+            self.feed.advance();
+        }
         let message = self.feed.peek()?;
         self.line.clear();
         json::write_object(&mut self.line, &self.schema, &message.frame(), message.body());
         self.feed.advance();
         Some(&self.line)
+    }
+
+    /// The sequence behind the last message at the gate, where nothing is waited for.
+    pub fn end(&self) -> Option<u64> {
+        self.end
     }
 
     /// Whether the last message of the range was printed, or nothing more can be read.

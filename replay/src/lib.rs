@@ -16,6 +16,7 @@ pub mod dump;
 mod feed;
 mod findings;
 mod gaps;
+mod not_there;
 pub mod snapshots;
 pub mod state;
 pub mod verify;
@@ -24,6 +25,7 @@ pub use cause::Orphan;
 pub use feed::{Damage, DamageKind};
 pub use findings::Findings;
 pub use gaps::OpenGap;
+pub use not_there::NotThere;
 
 /// The topic of what markets say.
 pub const MARKET_DATA: &str = "market-data";

@@ -20,7 +20,7 @@ use engine::{Cut, Effect, Effects, Head, INPUTS, MergeReplay, State, Turn};
 
 use crate::feed::Feed;
 use crate::snapshots::{self, Snapshot};
-use crate::{Damage, Findings, MARKET_DATA, RISK, TRADES};
+use crate::{Damage, Findings, MARKET_DATA, NotThere, RISK, TRADES};
 
 /// The topics of the inputs, in the order of `Cause::input`.
 const TOPICS: [&str; INPUTS] = [MARKET_DATA, TRADES];
@@ -108,12 +108,7 @@ pub enum StateError {
         topic: String,
     },
     /// The message that the cut names is not there.
-    NotThere {
-        /// The cut.
-        at: At,
-        /// Sequences that are there: the first, and the one behind the last.
-        range: (u64, u64),
-    },
+    NotThere(NotThere),
 }
 
 impl fmt::Display for StateError {
@@ -129,12 +124,7 @@ impl fmt::Display for StateError {
             Self::NoInput { topic } => {
                 write!(f, "not an input of the state: '{topic}'; use '{MARKET_DATA}' or '{TRADES}'")
             }
-            Self::NotThere { at: At { topic, sequence }, range: (first, end) } => {
-                write!(
-                    f,
-                    "no message {sequence}: '{topic}' holds sequences {first} to before {end}; name one of these"
-                )
-            }
+            Self::NotThere(what) => what.fmt(f),
         }
     }
 }
@@ -241,7 +231,7 @@ impl Derivation {
             }
         }
         let range = (self.from[input], self.next[input]);
-        Err(StateError::NotThere { at: at.clone(), range })
+        Err(StateError::NotThere(NotThere { topic: at.topic.clone(), sequence: at.sequence, range }))
     }
 
     /// Applies the next message.

@@ -1,6 +1,7 @@
 //! Proves what a topic holds: reads all of it, checks every sum, and hashes the contents.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 
 use bus::event::market::MarketEvent;
 use bus::event::{Message as _, Schema};
@@ -10,7 +11,7 @@ use bus::{Bus, BusError, Gate, Start};
 use crate::cause::{cause_of, orphan};
 use crate::feed::{Feed, Message};
 use crate::gaps::Gaps;
-use crate::{Damage, Findings, OpenGap, Orphan};
+use crate::{Damage, DamageKind, Findings, OpenGap, Orphan};
 
 /// Bytes gathered before they are hashed: the hash works on many blocks at once.
 const GATHERED: usize = 64 << 10;
@@ -43,6 +44,24 @@ pub struct TopicReport {
 }
 
 impl TopicReport {
+    /// Of a topic that cannot be opened.
+    pub fn unreadable(topic: &str, why: impl Display) -> Self {
+        let mut damage = Findings::default();
+        damage.push(unreadable(why));
+        Self {
+            topic: topic.into(),
+            messages: 0,
+            first: None,
+            last: None,
+            durable: 0,
+            epoch: 0,
+            gaps: Findings::default(),
+            damage,
+            orphans: Findings::default(),
+            hash: ContentHash::new().finish(),
+        }
+    }
+
     /// Whether nothing is lost, damaged or without its cause.
     pub fn is_ok(&self) -> bool {
         self.gaps.is_empty() && self.damage.is_empty() && self.orphans.is_empty()
@@ -57,7 +76,8 @@ pub fn verify(bus: &Bus, topic: &str, progress: &mut Progress) -> Result<TopicRe
     let marks = bus.watermarks(topic)?;
     let mut feed = Feed::bounded(bus, topic, Start::Oldest, Gate::Published)?;
     // Asked for after the end of the effects was settled, so each of them must have its cause by now.
-    let ends = ends_of_inputs(bus, feed.schema())?;
+    let mut inputs = Findings::default();
+    let ends = ends_of_inputs(bus, feed.schema(), &mut inputs);
     let mut contents = Contents::new(&feed, ends);
     while let Some(message) = feed.peek() {
         contents.add(topic, message);
@@ -67,6 +87,8 @@ pub fn verify(bus: &Bus, topic: &str, progress: &mut Progress) -> Result<TopicRe
         }
         feed.advance();
     }
+    let mut damage = feed.damage().clone();
+    damage.append(&inputs, Damage::clone);
     Ok(TopicReport {
         topic: topic.into(),
         messages: contents.messages,
@@ -75,19 +97,31 @@ pub fn verify(bus: &Bus, topic: &str, progress: &mut Progress) -> Result<TopicRe
         durable: marks.durable,
         epoch: marks.epoch,
         gaps: contents.gaps.map(|gaps| gaps.open()).unwrap_or_default(),
-        damage: feed.damage().clone(),
+        damage,
         orphans: contents.orphans,
         hash: contents.hash.finish(),
     })
 }
 
-fn ends_of_inputs(bus: &Bus, schema: &Schema) -> Result<HashMap<String, u64>, BusError> {
-    let end = |input: &String| match bus.watermarks(input) {
-        Ok(marks) => Ok((input.clone(), marks.published)),
-        Err(error) if error.is_missing() => Ok((input.clone(), 0)),
-        Err(error) => Err(error),
-    };
-    schema.inputs().iter().map(end).collect()
+/// The ends of the inputs. One that cannot be opened is noted: whether it has a cause, nobody can say.
+fn ends_of_inputs(bus: &Bus, schema: &Schema, unknown: &mut Findings<Damage>) -> HashMap<String, u64> {
+    let mut ends = HashMap::new();
+    for input in schema.inputs() {
+        let end = match bus.watermarks(input) {
+            Ok(marks) => marks.published,
+            Err(error) if error.is_missing() => 0,
+            Err(error) => {
+                unknown.push(unreadable(format_args!("causes in '{input}' are not proven: {error}")));
+                u64::MAX
+            }
+        };
+        ends.insert(input.clone(), end);
+    }
+    ends
+}
+
+fn unreadable(why: impl Display) -> Damage {
+    Damage { kind: DamageKind::Unreadable, from: 0, to: 0, positions: None, detail: Some(why.to_string()) }
 }
 
 /// What was read so far.

@@ -57,7 +57,6 @@ fn a_range_has_both_its_ends() {
     assert_eq!(sequences(&["--from", "12345", "--to", "12347"]), [12_345, 12_346, 12_347]);
     assert_eq!(sequences(&["--to", "0"]), [0]);
     assert_eq!(sequences(&["--from", "29999"]), [29_999]);
-    assert_eq!(sequences(&["--from", "30000"]), [0; 0]);
     assert_eq!(sequences(&["--from", "29998", "--to", "99999"]), [29_998, 29_999]);
     for (arguments, named) in [
         (["--from", "2", "--to", "1"], "--from 2 --to 1"),
@@ -68,6 +67,53 @@ fn a_range_has_both_its_ends() {
             replay(ground.bus.directory(), &[&["dump", "--topic", "market-data"], &arguments[..]].concat());
         assert!(ran.code == 2 && ran.error.contains(named), "{}", ran.error);
     }
+}
+
+#[test]
+fn what_lies_beyond_the_end_is_refused_with_the_end_as_state_does() {
+    let ground = filled(3);
+    let refused = |arguments: &[&str]| {
+        let ran = replay(ground.bus.directory(), arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}");
+        ran.error
+    };
+    for from in ["3", "99999"] {
+        let told = refused(&["dump", "--topic", "market-data", "--from", from]);
+        let words = format!(
+            "replay: no message {from}: 'market-data' holds sequences 0 to before 3; name one of these\n"
+        );
+        assert_eq!(told, words);
+        assert_eq!(refused(&["state", "--at", &format!("market-data={from}")]), words);
+    }
+    let short = replay(ground.bus.directory(), &["dump", "--topic", "market-data", "--to", "7"]);
+    assert_eq!((short.code, short.lines().len()), (0, 3));
+    assert_eq!(short.error, "note: market-data: ends before sequence 3; message 7 is not there yet\n");
+    ground.trades().close().unwrap();
+    let empty = replay(ground.bus.directory(), &["dump", "--topic", "trades", "--from", "0"]);
+    assert_eq!((empty.code, empty.out.as_str(), empty.error.as_str()), (0, "", ""));
+}
+
+#[test]
+fn a_dump_that_follows_waits_for_a_message_that_is_not_there_yet() {
+    let ground = filled(2);
+    let mut follower = program(ground.bus.directory())
+        .args(["dump", "--topic", "market-data", "--follow", "--from", "4", "--to", "5"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut market = ground.market();
+    for n in 2..8 {
+        market.publish(&add(n)).unwrap();
+    }
+    let mut out = BufReader::new(follower.stdout.take().unwrap());
+    for n in [4, 5] {
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert!(line.starts_with(&format!("{{\"sequence\":{n},")), "{line}");
+    }
+    let ran = Ran::of(follower.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.error.as_str()), (0, ""));
 }
 
 #[test]

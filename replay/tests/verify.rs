@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::fs;
+
 use bus::event::market::Gap;
 use bus::event::risk::{LimitAlert, RiskEvent};
 use bus::event::{Cause, Side};
@@ -102,7 +104,7 @@ fn a_flipped_bit_is_damage_with_its_range() {
 #[test]
 fn a_segment_that_is_gone_is_missing() {
     let ground = filled(40_000);
-    std::fs::remove_file(ground.segment("market-data", 2)).unwrap();
+    fs::remove_file(ground.segment("market-data", 2)).unwrap();
     let report = verify(&ground.bus, "market-data", &mut silent()).unwrap();
     let [damage] = report.damage.listed() else { panic!("{:?}", report.damage) };
     assert_eq!(damage.kind, DamageKind::Missing);
@@ -141,6 +143,64 @@ fn a_shortened_segment_is_one_range_and_all_else_is_read() {
             assert_eq!(replay(ground.bus.directory(), command).code, 1, "{length}: {command:?}");
         }
     }
+}
+
+#[test]
+fn a_topic_that_cannot_be_opened_hides_no_other() {
+    let ground = filled(100);
+    let mut trades = ground.trades();
+    trades.publish(&fill(1, Side::BUY, 100, 5)).unwrap();
+    trades.close().unwrap();
+    let schema = ground.bus.directory().join("market-data/schema.json");
+    let whole = fs::read(&schema).unwrap();
+    let faults: [(&str, &dyn Fn(), &str); 4] = [
+        ("cut", &|| fs::write(&schema, &whole[..whole.len() / 2]).unwrap(), "schema"),
+        ("empty", &|| fs::write(&schema, "").unwrap(), "schema"),
+        ("gone", &|| fs::remove_file(&schema).unwrap(), "schema.json is gone"),
+        ("no journal", &|| fs::remove_dir_all(schema.with_file_name("0")).unwrap(), "no journal"),
+    ];
+    for (fault, spoil, reason) in faults {
+        fs::write(&schema, &whole).unwrap();
+        spoil();
+        for arguments in [&["verify", "--json"][..], &["verify", "--topic", "market-data", "--json"]] {
+            let ran = replay(ground.bus.directory(), arguments);
+            let report = ran.json();
+            assert_eq!((ran.code, &report["ok"]), (1, &json!(false)), "{fault}: {}", ran.error);
+            let market = &report["topics"][0];
+            assert_eq!((&market["topic"], &market["ok"]), (&json!("market-data"), &json!(false)));
+            assert_eq!((&market["messages"], &market["first"]), (&json!(0), &json!(null)));
+            assert_eq!(market["damage"][0]["kind"], "unreadable");
+            let detail = market["damage"][0]["detail"].as_str().unwrap();
+            assert!(detail.contains(reason), "{fault}: {detail}");
+        }
+        let ran = replay(ground.bus.directory(), &["verify"]);
+        assert!(ran.code == 1 && ran.out.contains("market-data: unreadable ("), "{}", ran.out);
+        let trades = &replay(ground.bus.directory(), &["verify", "--json"]).json()["topics"][1];
+        assert_eq!(
+            (&trades["topic"], &trades["ok"], &trades["messages"]),
+            (&json!("trades"), &json!(true), &json!(1))
+        );
+    }
+}
+
+#[test]
+fn causes_in_a_topic_that_cannot_be_opened_are_not_proven() {
+    let ground = Ground::new();
+    ground.market().close().unwrap();
+    let mut trades = ground.trades();
+    trades.publish(&fill(1, Side::BUY, 100, 5)).unwrap();
+    let mut risk = ground.bus.derived_publisher::<RiskEvent>("risk", &["market-data", "trades"]).unwrap();
+    let cause = Cause { sequence: 0, epoch: 1, input: 1, index: 0 };
+    risk.publish(&LimitAlert { cause, ..LimitAlert::default() }).unwrap();
+    risk.close().unwrap();
+    trades.close().unwrap();
+    assert!(verify(&ground.bus, "risk", &mut silent()).unwrap().is_ok());
+    fs::write(ground.bus.directory().join("trades/schema.json"), "{").unwrap();
+    let report = verify(&ground.bus, "risk", &mut silent()).unwrap();
+    assert_eq!((report.messages, report.orphans.count()), (1, 0));
+    let [damage] = report.damage.listed() else { panic!("{:?}", report.damage) };
+    let detail = damage.detail.as_deref().unwrap();
+    assert!(detail.starts_with("causes in 'trades' are not proven: "), "{detail}");
 }
 
 #[test]
@@ -216,7 +276,7 @@ fn what_is_not_there_is_refused_in_one_line() {
     for arguments in commands {
         refused(arguments, "no bus");
     }
-    std::fs::create_dir(ground.bus.directory()).unwrap();
+    fs::create_dir(ground.bus.directory()).unwrap();
     refused(&["verify"], "no topics");
     refused(&["blotter"], "no topics");
     refused(&["dump", "--topic", "market-data"], "market-data");

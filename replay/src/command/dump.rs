@@ -55,6 +55,11 @@ fn faults(dump: &Dump, topic: &str, arguments: &Arguments) -> Exit {
             "{topic}: begins at sequence {first}; what came before was removed by retention"
         ));
     }
+    if let (Some(end), Ok(Some(last))) = (dump.end(), arguments.find::<u64>("to"))
+        && last >= end
+    {
+        program::note(&format!("{topic}: ends before sequence {end}; message {last} is not there yet"));
+    }
     for damage in dump.damage().listed() {
         program::note(&format!("{topic}: {}", super::damage_text(damage)));
     }

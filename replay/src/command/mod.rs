@@ -6,8 +6,8 @@ pub(crate) mod state;
 mod table;
 pub(crate) mod verify;
 
+use bus::Bus;
 use bus::program::{Arguments, Failure};
-use bus::{Bus, BusError};
 use replay::Damage;
 use serde::Serialize;
 
@@ -28,15 +28,6 @@ fn topics(bus: &Bus) -> Result<Vec<String>, Failure> {
         return Err(Failure::new("no topics", place, "start a publisher or name another --bus"));
     }
     Ok(topics)
-}
-
-/// The one topic that the command line names, or all.
-fn named_topics(arguments: &Arguments, bus: &Bus) -> Result<Vec<String>, Failure> {
-    let Some(topic) = arguments.find::<String>("topic")? else { return topics(bus) };
-    if !bus.topics()?.contains(&topic) {
-        return Err(BusError::Missing { topic, bus: bus.directory().into() }.into());
-    }
-    Ok(vec![topic])
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -73,7 +64,10 @@ impl<'a> From<&'a Damage> for DamageEntry<'a> {
 
 /// A damaged range for people.
 fn damage_text(damage: &Damage) -> String {
-    let mut text = format!("{}: sequences {} to before {}", damage.kind.name(), damage.from, damage.to);
+    let mut text = damage.kind.name().to_owned();
+    if damage.from < damage.to || damage.positions.is_some() {
+        text += &format!(": sequences {} to before {}", damage.from, damage.to);
+    }
     if let Some((from, to)) = damage.positions {
         text += &format!(", positions {from} to before {to}");
     }

@@ -1,6 +1,7 @@
 //! `replay verify`: proves order and integrity.
 
 use bus::program::{self, Arguments, Exit, Failure, Progress, Tone};
+use bus::{Bus, BusError};
 use replay::verify::{TopicReport, verify};
 use replay::{OpenGap, Orphan};
 use serde::Serialize;
@@ -9,13 +10,7 @@ use super::{DamageEntry, damage_text, hexadecimal, table::table};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let bus = super::open(arguments)?;
-    let mut reports = Vec::new();
-    {
-        let mut progress = Progress::new();
-        for topic in super::named_topics(arguments, &bus)? {
-            reports.push(verify(&bus, &topic, &mut progress)?);
-        }
-    }
+    let reports = reports(&bus, arguments.find("topic")?)?;
     let ok = reports.iter().all(TopicReport::is_ok);
     for report in reports.iter().filter(|report| report.first.is_some_and(|first| first > 0)) {
         program::note(&format!(
@@ -30,6 +25,33 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         program::print_line(&describe(&reports, ok))?;
     }
     Ok(if ok { Exit::Good } else { Exit::Fault })
+}
+
+/// One topic's report, or all topics'. What cannot be opened is a fault of that topic and hides no other.
+fn reports(bus: &Bus, only: Option<String>) -> Result<Vec<TopicReport>, Failure> {
+    let without_schema = bus.topics_without_schema()?;
+    let mut topics =
+        if without_schema.is_empty() && only.is_none() { super::topics(bus)? } else { bus.topics()? };
+    topics.extend_from_slice(&without_schema);
+    topics.sort_unstable();
+    if let Some(topic) = only {
+        if !topics.contains(&topic) {
+            return Err(BusError::Missing { topic, bus: bus.directory().into() }.into());
+        }
+        topics = vec![topic];
+    }
+    let mut progress = Progress::new();
+    let mut reports = Vec::new();
+    for topic in topics {
+        reports.push(match verify(bus, &topic, &mut progress) {
+            Ok(report) => report,
+            Err(_) if without_schema.contains(&topic) => {
+                TopicReport::unreadable(&topic, "its schema.json is gone; restore it from a copy")
+            }
+            Err(error) => TopicReport::unreadable(&topic, error),
+        });
+    }
+    Ok(reports)
 }
 
 #[derive(Serialize)]
