@@ -47,6 +47,7 @@ impl Clock {
 
     /// Now. Never earlier than what this clock has told before; clocks of other threads agree to within the bend of
     /// the rate.
+    #[inline]
     pub fn now(&self) -> Time {
         let now = self.shared.now().max(self.last.get());
         self.last.set(now);
@@ -84,6 +85,7 @@ impl Shared {
         Self { counter, mapping: SharedMapping::new(corrector.mapping), corrector: Mutex::new(corrector) }
     }
 
+    #[inline]
     fn now(&self) -> u64 {
         self.mapping.time(|| self.counter.raw())
     }
@@ -121,6 +123,7 @@ struct Mapping {
 }
 
 impl Mapping {
+    #[inline]
     fn time(&self, ticks: u64) -> u64 {
         let since = ticks.saturating_sub(self.ticks);
         self.time.saturating_add(((u128::from(since) * u128::from(self.rate)) >> ONE_SHIFT) as u64)
@@ -159,6 +162,7 @@ impl SharedMapping {
     }
 
     /// The time of the ticks that `read` gives, by the mapping that is in force at that instant.
+    #[inline]
     fn time(&self, read: impl Fn() -> u64) -> u64 {
         loop {
             // ORDERING: Acquire pairs with the Release at the end of `store`.

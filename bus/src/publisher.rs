@@ -82,6 +82,7 @@ impl<M: Message> Publisher<M> {
         }
     }
 
+    #[inline]
     fn writer(&mut self) -> &mut Writer {
         self.writer.as_mut().expect("only `close` and the drop take it")
     }
@@ -143,6 +144,7 @@ impl<M: Message> Publisher<M> {
     ///
     /// # Errors
     /// [`PublishError`]; waits and refuses as [`Publisher::publish`].
+    #[inline]
     pub fn claim<E: PartOf<M>>(&mut self) -> Result<Claim<'_, E>, PublishError> {
         let mut idle = Idle::new(WaitStrategy::Park);
         while let Err(error) = self.room_for::<E>() {
@@ -160,6 +162,7 @@ impl<M: Message> Publisher<M> {
     }
 
     /// Opens a batch: events that become visible together and survive together.
+    #[inline]
     pub fn batch(&mut self) -> Batch<'_, M> {
         let (now, flags) = (self.clock.now().0, self.flags);
         let waits = self.waits;
@@ -277,6 +280,7 @@ pub struct Claim<'a, E: Event> {
 
 impl<E: Event> Claim<'_, E> {
     /// Publishes the event and returns its sequence.
+    #[inline]
     pub fn commit(self) -> u64 {
         self.claim.commit()
     }
@@ -313,6 +317,7 @@ impl<M: Message> Batch<'_, M> {
     /// # Errors
     /// [`PublishError`]; the batch is as it was, and can still be committed. [`PublishError::TooLarge`] where the batch
     /// as a whole would be larger than the largest message.
+    #[inline]
     pub fn push<E: PartOf<M>>(&mut self, event: &E) -> Result<(), PublishError> {
         let mut idle = Idle::new(WaitStrategy::Park);
         loop {
@@ -329,6 +334,7 @@ impl<M: Message> Batch<'_, M> {
     ///
     /// # Errors
     /// As [`Batch::push`], and [`PublishError::Full`].
+    #[inline]
     pub fn try_push<E: PartOf<M>>(&mut self, event: &E) -> Result<(), PublishError> {
         self.batch.append(E::KIND, self.flags, as_bytes(event))
     }
@@ -344,6 +350,7 @@ impl<M: Message> Batch<'_, M> {
     }
 
     /// Publishes it and returns the sequence of its first event.
+    #[inline]
     pub fn commit(self) -> u64 {
         self.batch.commit()
     }

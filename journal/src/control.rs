@@ -100,12 +100,14 @@ impl Control {
         matches!(self.memory.is_at(&self.path), Ok(true))
     }
 
+    #[inline]
     fn u64(&self, slot: Slot) -> &AtomicU64 {
         // SAFETY: every slot is an aligned offset inside the page, which stays mapped as long as `self`; the page is
         // only ever accessed atomically. Read-only mappings are only loaded from.
         unsafe { AtomicU64::from_ptr(self.memory.base().add(slot as usize).cast_mut().cast()) }
     }
 
+    #[inline]
     fn u32(&self, slot: Slot) -> &AtomicU32 {
         // SAFETY: as in `u64`.
         unsafe { AtomicU32::from_ptr(self.memory.base().add(slot as usize).cast_mut().cast()) }
@@ -116,6 +118,7 @@ impl Control {
         unsafe { AtomicU64::from_ptr(self.memory.base().add(Slot::Journal as usize + 8).cast_mut().cast()) }
     }
 
+    #[inline]
     fn load(&self, slot: Slot) -> u64 {
         // ORDERING: Relaxed load and Acquire fence (all that read-only memory guarantees) pair with `store`'s Release.
         let value = self.u64(slot).load(Ordering::Relaxed);
@@ -123,6 +126,7 @@ impl Control {
         value
     }
 
+    #[inline]
     fn load32(&self, slot: Slot) -> u32 {
         // ORDERING: as in `load`.
         let value = self.u32(slot).load(Ordering::Relaxed);
@@ -155,6 +159,7 @@ impl Control {
     }
 
     /// The error number of a poisoned journal, else `None`.
+    #[inline]
     pub fn poison(&self) -> Option<i32> {
         let state = self.load32(Slot::State);
         (state > 1).then(|| (state >> 1).cast_signed())
@@ -181,11 +186,13 @@ impl Control {
     }
 
     /// Position below which everything is durable.
+    #[inline]
     pub fn durable_position(&self) -> u64 {
         self.load(Slot::DurablePosition)
     }
 
     /// The next sequence to become durable.
+    #[inline]
     pub fn durable_sequence(&self) -> u64 {
         self.load(Slot::DurableSequence)
     }

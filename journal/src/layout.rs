@@ -211,36 +211,43 @@ pub struct Word {
 
 impl Word {
     /// As stored.
+    #[inline]
     pub fn pack(self) -> u64 {
         u64::from(self.length) | u64::from(self.kind) << 32 | u64::from(self.flags) << 48
     }
     /// From storage; any number is a word, [`Word::fits`] says whether it makes sense.
+    #[inline]
     pub fn unpack(word: u64) -> Self {
         // The casts take the three fields apart; each keeps exactly the bits of its field.
         Self { length: word as u32, kind: (word >> 32) as u16, flags: (word >> 48) as u16 }
     }
     /// Whether a frame of this word can stand at `offset` of a segment of `size` bytes.
+    #[inline]
     pub fn fits(self, offset: usize, size: usize) -> bool {
         self.length as usize >= FRAME_HEADER
             && self.kind != 0
             && offset.checked_add(self.length as usize).is_some_and(|end| end <= size)
     }
     /// Bytes from this frame to the next.
+    #[inline]
     pub fn stride(self) -> usize {
         stride(self.length as usize)
     }
     /// Whether it is a message of the user's.
+    #[inline]
     pub fn is_user(self) -> bool {
         self.kind <= KIND_USER_MAX
     }
 }
 
 /// Bytes that a frame of `length` occupies.
+#[inline]
 pub fn stride(length: usize) -> usize {
     length.next_multiple_of(FRAME_ALIGN)
 }
 
 /// The largest body that fits a segment of `segment_size` bytes: a quarter of it, less the header.
+#[inline]
 pub fn largest_body(segment_size: usize) -> usize {
     segment_size / 4 - FRAME_HEADER
 }

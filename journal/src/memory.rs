@@ -120,6 +120,7 @@ impl SegmentMemory {
 
     /// The first byte, page-aligned.
     #[must_use]
+    #[inline]
     pub fn base(&self) -> *const u8 {
         self.base.as_ptr()
     }
@@ -129,6 +130,7 @@ impl SegmentMemory {
     /// # Panics
     /// If the mapping is for reading only.
     #[must_use]
+    #[inline]
     pub fn base_mut(&self) -> *mut u8 {
         assert_eq!(self.access, Access::Write, "writing through a mapping for reading");
         self.base.as_ptr()
@@ -137,6 +139,7 @@ impl SegmentMemory {
     /// How many bytes are mapped.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
+    #[inline]
     pub fn len(&self) -> usize {
         self.length
     }

@@ -138,8 +138,8 @@ pub struct Reader {
     looked: Instant,
     /// A fault to report before going on.
     pending: Option<ReadError>,
-    /// A frame that was found and not delivered yet.
-    found: Option<(usize, Word)>,
+    /// The word of the next frame if that was found to be a message to deliver, else `None`.
+    found: Option<Word>,
     /// Where the reader shows how far it is, once it follows a journal in shared memory.
     presence: Option<Presence>,
 }
@@ -217,10 +217,7 @@ impl Reader {
     /// As [`Reader::poll`].
     #[inline]
     pub fn has_next(&mut self) -> Result<bool, ReadError> {
-        if self.found.is_none() {
-            self.found = self.advance()?;
-        }
-        Ok(self.found.is_some())
+        Ok(self.found.is_some() || self.advance()?)
     }
 
     /// The next message, if there is one at the gate.
@@ -232,8 +229,10 @@ impl Reader {
         if !self.has_next()? {
             return Ok(None);
         }
-        let (offset, word) = self.found.take().expect("`has_next` found it");
-        let current = self.current.as_ref().expect("`advance` found a frame in it");
+        let word = self.found.take().expect("`has_next` found it");
+        let current = self.current.as_mut().expect("`advance` found a frame in it");
+        let offset = current.offset;
+        current.offset += word.stride();
         let sequence = self.sequence;
         self.sequence += 1;
         if let Some(presence) = &self.presence {
@@ -250,18 +249,18 @@ impl Reader {
         }))
     }
 
-    /// Finds the next frame of the user's and steps behind it.
+    /// Goes to the next message to deliver; false where there is none yet.
     #[inline]
-    fn advance(&mut self) -> Result<Option<(usize, Word)>, ReadError> {
+    fn advance(&mut self) -> Result<bool, ReadError> {
         loop {
-            if let Some(fault) = self.pending.take() {
-                return Err(fault);
+            if self.pending.is_some() {
+                return self.report();
             }
             let Some(current) = &mut self.current else {
                 if self.enter()? {
                     continue;
                 }
-                return Ok(None);
+                return Ok(false);
             };
             let offset = current.offset;
             if let Some(copy) = &mut current.copy {
@@ -285,15 +284,17 @@ impl Reader {
             if self.gate == Gate::Durable && !is_durable(self.control.as_ref(), &self.mark, current, offset) {
                 return self.at_end();
             }
-            current.offset += word.stride();
             self.idle = 0;
             if word.is_user() {
                 if self.sequence < self.from {
+                    current.offset += word.stride();
                     self.sequence += 1;
                     continue;
                 }
-                return Ok(Some((offset, word)));
+                self.found = Some(word);
+                return Ok(true);
             }
+            current.offset += word.stride();
             if let Some(anchor) = current.segment.anchor(offset, word) {
                 current.anchor_time = anchor.time;
             } else if current.segment.seal(offset, word).is_some() {
@@ -301,6 +302,12 @@ impl Reader {
                 self.current = None;
             }
         }
+    }
+
+    /// Tells the fault that is to be told before going on, if there is one.
+    #[cold]
+    fn report(&mut self) -> Result<bool, ReadError> {
+        self.pending.take().map_or(Ok(false), Err)
     }
 
     /// Goes on behind damage. It is reported unless all of it lies before the message that was asked for first.
@@ -318,12 +325,9 @@ impl Reader {
 
     /// Nothing here yet: now and then looks whether the journal goes on elsewhere.
     #[cold]
-    fn at_end(&mut self) -> Result<Option<(usize, Word)>, ReadError> {
+    fn at_end(&mut self) -> Result<bool, ReadError> {
         self.glance();
-        match self.pending.take() {
-            Some(fault) => Err(fault),
-            None => Ok(None),
-        }
+        self.report()
     }
 
     /// Looks whether the journal's owner changed, if that was not done just now.

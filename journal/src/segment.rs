@@ -64,10 +64,12 @@ impl Segment {
         Self { bytes: Bytes::Copied(buffer), number }
     }
 
+    #[inline]
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
+    #[inline]
     pub(crate) fn size(&self) -> usize {
         match &self.bytes {
             Bytes::Shared(memory) => memory.len(),
@@ -76,10 +78,12 @@ impl Segment {
     }
 
     /// Position of an offset in the journal.
+    #[inline]
     pub(crate) fn position(&self, offset: usize) -> u64 {
         self.number.saturating_mul(self.size() as u64).saturating_add(offset as u64)
     }
 
+    #[inline]
     pub(crate) fn base(&self) -> *const u8 {
         match &self.bytes {
             Bytes::Shared(memory) => memory.base(),
@@ -87,6 +91,7 @@ impl Segment {
         }
     }
 
+    #[inline]
     fn word_at(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset + 8 <= self.size(), "a word lies in its segment");
         // SAFETY: in bounds and aligned by the assertion (bases are page- or block-aligned); words are only accessed
@@ -94,6 +99,7 @@ impl Segment {
         unsafe { AtomicU64::from_ptr(self.base().add(offset).cast_mut().cast()) }
     }
 
+    #[inline]
     fn half_at(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset + 4 <= self.size(), "a half word lies in its segment");
         // SAFETY: as in `word_at`.
@@ -207,14 +213,17 @@ impl Segment {
         }
     }
 
+    #[inline]
     pub(crate) fn anchor(&self, offset: usize, word: Word) -> Option<Anchor> {
         (word.kind == KIND_ANCHOR).then(|| Anchor::read_from_bytes(self.body(offset, word)).ok()).flatten()
     }
 
+    #[inline]
     pub(crate) fn seal(&self, offset: usize, word: Word) -> Option<Seal> {
         (word.kind == KIND_SEAL).then(|| Seal::read_from_bytes(self.body(offset, word)).ok()).flatten()
     }
 
+    #[inline]
     pub(crate) fn cause(&self, offset: usize, word: Word) -> Option<Cause> {
         (word.flags & crate::layout::FLAG_CAUSED != 0)
             .then(|| Cause::read_from_prefix(self.body(offset, word)).ok().map(|(cause, _)| cause))

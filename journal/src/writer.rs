@@ -112,6 +112,7 @@ impl Writer {
     }
 
     /// Sequence of the next message.
+    #[inline]
     pub fn next_sequence(&self) -> u64 {
         self.sequence
     }
@@ -132,6 +133,7 @@ impl Writer {
     }
 
     /// The largest message that this journal takes, in bytes.
+    #[inline]
     pub fn largest(&self) -> usize {
         largest_body(self.beginning.segment_size)
     }
@@ -144,6 +146,7 @@ impl Writer {
     ///
     /// # Panics
     /// If `kind` is not a user's kind: 1 to [`KIND_USER_MAX`].
+    #[inline]
     pub fn claim(
         &mut self,
         kind: u16,
@@ -169,6 +172,7 @@ impl Writer {
     }
 
     /// Opens a batch: messages that survive together or not at all.
+    #[inline]
     pub fn batch(&mut self, now: u64) -> Batch<'_> {
         Batch {
             start: self.offset,
@@ -220,6 +224,7 @@ impl Writer {
         self.control.poison().map_or(Ok(()), |code| Err(PublishError::Poisoned(code)))
     }
 
+    #[inline]
     fn delta(&self, now: u64) -> u32 {
         u32::try_from(now.saturating_sub(self.anchor_time)).unwrap_or(u32::MAX)
     }

@@ -113,6 +113,7 @@ fn expand_struct(input: &DeriveInput, fields: &Fields) -> Result<TokenStream> {
         impl ::bus::event::Message for #ident {
             type Ref<'a> = &'a #ident;
             const KINDS: &'static [::bus::event::KindInfo] = &[<#ident as ::bus::event::Event>::INFO];
+            #[inline]
             fn decode(kind: u16, body: &[u8]) -> ::core::option::Option<&#ident> {
                 if kind == #kind { ::bus::event::from_bytes(body) } else { ::core::option::Option::None }
             }
@@ -147,6 +148,7 @@ fn expand_enum(input: &DeriveInput, data: &syn::DataEnum) -> Result<TokenStream>
         impl ::bus::event::Message for #ident {
             type Ref<'a> = #reference<'a>;
             const KINDS: &'static [::bus::event::KindInfo] = &[#(<#types as ::bus::event::Event>::INFO),*];
+            #[inline]
             fn decode(kind: u16, body: &[u8]) -> ::core::option::Option<#reference<'_>> {
                 match kind {
                     #(<#types as ::bus::event::Event>::KIND => ::bus::event::from_bytes(body).map(#reference::#variants),)*

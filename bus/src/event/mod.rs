@@ -87,6 +87,7 @@ pub struct FieldInfo {
 }
 
 /// The event in `body`, or `None` if the length or the alignment is not that of `E`.
+#[inline]
 pub fn from_bytes<E: Event>(body: &[u8]) -> Option<&E> {
     let aligned = body.as_ptr().addr().is_multiple_of(align_of::<E>());
     // SAFETY: `Event` promises that any bytes of its size are a valid `E`; size and alignment are checked here, and
@@ -95,12 +96,14 @@ pub fn from_bytes<E: Event>(body: &[u8]) -> Option<&E> {
 }
 
 /// The bytes of an event.
+#[inline]
 pub fn as_bytes<E: Event>(event: &E) -> &[u8] {
     // SAFETY: `Event` promises that there is no padding, so all `size_of::<E>()` bytes are initialised.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(event).cast::<u8>(), size_of::<E>()) }
 }
 
 /// The event in `body`, for writing in place; `None` if the length or the alignment is not that of `E`.
+#[inline]
 pub fn from_bytes_mut<E: Event>(body: &mut [u8]) -> Option<&mut E> {
     let aligned = body.as_ptr().addr().is_multiple_of(align_of::<E>());
     // SAFETY: as in `from_bytes`; the borrow of `body` is exclusive, and any value written is bytes without padding.
