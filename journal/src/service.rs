@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{lock::OwnerLock, storage::Engine, write_out::WriteOut};
+use crate::{lock::OwnerLock, storage::Engine, waiters::sleep_precisely, write_out::WriteOut};
 
 /// Rounds without work before the thread naps, and how long it naps then.
 const BUSY_ROUNDS: u32 = 64;
@@ -62,6 +62,7 @@ impl Service {
         let (chosen, choice) = channel();
         let thread = std::thread::Builder::new().name("write-out".into()).spawn(move || {
             setup();
+            sleep_precisely();
             let engine = engine();
             let _ = chosen.send(engine.name());
             Loop { engine, journals: Vec::new(), start: Instant::now(), upkeep: Box::new(upkeep) }

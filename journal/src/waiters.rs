@@ -33,6 +33,13 @@ pub(crate) enum Event {
     Durable = 64,
 }
 
+/// Lets this thread's short sleeps end when they should, not up to 50 µs later as the system does to save power
+/// (prctl(2), `PR_SET_TIMERSLACK`).
+pub(crate) fn sleep_precisely() {
+    // SAFETY: takes no pointers and concerns this thread only. Where it is refused, sleeps are longer.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
+}
+
 /// The page of a journal's waiters.
 #[derive(Debug)]
 pub(crate) struct Waiters {
@@ -56,6 +63,7 @@ impl Waiters {
         Some(Self { memory })
     }
 
+    #[inline]
     fn parked(&self, event: Event, limit: Duration) -> Parked<'_> {
         // SAFETY: both offsets are aligned and inside the page, which stays mapped; only accessed atomically.
         let word = unsafe { AtomicU32::from_ptr(self.memory.base_mut().add(event as usize).cast()) };

@@ -26,7 +26,7 @@ use crate::{
 const GROUP: usize = 256 * 1024;
 /// What is shorter goes through the bounce buffer, tail included.
 const BOUNCE: usize = 64 * 1024;
-/// Under load a short write waits this long for company, in nanoseconds.
+/// Under load a short write begins this long after the one before, so that it has company, in nanoseconds.
 const PACE: u64 = 250_000;
 /// The mark follows `durable` within this time, in nanoseconds.
 const MARK_WITHIN: u64 = 8_000_000;
@@ -136,6 +136,9 @@ pub struct WriteOut {
     /// Sequence below which retention may cut; everything by default.
     keep_from: u64,
     last_write: u64,
+    /// Whether more had come by the end of the last write: then waiting for company pays, and costs nobody who publishes
+    /// one message and waits for it to be durable.
+    is_under_load: bool,
     retry_at: u64,
     /// After the disk had no room for something: when it is asked again.
     stalled_until: Option<u64>,
@@ -182,6 +185,7 @@ impl WriteOut {
             recycled: None,
             keep_from: u64::MAX,
             last_write: 0,
+            is_under_load: false,
             retry_at: 0,
             stalled_until: None,
             mark_due: None,
@@ -251,9 +255,10 @@ impl WriteOut {
             reached = progress.ends.pop_front();
         }
         self.parts.control.count_write(group.length as u64);
+        let Some(live) = self.queue.front() else { return };
+        self.is_under_load = !progress.ends.is_empty() || live.segment.frame(progress.at).is_some();
         let Some((offset, sequence)) = reached else { return };
         progress.durable = offset;
-        let Some(live) = self.queue.front() else { return };
         let whole = progress.sealed && progress.ends.is_empty();
         let end = if whole { self.parts.segment_size } else { offset };
         self.parts.control.set_durable(live.segment.position(end), sequence);
@@ -302,7 +307,8 @@ impl WriteOut {
         if end <= progress.durable || !live.twin.is_ready() || engine.in_flight() >= engine.depth() {
             return Ok(0);
         }
-        if pending <= BOUNCE && !progress.sealed && now.saturating_sub(self.last_write) < PACE {
+        let is_early = self.is_under_load && now.saturating_sub(self.last_write) < PACE;
+        if is_early && pending <= BOUNCE && !progress.sealed {
             return Ok(0);
         }
         let offset = progress.written;
