@@ -42,6 +42,7 @@ pub struct BusConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct TopicConfig {
     /// Disk that the topic may take, but for some small files; three segments at least. Without it the topic keeps all.
+    /// Where the oldest messages expire, those that a [keeper](crate::Bus::keep_from) needs may take as much again.
     pub retention: Option<Size>,
     /// What happens when that is taken, or the disk or shared memory is full; else `refuse`.
     pub when_full: Option<WhenFull>,
@@ -51,12 +52,15 @@ pub struct TopicConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WhenFull {
-    /// `publish` waits for room, which somebody must make.
+    /// `publish` waits for room. The oldest messages go as soon as no [keeper](crate::Bus::keep_from) needs them: its
+    /// keepers hold up the topic, and one without a keeper waits until somebody makes room.
     Wait,
     /// `publish` is refused.
     Refuse,
     /// The oldest messages go; a subscriber that still needed them is told by
-    /// [`ReadError::Retired`](crate::ReadError::Retired). A full disk or full shared memory refuses.
+    /// [`ReadError::Retired`](crate::ReadError::Retired). Those that a [keeper](crate::Bus::keep_from) needs stay while the
+    /// topic takes no more than twice its retention; beyond that they go too, which `bus status` counts: a reader never
+    /// holds up the topic. A full disk or full shared memory refuses.
     Expire,
 }
 

@@ -136,7 +136,8 @@
 //! # Retention, memory, cores
 //! A [`BusConfig`](config::BusConfig), from the part `[bus]` of a TOML file or made in the program, says how much
 //! shared memory the bus may take, how large the journals' segments are, how much disk each topic may take and what
-//! happens beyond that ([`WhenFull`](config::WhenFull)). Without it a topic keeps everything.
+//! happens beyond that ([`WhenFull`](config::WhenFull)). Without it a topic keeps everything. A program that needs a
+//! topic's past after a restart, as the risk engine does from its last snapshot on, declares it by [`Bus::keep_from`].
 //! ```
 //! use bus::{Bus, config::{BusConfig, TopicConfig, WhenFull}, program::Size};
 //!
@@ -178,7 +179,7 @@ mod upstream;
 pub mod wait;
 
 pub use error::BusError;
-pub use journal::{OpenError, Owner, ReaderStatus, Recovery, Room, SegmentStatus, Survey};
+pub use journal::{Keeper, OpenError, Owner, ReaderStatus, Recovery, Room, SegmentStatus, Survey};
 pub use publisher::{Batch, Claim, PublishError, Publisher};
 pub use subscriber::{Delivery, Frame, Gate, ReadError, Reader, Start, Subscriber, Watermarks};
 pub use topic::Bus;

@@ -194,11 +194,6 @@ impl<M: Message> Publisher<M> {
         &self.recovery
     }
 
-    /// Lets retention remove only what lies below `sequence`: the oldest message that a durable snapshot needs.
-    pub fn keep_from(&self, sequence: u64) {
-        self.bus.keep_from(&self.topic, sequence);
-    }
-
     /// Waits until all that was published is durable. What a dead publisher of an input left unfinished is completed
     /// on the way: no effect is durable before its cause.
     ///

@@ -8,7 +8,6 @@
 //! ```
 
 use std::{
-    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,7 +15,7 @@ use std::{
 };
 
 use journal::{
-    Journal, OpenError, Options, Places, Retention, Service, Survey, Token,
+    Cuts, Journal, OpenError, Options, Places, Retention, Service, Survey, Token,
     instance::{Instance, Occupancy},
     storage::DiskStorage,
 };
@@ -72,15 +71,11 @@ struct Shared {
     config: BusConfig,
     /// What publishers of this process share; made by the first one.
     writing: Mutex<Option<Writing>>,
-    /// What retention must leave, by topic: the oldest sequence that is needed.
-    needed: Mutex<BTreeMap<String, u64>>,
 }
 
 #[derive(Debug)]
 struct Writing {
     service: Service,
-    /// The journals published here, by topic.
-    tokens: BTreeMap<String, Token>,
     /// Held as long as this process may write.
     occupancy: Occupancy,
 }
@@ -104,14 +99,7 @@ impl Bus {
             path: directory.as_ref().into(),
             source,
         })?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                directory,
-                config,
-                writing: Mutex::new(None),
-                needed: Mutex::default(),
-            }),
-        })
+        Ok(Self { shared: Arc::new(Shared { directory, config, writing: Mutex::new(None) }) })
     }
 
     /// Its directory.
@@ -255,10 +243,6 @@ impl Bus {
             opened.map_err(|source| BusError::Journal { topic: topic.into(), source })?;
         self.settle_schema(topic, &schema)?;
         let token = held.service.add(write_out, lock);
-        held.tokens.insert(topic.into(), token);
-        if let Some(sequence) = self.needed().get(topic) {
-            held.service.keep_from(token, *sequence);
-        }
         drop(writing);
         let policy = self.shared.config.topics.get(topic).and_then(|config| config.when_full);
         let waits = policy == Some(WhenFull::Wait);
@@ -340,18 +324,38 @@ impl Bus {
         answer.is_some_and(|answer| answer.recv().is_ok_and(|result| matches!(result, Ok(true))))
     }
 
-    /// Lets retention of a topic that this bus publishes, now or later, remove only what lies below `sequence`: the
-    /// oldest message that a durable snapshot needs. It does not reach publishers of other processes.
-    pub fn keep_from(&self, topic: &str, sequence: u64) {
-        let writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.needed().insert(topic.into(), sequence);
-        if let Some((held, token)) = writing.as_ref().and_then(|held| Some((held, held.tokens.get(topic)?))) {
-            held.service.keep_from(*token, sequence);
-        }
+    /// Declares that `keeper` needs the messages of a topic from `sequence` on, and no longer those below. Retention holds
+    /// it, whichever process publishes the topic, now or later, and until it is declared anew or
+    /// [released](Bus::release), whether or not the keeper's program runs; how far it holds says
+    /// [`WhenFull`]. For one process a name.
+    ///
+    /// It is durable when this returns, and costs the publisher nothing.
+    ///
+    /// # Errors
+    /// [`BusError::Missing`] where there is no such topic yet, [`BusError::Name`] where the keeper's name could not be a
+    /// topic's, [`BusError::Io`] where this user may not write in the topic's directory or the disk is full.
+    pub fn keep_from(&self, topic: &str, keeper: &str, sequence: u64) -> Result<(), BusError> {
+        let storage = self.keepers(topic, keeper)?;
+        journal::keep_from(&storage, keeper, sequence).map_err(|source| self.not_kept(topic, source))
     }
 
-    fn needed(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
-        self.shared.needed.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes back what `keeper` declared to need of a topic, if it did.
+    ///
+    /// # Errors
+    /// As [`Bus::keep_from`].
+    pub fn release(&self, topic: &str, keeper: &str) -> Result<(), BusError> {
+        let storage = self.keepers(topic, keeper)?;
+        journal::release(&storage, keeper).map_err(|source| self.not_kept(topic, source))
+    }
+
+    fn keepers(&self, topic: &str, keeper: &str) -> Result<DiskStorage, BusError> {
+        self.schema(topic)?;
+        check_name(keeper)?;
+        Ok(DiskStorage::new(self.topic_dir(topic).join("0")))
+    }
+
+    fn not_kept(&self, topic: &str, source: io::Error) -> BusError {
+        BusError::Io { what: "declare what is needed in", path: self.topic_dir(topic).join("0"), source }
     }
 
     fn topic_dir(&self, topic: &str) -> PathBuf {
@@ -383,7 +387,7 @@ impl Bus {
                 path: self.shared.directory.clone(),
                 source,
             })?;
-            *writing = Some(Writing { service, tokens: BTreeMap::new(), occupancy });
+            *writing = Some(Writing { service, occupancy });
         }
         Ok(writing)
     }
@@ -405,7 +409,11 @@ impl Bus {
         let segment_size = if wanted.is_power_of_two() { wanted } else { wanted.next_power_of_two() / 2 };
         let retention = topic_config.retention.map(|size| Retention {
             bytes: size.0,
-            expires: topic_config.when_full == Some(WhenFull::Expire),
+            cuts: match topic_config.when_full {
+                None | Some(WhenFull::Refuse) => Cuts::Nothing,
+                Some(WhenFull::Wait) => Cuts::Released,
+                Some(WhenFull::Expire) => Cuts::Oldest,
+            },
         });
         let inputs = inputs
             .iter()

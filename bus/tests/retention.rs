@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::{os::unix::fs::MetadataExt, path::Path};
+use std::{os::unix::fs::MetadataExt, path::Path, process::Command};
 
 use bus::{
     Bus, Gate, PublishError, ReadError, Start, Survey,
@@ -13,6 +13,7 @@ use bus::{
 };
 use common::{Process, ground, orders};
 use journal::Room;
+use serde_json::Value;
 
 const SEGMENT: u64 = 1 << 20;
 const RETENTION: u64 = 8 * SEGMENT;
@@ -51,17 +52,35 @@ fn survey(bus: &Path) -> Survey {
     Bus::open(bus).unwrap().survey("blocks").unwrap()
 }
 
-/// The other processes: each publishes with a retention that lets it wait.
+/// The other processes: each publishes up to a last message, with a retention and what happens beyond it, and ends then
+/// or stays.
 #[test]
 fn process() {
     let Some((bus, orders)) = orders() else { return };
     let [retention, last] = [0, 1].map(|n| orders[n].parse().unwrap());
-    let bus = open(bus.directory(), retention, WhenFull::Wait);
+    let when_full = if orders[2] == "wait" { WhenFull::Wait } else { WhenFull::Expire };
+    let bus = open(bus.directory(), retention, when_full);
     let mut blocks = bus.publisher::<Block>("blocks").unwrap();
     println!("begin {}", blocks.next_sequence());
     while blocks.next_sequence() < last {
         blocks.publish(&block(blocks.next_sequence())).unwrap();
     }
+    blocks.flush().unwrap();
+    println!("end {last}");
+    if orders[3] == "stay" {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+fn publish(bus: &Path, when_full: &str, last: u64, then: &str) -> Process {
+    Process::start("process", bus, &format!("{RETENTION} {last} {when_full} {then}"))
+}
+
+/// Messages of so much retention.
+fn messages(retention: u64) -> u64 {
+    retention / size_of::<Block>() as u64
 }
 
 #[test]
@@ -126,7 +145,7 @@ fn a_topic_that_refuses_keeps_what_it_has_and_goes_on_with_more() {
 fn a_topic_that_waits_refuses_nothing() {
     let (_directory, bus) = ground();
     let more = 2 * RETENTION / size_of::<Block>() as u64;
-    let mut waiting = Process::start("process", &bus, &format!("{RETENTION} {more}"));
+    let mut waiting = Process::start("process", &bus, &format!("{RETENTION} {more} wait end"));
     waiting.told("begin");
     let refusals = || survey(&bus).control.map_or(0, |control| control.counters()[3]);
     while refusals() < 3 {
@@ -135,8 +154,78 @@ fn a_topic_that_waits_refuses_nothing() {
     let reached = survey(&bus).watermarks.published;
     assert!((1..more).contains(&reached), "{reached} of {more}");
     waiting.kill();
-    let mut going_on = Process::start("process", &bus, &format!("{} {more}", 4 * RETENTION));
+    let mut going_on = Process::start("process", &bus, &format!("{} {more} wait end", 4 * RETENTION));
     assert_eq!(going_on.told("begin"), reached, "it waited and published nothing more");
     assert!(going_on.end().success());
     assert_eq!(survey(&bus).watermarks.durable, more);
+}
+
+#[test]
+fn what_a_keeper_of_another_process_needs_stays_while_the_topic_takes_twice_its_retention() {
+    let (_directory, bus) = ground();
+    let open = Bus::open(&bus).unwrap();
+    assert!(open.keep_from("blocks", "auditor", 0).unwrap_err().is_missing(), "nothing could go yet");
+    assert!(publish(&bus, "expire", 100, "end").end().success());
+    open.keep_from("blocks", "auditor", 50).unwrap();
+    let within = messages(RETENTION * 5 / 4);
+    assert!(publish(&bus, "expire", within, "end").end().success());
+    assert!(bytes_on_disk(&bus) > RETENTION, "the keeper holds it");
+    assert!(survey(&bus).watermarks.first <= 50);
+    let mut auditor = open.subscriber::<Block>("blocks", Start::Sequence(50), Gate::Durable).unwrap();
+    for number in 50..within {
+        assert_eq!(auditor.poll().unwrap().map(|event| event.number), Some(number));
+    }
+    open.keep_from("blocks", "auditor", within).unwrap();
+    assert!(publish(&bus, "expire", within + 500, "end").end().success());
+    assert!(bytes_on_disk(&bus) <= RETENTION + BESIDE, "it has gone on");
+}
+
+#[test]
+fn a_keeper_that_stays_behind_is_overruled_which_is_counted_and_shown() {
+    let (_directory, bus) = ground();
+    assert!(publish(&bus, "expire", 100, "end").end().success());
+    Bus::open(&bus).unwrap().keep_from("blocks", "auditor", 50).unwrap();
+    let mut publisher = publish(&bus, "expire", messages(4 * RETENTION), "stay");
+    publisher.told("end");
+    let found = survey(&bus);
+    assert_eq!(found.control.unwrap().counters()[4], 1, "what is left is of no use to it and goes as ever");
+    assert!(found.watermarks.first > 50 && bytes_on_disk(&bus) <= RETENTION + BESIDE);
+    let told = Command::new(env!("CARGO_BIN_EXE_bus")).args(["status", "--json", "--bus"]).arg(&bus).output();
+    let report: Value = serde_json::from_slice(&told.unwrap().stdout).unwrap();
+    let topic = &report["topics"][0];
+    let lost = topic["first"].as_u64().unwrap() - 50;
+    assert_eq!(topic["retention"], RETENTION);
+    assert_eq!(
+        (&topic["keepers"][0]["keeper"], &topic["keepers"][0]["lost"]),
+        (&"auditor".into(), &lost.into())
+    );
+    let reason = report["reasons"][0].as_str().unwrap();
+    assert!(reason.contains(&format!("removed {lost} messages that keeper 'auditor'")), "{reason}");
+    Bus::open(&bus).unwrap().release("blocks", "auditor").unwrap();
+    assert_eq!(survey(&bus).keepers, []);
+}
+
+#[test]
+fn a_topic_that_waits_goes_on_as_its_keepers_do_and_they_miss_nothing() {
+    let (_directory, bus) = ground();
+    let (open, count) = (Bus::open(&bus).unwrap(), messages(4 * RETENTION));
+    assert!(publish(&bus, "wait", 100, "end").end().success());
+    open.keep_from("blocks", "auditor", 0).unwrap();
+    let mut waiting = publish(&bus, "wait", count, "end");
+    waiting.told("begin");
+    while survey(&bus).control.is_none_or(|control| control.counters()[3] < 3) {
+        std::thread::yield_now();
+    }
+    let mut auditor = open.subscriber::<Block>("blocks", Start::Oldest, Gate::Durable).unwrap();
+    let mut most = 0;
+    for number in 0..count {
+        assert_eq!(auditor.wait().unwrap().map(|event| event.number), Some(number));
+        if number.is_multiple_of(50) {
+            open.keep_from("blocks", "auditor", number + 1).unwrap();
+            most = most.max(bytes_on_disk(&bus));
+        }
+    }
+    assert!(waiting.end().success());
+    assert!(most <= RETENTION + BESIDE, "{most} bytes where {RETENTION} are allowed");
+    assert!(survey(&bus).watermarks.first > 0);
 }

@@ -8,7 +8,8 @@
 //! 256  floor: first retained segment and sequence              by the write-out
 //! 320  parked: waiters for published, waiters for durable      in `waiters`, not here
 //! 384  backend of the write-out, 16 bytes of text              by the write-out
-//! 448  counters: writes, bytes, marks, refusals
+//! 448  counters: writes, bytes, marks, refusals, keepers overruled
+//! 512  retention: bytes, 0 for none                            by the write-out
 //! ```
 //! Readers map it read-only. It is a hint for waiting and a report for people, never evidence of durability.
 
@@ -56,6 +57,8 @@ enum Slot {
     WrittenBytes = 456,
     Marks = 464,
     Refusals = 472,
+    Overruled = 480,
+    Retention = 512,
 }
 
 /// A mapping of the control page.
@@ -243,9 +246,20 @@ impl Control {
             .store(u64::from_le_bytes(bytes[8..].try_into().expect("eight bytes")), Ordering::Relaxed);
     }
 
-    /// Writes, bytes written, marks written, refused publications of this epoch.
-    pub fn counters(&self) -> [u64; 4] {
-        [Slot::Writes, Slot::WrittenBytes, Slot::Marks, Slot::Refusals].map(|slot| self.load(slot))
+    /// Writes, bytes written, marks written, refused publications, and segments that retention removed although a keeper
+    /// needed them.
+    pub fn counters(&self) -> [u64; 5] {
+        [Slot::Writes, Slot::WrittenBytes, Slot::Marks, Slot::Refusals, Slot::Overruled]
+            .map(|slot| self.load(slot))
+    }
+
+    /// Bytes that the journal may take on disk; `None` if it keeps all.
+    pub fn retention(&self) -> Option<u64> {
+        Some(self.load(Slot::Retention)).filter(|bytes| *bytes > 0)
+    }
+
+    pub(crate) fn set_retention(&self, bytes: Option<u64>) {
+        self.store(Slot::Retention, bytes.unwrap_or(0));
     }
 
     pub(crate) fn count_write(&self, bytes: u64) {
@@ -259,6 +273,10 @@ impl Control {
 
     pub(crate) fn count_refusal(&self) {
         self.add(Slot::Refusals, 1);
+    }
+
+    pub(crate) fn count_overruled(&self) {
+        self.add(Slot::Overruled, 1);
     }
 
     fn add(&self, slot: Slot, count: u64) {

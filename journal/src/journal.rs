@@ -19,9 +19,10 @@ use crate::{
     prepare::{Failure, Preparation, Twin},
     reader::Places,
     recovery::{Recovered, Recovery, forget_memory, recover},
+    retention::{Retained, Retention},
     segment::Segment,
     waiters::Waiters,
-    write_out::{Input, Parts, Retention, WriteOut, window},
+    write_out::{Input, Parts, WriteOut, window},
     writer::{Beginning, Shortage, Writer},
 };
 
@@ -118,7 +119,7 @@ pub fn open(places: &Places, mut options: Options) -> Result<Journal, OpenError>
         epoch: slot.epoch,
         segment_size: size,
         memory_budget: options.memory_budget.max(3 * size),
-        retention: options.retention,
+        retained: Retained::new(found.retired, options.retention, size),
         sequence: found.sequence,
         storage: Arc::clone(&places.storage),
         memory_dir: places.memory_dir.clone(),
@@ -127,7 +128,6 @@ pub fn open(places: &Places, mut options: Options) -> Result<Journal, OpenError>
         shortage,
         mark,
         inputs: options.inputs,
-        retired: found.retired,
         first,
         prepared: producer,
     });

@@ -1,7 +1,7 @@
 //! Names of a journal's files.
 //!
 //! ```text
-//! disk    BUS/TOPIC/0/   lock  mark  0000000000000000.segment  …  torn-POSITION  schema.json
+//! disk    BUS/TOPIC/0/   lock  mark  0000000000000000.segment  …  torn-POSITION  keeper-NAME
 //! memory  INSTANCE/TOPIC/0/   control  waiters  reader-PROCESS-NUMBER  0000000000000000.segment  …
 //! ```
 //! A segment's name denotes one inode for ever.
@@ -36,6 +36,24 @@ pub(crate) fn torn(position: u64) -> String {
 pub(crate) fn torn_position(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("torn-").filter(|digits| digits.len() == 16)?;
     u64::from_str_radix(digits, 16).ok()
+}
+
+/// How the files of keepers begin.
+const KEEPER: &str = "keeper-";
+
+/// The file of a keeper.
+pub(crate) fn keeper(name: &str) -> String {
+    format!("{KEEPER}{name}")
+}
+
+/// The file that is to replace a keeper's.
+pub(crate) fn fresh_keeper(name: &str) -> String {
+    format!("new-{KEEPER}{name}")
+}
+
+/// The name of the keeper whose file this is.
+pub(crate) fn keeper_name(name: &str) -> Option<&str> {
+    name.strip_prefix(KEEPER)
 }
 
 #[cfg(test)]

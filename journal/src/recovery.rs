@@ -45,10 +45,11 @@ use crate::{
     layout::{MarkSlot, SegmentHeader},
     names,
     reader::Places,
+    retention::Retired,
     scan::has_frames,
     segment::Segment,
     storage::{Access, AlignedBuffer},
-    write_out::{Input, Retired},
+    write_out::Input,
 };
 use effects::Causes;
 

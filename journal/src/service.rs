@@ -23,7 +23,6 @@ pub type EngineMaker = Box<dyn FnOnce() -> Box<dyn Engine> + Send>;
 
 enum Order {
     Add(u64, Box<WriteOut>, OwnerLock),
-    KeepFrom(u64, u64),
     Close(u64, Duration, Sender<io::Result<bool>>),
 }
 
@@ -81,11 +80,6 @@ impl Service {
         write_out.show_backend(self.backend);
         self.order(Order::Add(token, Box::new(write_out), lock));
         Token(token)
-    }
-
-    /// Lets retention remove only what lies below `sequence`.
-    pub fn keep_from(&self, token: Token, sequence: u64) {
-        self.order(Order::KeepFrom(token.0, sequence));
     }
 
     /// Ends a journal cleanly once its writer has sealed it and it is durable to its end, which may take `limit`. The
@@ -159,11 +153,6 @@ impl Loop {
             Order::Add(token, write_out, lock) => {
                 self.engine.hold(lock.raw_fd());
                 self.journals.push(Kept { token, write_out, lock, closing: None });
-            }
-            Order::KeepFrom(token, sequence) => {
-                if let Some(kept) = self.journals.iter_mut().find(|kept| kept.token == token) {
-                    kept.write_out.keep_from(sequence);
-                }
             }
             Order::Close(token, limit, reply) => {
                 match self.journals.iter_mut().find(|kept| kept.token == token) {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 use crate::{
     control::Control,
     error::OpenError,
+    keepers::{self, Keeper},
     layout::MarkSlot,
     lock::{self, Holder},
     mark, names,
@@ -62,6 +63,8 @@ pub struct Survey {
     pub disk_bytes: u64,
     /// Who reads it and shows it.
     pub readers: Vec<ReaderStatus>,
+    /// Who needs its past.
+    pub keepers: Vec<Keeper>,
 }
 
 /// Looks a journal over. `lock` is its lock file.
@@ -71,11 +74,9 @@ pub struct Survey {
 pub fn survey(places: &Places, lock: &Path) -> Result<Survey, OpenError> {
     let mut reader = Reader::open(places.clone(), Start::Oldest, Gate::Published)?;
     let memory = memory_files(&places.memory_dir);
-    let disk = disk_files(places).map_err(|error| OpenError::Io {
-        what: "list the segments",
-        path: names::MARK.into(),
-        error,
-    })?;
+    let failed = |error| OpenError::Io { what: "list the segments", path: names::MARK.into(), error };
+    let disk = disk_files(places).map_err(failed)?;
+    let keepers = keepers::list(places.storage.as_ref()).map_err(failed)?;
     let mut segments = Vec::new();
     for header in reader.headers() {
         segments.push(SegmentStatus {
@@ -99,6 +100,7 @@ pub fn survey(places: &Places, lock: &Path) -> Result<Survey, OpenError> {
         disk_bytes: disk.values().sum(),
         control,
         readers,
+        keepers,
     })
 }
 

@@ -11,11 +11,13 @@ use crate::{
     checksum::Salt,
     control::{Control, State},
     error::Room,
+    keepers,
     layout::{BLOCK, FIRST_FRAME, FLAG_MORE, KIND_SEAL, Word},
     mark::Mark,
     names,
     prepare::{Failure, Preparation, Twin, is_no_room},
     readers,
+    retention::{Retained, Retired, Step},
     segment::Segment,
     storage::{AlignedBuffer, Engine, Storage, Write},
     waiters::{Event, Waiters},
@@ -51,15 +53,6 @@ pub trait Input: Send + fmt::Debug {
     fn end_of(&mut self, epoch: u32) -> Option<u64>;
 }
 
-/// How much of a journal stays on disk, and what happens beyond.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Bytes on disk. Segments that are still in memory count, and stay whatever this says.
-    pub bytes: u64,
-    /// Whether the oldest go; else publishing is refused as if the disk were full.
-    pub expires: bool,
-}
-
 /// A segment that is not retired.
 #[derive(Debug)]
 struct Live {
@@ -90,23 +83,13 @@ struct Progress {
     sealed: bool,
 }
 
-/// A retired segment that is still on disk.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Retired {
-    pub(crate) number: u64,
-    /// Sequence after its last message.
-    pub(crate) end: u64,
-    /// Bytes on disk.
-    pub(crate) bytes: u64,
-}
-
 /// What a write-out starts from.
 pub(crate) struct Parts {
     pub(crate) journal: [u8; 16],
     pub(crate) epoch: u32,
     pub(crate) segment_size: usize,
     pub(crate) memory_budget: usize,
-    pub(crate) retention: Option<Retention>,
+    pub(crate) retained: Retained,
     pub(crate) sequence: u64,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) memory_dir: PathBuf,
@@ -115,7 +98,6 @@ pub(crate) struct Parts {
     pub(crate) shortage: Arc<Shortage>,
     pub(crate) mark: Mark,
     pub(crate) inputs: Vec<Box<dyn Input>>,
-    pub(crate) retired: VecDeque<Retired>,
     pub(crate) first: (Arc<Segment>, Twin),
     pub(crate) prepared: rtrb::Producer<Arc<Segment>>,
 }
@@ -131,10 +113,8 @@ pub struct WriteOut {
     preparation: Option<Preparation>,
     next_number: u64,
     prepared: rtrb::Producer<Arc<Segment>>,
-    retired: VecDeque<Retired>,
+    retained: Retained,
     recycled: Option<String>,
-    /// Sequence below which retention may cut; everything by default.
-    keep_from: u64,
     last_write: u64,
     /// Whether more had come by the end of the last write: then waiting for company pays, and costs nobody who publishes
     /// one message and waits for it to be durable.
@@ -150,7 +130,6 @@ pub struct WriteOut {
 struct Settings {
     segment_size: usize,
     memory_budget: usize,
-    retention: Option<Retention>,
     storage: Arc<dyn Storage>,
     memory_dir: PathBuf,
     control: Arc<Control>,
@@ -172,6 +151,7 @@ impl fmt::Debug for WriteOut {
 impl WriteOut {
     pub(crate) fn begin(parts: Parts) -> Self {
         let (segment, twin) = parts.first;
+        parts.control.set_retention(parts.retained.retention().map(|retention| retention.bytes));
         Self {
             salt: Salt::new(&parts.journal, parts.epoch),
             next_number: segment.number() + 1,
@@ -181,9 +161,8 @@ impl WriteOut {
             bounce: AlignedBuffer::zeroed(BOUNCE + BLOCK),
             preparation: None,
             prepared: parts.prepared,
-            retired: parts.retired,
+            retained: parts.retained,
             recycled: None,
-            keep_from: u64::MAX,
             last_write: 0,
             is_under_load: false,
             retry_at: 0,
@@ -193,7 +172,6 @@ impl WriteOut {
             parts: Settings {
                 segment_size: parts.segment_size,
                 memory_budget: parts.memory_budget,
-                retention: parts.retention,
                 storage: parts.storage,
                 memory_dir: parts.memory_dir,
                 control: parts.control,
@@ -351,7 +329,7 @@ impl WriteOut {
         let bytes = live.twin.shorten(self.progress.durable)?;
         self.queue.pop_front();
         remove_memory(&self.parts.memory_dir, number);
-        self.retired.push_back(Retired { number, end: sequence, bytes });
+        self.retained.segments.push_back(Retired { number, end: sequence, bytes });
         self.progress = Progress { at: FIRST_FRAME, sequence, ..Progress::default() };
         Ok(1)
     }
@@ -366,43 +344,41 @@ impl WriteOut {
         self.progress.sealed && self.progress.ends.is_empty() && self.in_flight.is_none()
     }
 
-    /// Lets retention remove segments whose messages all lie below `sequence`. By default it may remove any.
-    pub fn keep_from(&mut self, sequence: u64) {
-        self.keep_from = sequence;
-    }
-
-    /// Removes the oldest retired segments while there would be more than the retention allows with one more segment. The
-    /// floor is durable before a name goes.
-    fn expire(&mut self) -> io::Result<()> {
-        let Some(Retention { bytes: limit, expires: true }) = self.parts.retention else { return Ok(()) };
-        let mut bytes = self.bytes_with_one_more();
-        while let Some(oldest) = self.retired.front().copied().filter(|oldest| oldest.end <= self.keep_from)
-            && bytes > limit
-        {
-            let floor = self.retired.get(1).map_or(self.front_number(), |next| next.number);
-            self.mark_from(floor)?;
-            self.retired.pop_front();
-            bytes -= oldest.bytes;
-            self.parts.control.set_floor(floor, oldest.end);
-            let name = names::segment(oldest.number);
-            if self.recycled.is_none() && oldest.bytes == self.parts.segment_size as u64 {
-                self.recycled = Some(name);
-            } else {
-                remove_disk(self.parts.storage.as_ref(), &name)?;
+    /// Makes room within the retention for one more segment; false where nothing may go.
+    fn make_room(&mut self) -> io::Result<bool> {
+        // With the one that is to be made, which a recycled twin would become.
+        let live = ((self.queue.len() + 1) * self.parts.segment_size) as u64;
+        if self.retained.fits(live) {
+            return Ok(true);
+        }
+        let keepers = keepers::list(self.parts.storage.as_ref())?;
+        loop {
+            let (_, first) = self.parts.control.floor();
+            match self.retained.step(live, first, &keepers) {
+                Step::Make => return Ok(true),
+                Step::Refuse => return Ok(false),
+                Step::Cut { overrules } => {
+                    self.cut_oldest()?;
+                    if overrules {
+                        self.parts.control.count_overruled();
+                    }
+                }
             }
         }
-        Ok(())
     }
 
-    /// Disk that the segments take once one more is ready, which a recycled twin would become.
-    fn bytes_with_one_more(&self) -> u64 {
-        let live = ((self.queue.len() + 1) * self.parts.segment_size) as u64;
-        self.retired.iter().map(|retired| retired.bytes).sum::<u64>() + live
-    }
-
-    /// Whether the topic has taken all the disk that it may take, and may not give any back.
-    fn is_at_limit(&self) -> bool {
-        self.parts.retention.is_some_and(|limit| !limit.expires && self.bytes_with_one_more() > limit.bytes)
+    /// Removes the oldest retired segment. The floor is durable before its name goes.
+    fn cut_oldest(&mut self) -> io::Result<()> {
+        let floor = self.retained.segments.get(1).map_or(self.front_number(), |next| next.number);
+        self.mark_from(floor)?;
+        let Some(oldest) = self.retained.segments.pop_front() else { return Ok(()) };
+        self.parts.control.set_floor(floor, oldest.end);
+        let name = names::segment(oldest.number);
+        if self.recycled.is_none() && oldest.bytes == self.parts.segment_size as u64 {
+            self.recycled = Some(name);
+            return Ok(());
+        }
+        remove_disk(self.parts.storage.as_ref(), &name)
     }
 
     /// Number of the segment that is being written.
@@ -424,12 +400,11 @@ impl WriteOut {
             if !room || now < self.retry_at {
                 return Ok(0);
             }
-            if self.is_at_limit() {
+            if !self.make_room()? {
                 self.retry_at = now + RETRY;
                 self.parts.shortage.set(Some(Room::Retention));
                 return Ok(0);
             }
-            self.expire()?;
             let directory = self.parts.memory_dir.clone();
             self.preparation = Some(Preparation::new(self.next_number, self.parts.segment_size, directory));
         }
@@ -509,7 +484,7 @@ impl WriteOut {
     }
 
     fn mark(&mut self) -> io::Result<()> {
-        self.mark_from(self.retired.front().map_or(self.front_number(), |oldest| oldest.number))
+        self.mark_from(self.retained.segments.front().map_or(self.front_number(), |oldest| oldest.number))
     }
 
     /// Makes evidence durable of how far the journal is durable, and that it begins at the segment `floor`.

@@ -229,7 +229,7 @@ fn a_reader_starts_where_it_is_told() {
 fn retention_removes_the_oldest_and_says_so() {
     let ground = Ground::new();
     let options = journal::Options {
-        retention: Some(journal::Retention { bytes: 3 * SEGMENT as u64, expires: true }),
+        retention: Some(journal::Retention { bytes: 3 * SEGMENT as u64, cuts: journal::Cuts::Oldest }),
         ..ground.options()
     };
     let engine = Box::new(journal::storage::PwriteEngine::new());

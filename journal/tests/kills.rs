@@ -52,7 +52,7 @@ fn options(disk: &str) -> Options {
     Options {
         segment_size: SEGMENT,
         memory_budget: 6 * SEGMENT,
-        retention: Some(Retention { bytes: KEPT * SEGMENT as u64, expires: true }),
+        retention: Some(Retention { bytes: KEPT * SEGMENT as u64, cuts: journal::Cuts::Oldest }),
         inputs: Vec::new(),
         lock: PathBuf::from(disk).join(journal::LOCK),
         now: 0,

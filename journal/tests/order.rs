@@ -66,7 +66,7 @@ fn memory_goes_only_when_the_disk_has_it_and_the_mark_says_so() {
 fn nothing_goes_from_the_disk_before_the_mark_forbids_it() {
     let disk = SimulatedDisk::new();
     let ground = Ground::on(Arc::new(disk.clone()));
-    let retention = Some(Retention { bytes: 5 * SEGMENT as u64, expires: true });
+    let retention = Some(Retention { bytes: 5 * SEGMENT as u64, cuts: journal::Cuts::Oldest });
     let options = Options { retention, memory_budget: 3 * SEGMENT, ..ground.options() };
     let mut live = ground.open_with(options, Box::new(PwriteEngine::new())).unwrap();
     let mut first = 0;
@@ -201,7 +201,7 @@ impl DiskFile for InterruptedFile {
 fn a_file_given_to_a_newer_segment_while_it_is_read_is_retired_and_not_damaged() {
     let disk = SimulatedDisk::new();
     let ground = Ground::on(Arc::new(disk.clone()));
-    let retention = Some(Retention { bytes: 8 * SEGMENT as u64, expires: true });
+    let retention = Some(Retention { bytes: 8 * SEGMENT as u64, cuts: journal::Cuts::Oldest });
     let options = Options { retention, memory_budget: 3 * SEGMENT, ..ground.options() };
     let mut live = ground.open_with(options, Box::new(PwriteEngine::new())).unwrap();
     for n in 0..50_000 {

@@ -76,7 +76,7 @@ impl Stage {
     }
 
     fn options(&self) -> Options {
-        let retention = Some(Retention { bytes: 7 * SEGMENT as u64, expires: true });
+        let retention = Some(Retention { bytes: 7 * SEGMENT as u64, cuts: journal::Cuts::Oldest });
         Options { memory_budget: 4 * SEGMENT, retention, ..self.ground.options() }
     }
 

@@ -444,7 +444,7 @@ fn row_17_an_epoch_that_wrote_nothing_leaves_nothing_to_recover() {
 #[test]
 fn row_19_what_lies_below_the_floor_or_is_unfinished_is_removed() {
     let given = Given::new();
-    let retention = Some(Retention { bytes: 3 * SEGMENT as u64, expires: true });
+    let retention = Some(Retention { bytes: 3 * SEGMENT as u64, cuts: journal::Cuts::Oldest });
     let options = || Options { retention, memory_budget: 3 * SEGMENT, ..given.ground.options() };
     let engine = || Box::new(journal::storage::PwriteEngine::new());
     let mut live = given.ground.open_with(options(), engine()).unwrap();

@@ -16,7 +16,7 @@ use journal::{Gate, Options, ReadError, Retention, Start, layout::SegmentHeader}
 #[test]
 fn stale_frames_of_a_recycled_twin_are_never_seen() {
     let given = Given::new();
-    let retention = Some(Retention { bytes: 4 * SEGMENT as u64, expires: true });
+    let retention = Some(Retention { bytes: 4 * SEGMENT as u64, cuts: journal::Cuts::Oldest });
     let options = Options { retention, memory_budget: 3 * SEGMENT, ..given.ground.options() };
     let engine = Box::new(journal::storage::PwriteEngine::new());
     let mut live = given.ground.open_with(options, engine).unwrap();
@@ -112,7 +112,7 @@ fn a_reader_at_an_old_tail_that_retention_overtakes_is_told_so_and_not_of_damage
     let given = Given::with_tail(700, 300);
     let mut reader = given.ground.reader(Start::Oldest, Gate::Durable);
     assert_eq!(read_rest(&mut reader).0.len(), 1_000);
-    let retention = Some(Retention { bytes: 3 * SEGMENT as u64, expires: true });
+    let retention = Some(Retention { bytes: 3 * SEGMENT as u64, cuts: journal::Cuts::Oldest });
     let options = Options { retention, memory_budget: 3 * SEGMENT, ..given.ground.options() };
     let engine = Box::new(journal::storage::PwriteEngine::new());
     let mut live = given.ground.open_with(options, engine).unwrap();

@@ -3,7 +3,8 @@
 //!
 //! `BUS/TOPIC/gateway.snapshot` is one file, replaced whole: a line with the BLAKE3 of what follows, then JSON. It is
 //! taken between two packets and written, by a thread of its own, once all that led to it is durable, so that no journal
-//! ever falls behind it. Without it, or where it is damaged, the journal tells the same.
+//! ever falls behind it. Without it, or where it is damaged, the journal tells the same. The gateway declares itself a
+//! keeper of what the snapshot lacks, so retention leaves it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -22,8 +23,14 @@ use crate::feed::Feed;
 use crate::resume::{History, Past};
 use crate::{Normalise, Output};
 
-/// Events between two snapshots.
+/// Events between two snapshots; fewer where the topic's retention is small.
 pub const EVERY: u64 = 1 << 18;
+
+/// The gateway's name as a keeper.
+const KEEPER: &str = "market-gateway";
+/// Bytes of retention for each event between two snapshots: of about 100 bytes an event, the last snapshot and what comes
+/// while the next one is written take a small part.
+const ROOM: u64 = 1_024;
 
 /// Name of the file in the topic's directory.
 const NAME: &str = "gateway.snapshot";
@@ -136,16 +143,24 @@ pub struct Snapshots {
     /// Sequence at which the next one is taken; none is before the first events.
     next: Option<u64>,
     /// One that waits until it is durable, and the sequence that has to be.
-    pending: Option<(u64, Vec<u8>)>,
-    saver: Option<SyncSender<Vec<u8>>>,
+    pending: Option<Taken>,
+    saver: Option<SyncSender<Taken>>,
     thread: Option<JoinHandle<()>>,
-    path: PathBuf,
+    bus: Bus,
+    topic: String,
 }
 
+/// A snapshot with the topic's next message after those that led to it.
+type Taken = (u64, Vec<u8>);
+
 impl Snapshots {
-    /// Takes one each `every` events of a topic.
+    /// Takes one each `every` events of a topic, or more often where its retention is small. For the topic's publisher.
     pub fn new(bus: &Bus, topic: &str, every: u64) -> Self {
-        Self { every, next: None, pending: None, saver: None, thread: None, path: path(bus, topic) }
+        let retention = bus.config().topics.get(topic).and_then(|topic| topic.retention);
+        let every = retention.map_or(every, |retention| every.min(retention.0 / ROOM)).max(1);
+        hold_retention(bus, topic, load(bus, topic).map_or(0, |snapshot| snapshot.sequence));
+        let (bus, topic) = (bus.clone(), topic.to_owned());
+        Self { every, next: None, pending: None, saver: None, thread: None, bus, topic }
     }
 
     /// Takes a snapshot of the feed if one is due, and hands it to be written once it is durable. `sequence` and
@@ -170,20 +185,22 @@ impl Snapshots {
 
     #[cold]
     fn save(&mut self) {
-        let Some((sequence, file)) = self.pending.take() else { return };
+        let Some(taken) = self.pending.take() else { return };
         let saver = self.saver.get_or_insert_with(|| {
-            let (saver, files) = sync_channel::<Vec<u8>>(1);
-            let path = self.path.clone();
+            let (saver, taken) = sync_channel::<Taken>(1);
+            let (bus, topic) = (self.bus.clone(), self.topic.clone());
             self.thread = Some(std::thread::spawn(move || {
-                for file in files {
+                for (sequence, file) in taken {
                     // One that cannot be written costs time at the next start; the next one is tried anyway.
-                    let _ = replace(&path, &file);
+                    if replace(&path(&bus, &topic), &file).is_ok() {
+                        hold_retention(&bus, &topic, sequence);
+                    }
                 }
             }));
             saver
         });
-        if let Err(TrySendError::Full(file)) = saver.try_send(file) {
-            self.pending = Some((sequence, file));
+        if let Err(TrySendError::Full(taken)) = saver.try_send(taken) {
+            self.pending = Some(taken);
         }
     }
 }
@@ -196,6 +213,12 @@ impl Drop for Snapshots {
             let _ = thread.join();
         }
     }
+}
+
+/// Lets retention remove only what lies below `sequence`.
+fn hold_retention(bus: &Bus, topic: &str, sequence: u64) {
+    // Where it fails, what was declared before holds, which leaves more; the next snapshot declares it again.
+    let _ = bus.keep_from(topic, KEEPER, sequence);
 }
 
 /// Replaces the file whole: after a crash it is the old one or the new one.

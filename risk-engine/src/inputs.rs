@@ -7,6 +7,7 @@ use bus::{Bus, Delivery, Gate, ReadError, Start, Subscriber};
 use engine::{Head, InputPosition};
 
 use crate::error::EngineError;
+use crate::snapshots::hold_retention;
 
 /// Between two looks whether a topic that does not exist yet has come.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -40,6 +41,13 @@ impl<M: Message> Input<M> {
     pub(crate) fn durable(&mut self) -> Option<u64> {
         let control = self.subscriber.as_mut()?.reader().control();
         control.map(|control| control.durable_sequence())
+    }
+
+    /// About how many messages its publisher lets it hold, if that has a limit.
+    pub(crate) fn room(&mut self) -> Option<u64> {
+        let control = self.subscriber.as_mut()?.reader().control()?;
+        let (bytes, messages) = control.published();
+        Some(control.retention()? / (bytes / messages.max(1)).max(1))
     }
 
     /// The next message, if it is there.
@@ -80,7 +88,10 @@ impl<M: Message> Input<M> {
         }
         self.look_at = now + LOOK_EVERY;
         match self.bus.subscriber(self.topic, Start::Sequence(self.position.next), Gate::Published) {
-            Ok(subscriber) => self.subscriber = Some(subscriber),
+            Ok(subscriber) => {
+                hold_retention(&self.bus);
+                self.subscriber = Some(subscriber);
+            }
             Err(error) if error.is_missing() => return Ok(false),
             Err(error) => return Err(error.into()),
         }

@@ -39,6 +39,8 @@ const ORDER_MESSAGES: u64 = 1 << 16;
 const ORDER_WITHIN: Duration = Duration::from_secs(1);
 /// Between two offers of measures to whoever watches.
 const OFFER_EVERY: Duration = Duration::from_millis(200);
+/// Between two looks whether retention calls for a snapshot.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// An input that lacks a message which `risk` follows from is waited for so long without a word.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What does not become durable in this time at the end waits for a cause that does not come.
@@ -65,6 +67,8 @@ pub struct Runner {
     ordered: Time,
     saver: Saver,
     snapshot_every: u64,
+    /// When it was looked last whether retention calls for snapshots sooner.
+    looked: Time,
     /// Messages merged since the last snapshot.
     unsaved: u64,
     taken: Option<Taken>,
@@ -108,6 +112,7 @@ impl Runner {
             ordered: clock.now(),
             saver: Saver::start(bus).map_err(EngineError::Thread)?,
             snapshot_every,
+            looked: clock.now(),
             unsaved: 0,
             taken: None,
             gauge: Gauge::new(watch, clock.now()),
@@ -324,8 +329,8 @@ impl Runner {
         if let Some(taken) = self.taken.take_if(|taken| publisher.durable() >= taken.risk) {
             self.taken = self.saver.save(taken);
         }
-        let is_due = self.unsaved >= self.snapshot_every && self.taken.is_none() && self.follow.is_none();
-        if !is_due || !self.outbox.is_empty() {
+        let is_due = self.unsaved >= self.snapshot_every || self.is_room_short(now);
+        if !is_due || self.taken.is_some() || self.follow.is_some() || !self.outbox.is_empty() {
             return Ok(());
         }
         self.outbox.add_order(&mut self.order);
@@ -337,6 +342,17 @@ impl Runner {
             self.taken = Some(Taken { risk, bytes });
         }
         Ok(())
+    }
+
+    /// Whether what was merged since the last snapshot is a large part of what retention holds for this engine. The two
+    /// last snapshots and what comes meanwhile have to fit in there.
+    fn is_room_short(&mut self, now: Time) -> bool {
+        if now.0.saturating_sub(self.looked.0) < LOOK_EVERY.as_nanos() as u64 {
+            return false;
+        }
+        self.looked = now;
+        let room = [self.market_data.room(), self.trades.room()].into_iter().flatten().min();
+        room.is_some_and(|room| self.unsaved > 0 && self.unsaved >= room / 8)
     }
 
     /// Journals what is left, makes all durable and says how it ended.

@@ -1,8 +1,8 @@
 //! Keeping snapshots of the engine on disk.
 //!
 //! A snapshot is taken where the journalled order ends with its last message, and is kept only once all of that is
-//! durable, so no journal ever falls behind it. Files are replaced whole; the newest two stay, and retention is held
-//! at the older one.
+//! durable, so no journal ever falls behind it. Files are replaced whole; the newest two stay, and the engine declares
+//! itself a keeper of what the older one needs, in its own journal and in those of its inputs, whoever publishes them.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -27,15 +27,25 @@ pub(crate) struct Taken {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// What the snapshots on disk let retention remove: the positions of the oldest one that stays.
+/// The engine's name as a keeper.
+const KEEPER: &str = "risk-engine";
+
+/// Declares what the snapshots on disk need: all from the positions of the oldest one that stays. A topic that does not
+/// exist yet has nothing that could go.
 pub(crate) fn hold_retention(bus: &Bus) {
     let directory = directory(bus);
     let oldest = sequences(&directory).into_iter().rev().take(KEPT).next_back();
     let found = oldest.and_then(|risk| read(&directory, risk));
     let (risk, positions) = found.map(|found| (found.risk, found.restored.positions)).unwrap_or_default();
-    bus.keep_from(MARKET_DATA, positions.market_data.next);
-    bus.keep_from(TRADES, positions.trades.next);
-    bus.keep_from(RISK, risk);
+    let needs = [(MARKET_DATA, positions.market_data.next), (TRADES, positions.trades.next), (RISK, risk)];
+    for (topic, sequence) in needs {
+        match bus.keep_from(topic, KEEPER, sequence) {
+            Err(error) if !error.is_missing() => {
+                note(&format!("retention of '{topic}' may remove what a restart needs: {error}"));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
 }
 
 /// Removes the snapshots that lie beyond the end of `risk`: they belong to messages that are lost, and others will take

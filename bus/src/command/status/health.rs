@@ -1,6 +1,6 @@
 //! What of a bus needs somebody's attention, each with what to do.
 
-use super::{Details, Follower, Report, Room, State, Topic};
+use super::{Details, Follower, Holder, Report, Room, State, Topic};
 
 /// A reader this many segments behind no longer reads from shared memory.
 const FAR_BEHIND: usize = 16;
@@ -39,7 +39,11 @@ fn of_topic(topic: &Topic) -> Vec<String> {
             Some(format!("topic '{name}': reader {} (process {}) {what}", reader.reader, reader.process))
         })
     });
-    of_state.into_iter().chain(of_readers).collect()
+    let of_keepers = topic.details.iter().flat_map(|details| {
+        let told = |keeper| Some(format!("topic '{name}': {}", of_keeper(keeper)?));
+        details.keepers.iter().filter_map(told)
+    });
+    of_state.into_iter().chain(of_readers).chain(of_keepers).collect()
 }
 
 fn of_reader(details: &Details, reader: &Follower) -> Option<String> {
@@ -52,6 +56,20 @@ fn of_reader(details: &Details, reader: &Follower) -> Option<String> {
     let Follower { segments_behind: behind, lag, .. } = *reader;
     (behind > FAR_BEHIND)
         .then(|| format!("is {behind} segments and {lag} messages behind; see whether it hangs"))
+}
+
+fn of_keeper(Holder { keeper, sequence, lost, .. }: &Holder) -> Option<String> {
+    if sequence.is_none() {
+        return Some(format!(
+            "what keeper '{keeper}' needs cannot be read, so all is held; remove 0/keeper-{keeper}"
+        ));
+    }
+    (*lost > 0).then(|| {
+        format!(
+            "retention removed {lost} messages that keeper '{keeper}' needs after a restart; keep more, or remove \
+             0/keeper-{keeper} if it will not come back"
+        )
+    })
 }
 
 fn is_nearly_full(room: &Room, needed: u64) -> bool {

@@ -6,7 +6,7 @@ mod text;
 use std::{collections::BTreeMap, path::Path};
 
 use bus::{
-    Bus, BusError, Gate, Owner, ReaderStatus, Survey,
+    Bus, BusError, Gate, Keeper, Owner, ReaderStatus, Survey,
     program::{Arguments, Exit, Failure, print_json},
 };
 use journal::{instance, storage::space};
@@ -82,11 +82,14 @@ struct Details {
     /// Messages that are published and not durable.
     lag: u64,
     segment_size: u32,
+    /// Bytes that the topic may take on disk, while it has shared memory to say so.
+    retention: Option<u64>,
     segments: Segments,
     io: Option<String>,
     counters: Option<Counters>,
     mark: Mark,
     readers: Vec<Follower>,
+    keepers: Vec<Holder>,
 }
 
 #[derive(Debug, Serialize)]
@@ -113,6 +116,8 @@ struct Counters {
     bytes: u64,
     marks: u64,
     refusals: u64,
+    /// Segments that retention removed although a keeper needed them.
+    overruled: u64,
 }
 
 /// The newest evidence on disk.
@@ -135,6 +140,18 @@ struct Follower {
     lag: u64,
     /// Segments behind its own that begin below its gate's watermark.
     segments_behind: usize,
+}
+
+/// Who needs the topic's past, and retention holds it for.
+#[derive(Debug, Serialize)]
+struct Holder {
+    keeper: String,
+    /// The oldest message that it needs; none if its file cannot be read, which counts as needing all.
+    sequence: Option<u64>,
+    /// How many of the messages that it needs are gone.
+    lost: u64,
+    /// Segments that stay for its sake, should retention reach them.
+    segments: usize,
 }
 
 /// Runs the command. A bus that needs attention is an answer; a poisoned or damaged journal is a fault.
@@ -208,7 +225,7 @@ fn state(survey: &Survey) -> (State, Option<String>) {
 }
 
 fn details(survey: Survey) -> Details {
-    let Survey { owner, mark, control, watermarks, segments, readers, .. } = survey;
+    let Survey { owner, mark, control, watermarks, segments, readers, keepers, .. } = survey;
     let holder = match owner {
         Owner::Live(Some(holder)) => Some(Process { process: holder.process, program: holder.program }),
         _ => None,
@@ -235,6 +252,14 @@ fn details(survey: Survey) -> Details {
                 .count(),
         }
     };
+    let holds = |keeper: Keeper| {
+        let needs = keeper.sequence.unwrap_or(watermarks.first);
+        // The segment in which it begins, and those behind.
+        let begun = starts.partition_point(|start| *start <= needs).saturating_sub(1);
+        let lost = watermarks.first.saturating_sub(needs);
+        let segments = if lost > 0 { 0 } else { starts.len() - begun };
+        Holder { keeper: keeper.name, sequence: keeper.sequence, lost, segments }
+    };
     Details {
         holder,
         epoch: watermarks.epoch,
@@ -244,6 +269,7 @@ fn details(survey: Survey) -> Details {
         durable: watermarks.durable,
         lag: watermarks.published.saturating_sub(watermarks.durable),
         segment_size: mark.segment_size,
+        retention: control.as_ref().and_then(journal::Control::retention),
         segments: Segments {
             floor: mark.floor,
             memory: segments.iter().filter(|segment| segment.in_memory).count(),
@@ -253,8 +279,8 @@ fn details(survey: Survey) -> Details {
         },
         io: control.as_ref().map(journal::Control::backend).filter(|backend| !backend.is_empty()),
         counters: control.as_ref().map(|control| {
-            let [writes, bytes, marks, refusals] = control.counters();
-            Counters { writes, bytes, marks, refusals }
+            let [writes, bytes, marks, refusals, overruled] = control.counters();
+            Counters { writes, bytes, marks, refusals, overruled }
         }),
         mark: Mark {
             epoch: mark.epoch,
@@ -263,6 +289,7 @@ fn details(survey: Survey) -> Details {
             sequence: mark.sequence,
             newest_segment: mark.newest,
         },
+        keepers: keepers.into_iter().map(holds).collect(),
         readers: readers.into_iter().map(follower).collect(),
     }
 }

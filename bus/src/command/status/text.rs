@@ -29,11 +29,13 @@ pub(super) fn print(report: &Report) -> Result<(), Failure> {
     )?;
     table(
         &mut out,
-        "topic segment floor in-memory on-disk i/o writes written marks refusals",
+        "topic segment retention floor in-memory on-disk i/o writes written marks refusals overruled",
         readable().map(|(topic, details)| storage(&topic.topic, details)).collect(),
     )?;
     let readers = readable().flat_map(|(topic, details)| readers(&topic.topic, details)).collect();
     table(&mut out, "topic reader process gate sequence lag segments-behind", readers)?;
+    let keepers = readable().flat_map(|(topic, details)| keepers(&topic.topic, details)).collect();
+    table(&mut out, "topic keeper needs lost segments-held", keepers)?;
     out.flush()
 }
 
@@ -63,18 +65,20 @@ fn storage(topic: &str, details: &Details) -> Vec<Cell> {
     let mut row = vec![
         plain(topic),
         plain(about(u64::from(details.segment_size))),
+        plain(details.retention.map_or_else(|| "-".into(), about)),
         plain(segments.floor),
         size(segments.memory, segments.memory_bytes),
         size(segments.disk, segments.disk_bytes),
         plain(details.io.as_deref().unwrap_or("-")),
     ];
     match &details.counters {
-        None => row.extend((0..4).map(|_| plain("-"))),
+        None => row.extend((0..5).map(|_| plain("-"))),
         Some(counters) => row.extend([
             plain(counters.writes),
             plain(about(counters.bytes)),
             plain(counters.marks),
             plain(counters.refusals),
+            plain(counters.overruled),
         ]),
     }
     row
@@ -93,6 +97,19 @@ fn readers(topic: &str, details: &Details) -> Vec<Vec<Cell>> {
         ]
     };
     details.readers.iter().map(row).collect()
+}
+
+fn keepers(topic: &str, details: &Details) -> Vec<Vec<Cell>> {
+    let row = |keeper: &super::Holder| {
+        vec![
+            plain(topic),
+            plain(&keeper.keeper),
+            plain(keeper.sequence.map_or_else(|| "all".into(), |sequence| sequence.to_string())),
+            plain(keeper.lost),
+            plain(keeper.segments),
+        ]
+    };
+    details.keepers.iter().map(row).collect()
 }
 
 fn plain(text: impl ToString) -> Cell {
