@@ -21,8 +21,23 @@ static PROGRAM: Program = Program {
             name: "doctor",
             about: "what this machine lacks, with the remedy of each, and shared memory that was forgotten",
             positional: None,
-            flags: &[Flag::switch("remove-forgotten", "remove shared memory of buses that are gone")],
-            examples: &["bus doctor", "bus doctor --json --bus /data/busbar"],
+            flags: &[
+                Flag::switch(
+                    "remove-forgotten",
+                    "remove shared memory of buses that are gone, if all of it is durable",
+                ),
+                Flag::value(
+                    "discard",
+                    "DIR",
+                    "remove this forgotten shared memory with the messages that are only there",
+                )
+                .repeated(),
+            ],
+            examples: &[
+                "bus doctor",
+                "bus doctor --json --bus /data/busbar",
+                "bus doctor --discard /dev/shm/busbar-1000-0123456789abcdef",
+            ],
             run: command::doctor::run,
         },
     ],

@@ -372,10 +372,10 @@ impl Bus {
         let mut writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if writing.is_none() {
             self.make_directory(&self.shared.directory)?;
-            // What others forgot is swept on the way; should that fail, nothing of ours depends on it.
-            let _ = journal::instance::sweep(&journal::instance::root());
             let instance = Instance::of(&self.shared.directory).map_err(BusError::Memory)?;
             let occupancy = instance.enter().map_err(BusError::Memory)?;
+            // What others forgot is swept on the way; should that fail, nothing of ours depends on it.
+            let _ = journal::instance::sweep(&journal::instance::root());
             let clock = Clock::new();
             let service = Service::start(
                 journal::fastest_engine(&self.shared.directory),

@@ -7,6 +7,7 @@ fn bus(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bus"))
         .args(arguments)
         .current_dir(directory.path())
+        .env("BUSBAR_SHM", directory.path())
         .output()
         .expect("bus runs")
 }
@@ -50,31 +51,6 @@ fn doctor_answers_in_text_and_as_one_object() {
     {
         assert!(report[check]["finding"].is_string(), "{check} in {report}");
     }
-}
-
-#[test]
-fn doctor_lists_forgotten_memory_and_removes_it_on_request() {
-    let (shared, home) = (tempfile::tempdir().expect("shared memory"), tempfile::tempdir().expect("a home"));
-    let bus = home.path().join("bus");
-    std::fs::create_dir(&bus).expect("a bus directory");
-    let instance = journal::instance::Instance::below(shared.path(), &bus).expect("an instance");
-    let occupancy = instance.enter().expect("it can be entered");
-    let topic = occupancy.make_topic("quotes", 0).expect("a topic");
-    std::fs::write(topic.join("segment"), [1; 4096]).expect("a segment");
-    drop(occupancy);
-    std::fs::remove_dir_all(&bus).expect("the bus goes");
-    let forgotten = |flags: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bus"));
-        let told = command.args(["doctor", "--json"]).args(flags).env("BUSBAR_SHM", shared.path()).output();
-        let report: serde_json::Value =
-            serde_json::from_slice(&told.expect("bus runs").stdout).expect("one object");
-        report["forgotten"].clone()
-    };
-    let listed = forgotten(&[]);
-    assert_eq!((&listed[0]["bytes"], &listed[0]["removed"]), (&4096.into(), &false.into()));
-    assert_eq!(forgotten(&["--remove-forgotten"])[0]["removed"], true);
-    assert_eq!(forgotten(&[]), serde_json::json!([]));
-    assert!(!instance.directory().exists());
 }
 
 #[test]

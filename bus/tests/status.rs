@@ -148,6 +148,11 @@ fn a_poisoned_topic_is_a_fault_with_the_disks_words() {
     assert!(topic["error"].as_str().unwrap().contains("File too large"), "{topic}");
     publisher.kill();
     assert_eq!(self::report(&bus).0, Some(1), "the memory that it left still says so");
+    assert!(
+        Process::start("process", &bus, "close").end().success(),
+        "its messages are there and become durable"
+    );
+    assert_eq!(self::report(&bus).0, Some(0));
 }
 
 #[test]

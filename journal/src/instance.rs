@@ -3,13 +3,17 @@
 //! INSTANCE stands for the bus directory's device and inode, UID for its owner, so that every process
 //! finds the same place while a copied or restored directory gets another. Since inodes are used again,
 //! the place also says, in its file `.owner`, which bus it belongs to: the random id in the bus
-//! directory's file `bus.id`. Memory of another id is stale and is emptied before use.
+//! directory's file `bus.id`. Memory of another id is stale: the place is freed of it before use. A bus whose
+//! place has changed fetches what it left at the old one.
 //!
 //! Writers hold the file `.lock` there, shared, as long as they live; who finds it free may remove what
-//! nobody owns any more. All of this is memory: any file may vanish at any time, and only speed is lost.
+//! nobody owns any more and what certainly holds no message that is not durable. Messages that may be nowhere
+//! else stay until their bus comes back or an operator gives them up by name.
 
+mod contents;
 mod forgotten;
 mod identity;
+mod moved;
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -25,6 +29,7 @@ pub use identity::BusId;
 use crate::lock::{self, Kind};
 use crate::readers;
 use identity::{Owner, Place};
+use moved::Settled;
 
 /// Mode of the directories: the group reads.
 const DIRECTORY_MODE: u32 = 0o750;
@@ -77,7 +82,7 @@ impl Instance {
         }
         let place = Place::of(&status);
         let user = status.uid();
-        let directory = root.join(format!("busbar-{user}-{:016x}", place.hash()));
+        let directory = root.join(instance_name(user, place.hash()));
         Ok(Self { bus: path, place, user, directory })
     }
 
@@ -117,43 +122,56 @@ impl Instance {
         Ok(id.is_some() && owner.map(|owner| owner.id) == id)
     }
 
-    /// Makes the instance where it is missing, empties it where it is stale, and holds it as a live
-    /// writer. Gives the bus its id where it has none yet.
+    /// Makes the instance where it is missing, or fetches what the bus left at another place; frees it of what
+    /// another bus left; and holds it as a live writer. Gives the bus its id where it has none yet.
     ///
     /// # Errors
     /// [`InstanceError::Foreign`] where somebody else's directory has the name,
     /// [`InstanceError::InUse`] where live writers hold it for a bus that was at this place before,
     /// [`InstanceError::Io`] for the rest, a full disk or memory among it.
     pub fn enter(&self) -> Result<Occupancy, InstanceError> {
-        let id = identity::establish(&self.bus)
+        // Writers come in one at a time: a second one must not begin anew while the first fetches.
+        let (id, _turn) = identity::establish(&self.bus)
             .map_err(|error| InstanceError::io("identify", &self.bus, error))?;
+        let failed = |error| InstanceError::io("use", &self.directory, error);
         let mut kind = Kind::Shared;
         for _ in 0..ATTEMPTS {
+            if !self.directory.exists() {
+                moved::fetch(self, id).map_err(failed)?;
+            }
             self.make_directory()?;
-            let failed = |error| InstanceError::io("use", &self.directory, error);
             let Some(lock) = self.lock(kind).map_err(failed)? else {
                 thread::sleep(PAUSE);
                 continue;
             };
             match Owner::read(&self.directory.join(OWNER)).map_err(failed)? {
-                Some(owner) if owner.id == id => {}
-                Some(_) if kind == Kind::Shared => {
-                    kind = Kind::Exclusive;
-                    continue;
-                }
-                stale => {
-                    if stale.is_some() {
-                        empty(&self.directory).map_err(failed)?;
+                Some(stale) if stale.id != id => {
+                    if kind == Kind::Shared {
+                        kind = Kind::Exclusive;
+                        continue;
                     }
-                    let owner = Owner { id, place: self.place, bus: self.bus.clone() };
-                    owner.write(&self.directory.join(OWNER)).map_err(failed)?;
+                    if matches!(moved::settle(self, &stale).map_err(failed)?, Settled::SetAside) {
+                        continue;
+                    }
+                    self.claim(id).map_err(failed)?;
                 }
+                Some(owner) if owner == self.owner(id) => {}
+                _ => self.claim(id).map_err(failed)?,
             }
             // From alone to shared nobody is in the way.
             lock::set(&lock, Kind::Shared).map_err(failed)?;
             return Ok(Occupancy { instance: self.clone(), id, lock });
         }
         Err(InstanceError::InUse { directory: self.directory.clone() })
+    }
+
+    fn owner(&self, id: BusId) -> Owner {
+        Owner { id, place: self.place, bus: self.bus.clone() }
+    }
+
+    /// Says that the memory belongs to this bus, and where that is now.
+    fn claim(&self, id: BusId) -> io::Result<()> {
+        self.owner(id).write(&self.directory.join(OWNER))
     }
 
     fn make_directory(&self) -> Result<(), InstanceError> {
@@ -234,6 +252,11 @@ impl Drop for Occupancy {
             let _ = remove(directory);
         }
     }
+}
+
+/// The name of an instance's directory.
+fn instance_name(user: u32, number: u64) -> String {
+    format!("busbar-{user}-{number:016x}")
 }
 
 /// Locks an instance directory without waiting; none where others are in the way or have just removed

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirEntryExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
@@ -62,12 +62,9 @@ fn read_from(file: &File) -> io::Result<Option<BusId>> {
     Ok(BusId::parse(&text[..length]))
 }
 
-/// The id of the bus directory, which gets one, durably, where it has none. What a power cut left half
-/// written is none: nobody has gone by it.
-pub(super) fn establish(bus: &Path) -> io::Result<BusId> {
-    if let Some(id) = read(bus)? {
-        return Ok(id);
-    }
+/// The id of the bus directory, which gets one, durably, where it has none; and the turn of the caller: as long as it
+/// keeps the file, no other writer comes in. What a power cut left half written is none: nobody has gone by it.
+pub(super) fn establish(bus: &Path) -> io::Result<(BusId, File)> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -82,7 +79,7 @@ pub(super) fn establish(bus: &Path) -> io::Result<BusId> {
             continue;
         }
         if let Some(id) = read_from(&file)? {
-            return Ok(id);
+            return Ok((id, file));
         }
         let id = BusId::random()?;
         let text = format!("{id}\n");
@@ -90,7 +87,7 @@ pub(super) fn establish(bus: &Path) -> io::Result<BusId> {
         file.set_len(text.len() as u64)?;
         file.sync_all()?;
         File::open(bus)?.sync_all()?;
-        return Ok(id);
+        return Ok((id, file));
     }
     Err(ErrorKind::ResourceBusy.into())
 }
@@ -154,6 +151,34 @@ impl Owner {
         fs::rename(&draft, path)
     }
 
+    /// Whether the bus directory is neither where it was nor, renamed, beside that. One that cannot be seen for another
+    /// reason, an unmounted parent without permission say, counts as there.
+    pub(super) fn is_gone(&self) -> io::Result<bool> {
+        match fs::metadata(&self.bus) {
+            Ok(status) if self.is_at(&self.bus, &status) => Ok(false),
+            Ok(_) => Ok(!self.is_beside()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Ok(!self.is_beside())
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Whether this is the bus directory: its place, and no other id in it.
+    fn is_at(&self, path: &Path, status: &fs::Metadata) -> bool {
+        let is_place = status.is_dir() && Place::of(status) == self.place;
+        is_place && !read(path).is_ok_and(|id| id.is_some_and(|id| id != self.id))
+    }
+
+    /// Whether the bus directory is there under another name.
+    fn is_beside(&self) -> bool {
+        let Some(entries) = self.bus.parent().and_then(|parent| fs::read_dir(parent).ok()) else {
+            return false;
+        };
+        let mut named = entries.flatten().filter(|entry| entry.ino() == self.place.inode);
+        named.any(|entry| entry.metadata().is_ok_and(|status| self.is_at(&entry.path(), &status)))
+    }
+
     fn parse(text: &[u8]) -> Option<Self> {
         let mut lines = text.splitn(3, |byte| *byte == b'\n');
         let mut field = |name: &[u8]| lines.next()?.strip_prefix(name);
@@ -189,7 +214,7 @@ mod tests {
         let bus = directory.path();
         assert_eq!(read(bus).expect("none"), None);
         let ids: Vec<_> = std::thread::scope(|scope| {
-            let first: Vec<_> = (0..8).map(|_| scope.spawn(|| establish(bus).expect("an id"))).collect();
+            let first: Vec<_> = (0..8).map(|_| scope.spawn(|| establish(bus).expect("an id").0)).collect();
             first.into_iter().map(|thread| thread.join().expect("no panic")).collect()
         });
         assert!(ids.iter().all(|id| *id == ids[0]));
@@ -197,7 +222,7 @@ mod tests {
         for torn in [&b""[..], b"0123", &[0; 33], &[b'x'; 100]] {
             fs::write(bus.join(FILE), torn).expect("written");
             assert_eq!(read(bus).expect("none"), None);
-            let id = establish(bus).expect("mended");
+            let (id, _turn) = establish(bus).expect("mended");
             assert_eq!(read(bus).expect("there"), Some(id));
         }
     }

@@ -1,13 +1,15 @@
 //! `bus doctor`: what the machine gives, what it lacks, and what helps.
 
 mod disk;
+mod forgotten;
 mod kernel;
 mod memory;
 mod processor;
 
 use super::about;
 use bus::program::{Arguments, Exit, Failure, Output, Tone, print_json};
-use journal::instance::{self, Forgotten};
+use forgotten::Instance;
+use journal::instance;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use std::fs;
@@ -64,22 +66,10 @@ struct Report {
     forgotten: Vec<Instance>,
 }
 
-/// Shared memory that nobody will come back for.
-#[derive(Debug, Serialize)]
-struct Instance {
-    directory: PathBuf,
-    /// Where its bus was.
-    bus: Option<PathBuf>,
-    bytes: u64,
-    /// Whether live writers hold it; then it stays.
-    in_use: bool,
-    removed: bool,
-}
-
 impl Report {
+    /// Whether no message is lost or about to be. A machine that lacks something is an answer, not a fault.
     fn is_ok(&self) -> bool {
-        self.forgotten.iter().all(|instance| instance.removed)
-            && self.checks.iter().all(|(_, finding)| finding.status == Status::Ok)
+        !self.forgotten.iter().any(Instance::is_fault)
     }
 }
 
@@ -94,18 +84,22 @@ impl Serialize for Report {
     }
 }
 
-/// Runs the command. A machine that lacks something is an answer, not a fault.
+/// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let report = Report {
+        forgotten: forgotten::settle(
+            &arguments.bus(),
+            arguments.has("remove-forgotten"),
+            &arguments.all("discard")?,
+        )?,
         checks: checks(&System { root: "/".into() }, &arguments.bus()),
-        forgotten: forgotten(&arguments.bus(), arguments.has("remove-forgotten"))?,
     };
     if arguments.json() {
         print_json(&report)?
     } else {
         print(&report)?
     }
-    Ok(Exit::Good)
+    Ok(if report.is_ok() { Exit::Good } else { Exit::Fault })
 }
 
 fn checks(system: &System, bus: &Path) -> Vec<(&'static str, Finding)> {
@@ -130,62 +124,27 @@ fn checks(system: &System, bus: &Path) -> Vec<(&'static str, Finding)> {
     ]
 }
 
-/// Memory whose bus is gone, but for that of `bus`, which may only have been renamed since its writer died.
-fn forgotten(bus: &Path, remove: bool) -> Result<Vec<Instance>, Failure> {
-    let own = instance::Instance::of(bus).ok();
-    let root = instance::root();
-    let failed = |error| {
-        Failure::new(
-            "cannot look for forgotten memory",
-            format!("{} ({error})", root.display()),
-            "mend its mode",
-        )
-    };
-    let mut found = instance::forgotten(&root).map_err(failed)?;
-    found.retain(|found| own.as_ref().is_none_or(|own| own.directory() != found.directory));
-    let inspect = |found: Forgotten| {
-        let removed = remove && !found.in_use && found.remove().map_err(failed)?;
-        let Forgotten { directory, bus, bytes, in_use } = found;
-        Ok(Instance { directory, bus, bytes, in_use, removed })
-    };
-    found.into_iter().map(inspect).collect()
-}
-
 fn print(report: &Report) -> Result<(), Failure> {
     let mut out = Output::stdout();
     for (check, finding) in &report.checks {
-        let status = match finding.status {
-            Status::Ok => Tone::Good.paint("ok  "),
-            Status::Warn => Tone::Warning.paint("warn"),
-        };
-        out.line(&format!("{status}  {check:<14}  {}", finding.finding))?;
-        if let Some(remedy) = &finding.remedy {
-            out.line(&format!("                      {}", Tone::Aside.paint(remedy)))?;
-        }
+        print_line(&mut out, check, finding)?;
     }
     for instance in &report.forgotten {
-        out.line(&describe(instance))?;
+        print_line(&mut out, if instance.removed() { "removed" } else { "forgotten" }, &instance.finding())?;
     }
     out.flush()
 }
 
-fn describe(instance: &Instance) -> String {
-    let Instance { directory, bus, bytes, in_use, removed } = instance;
-    let bus = bus
+fn print_line(out: &mut Output, check: &str, finding: &Finding) -> Result<(), Failure> {
+    let status = match finding.status {
+        Status::Ok => Tone::Good.paint("ok  "),
+        Status::Warn => Tone::Warning.paint("warn"),
+    };
+    out.line(&format!("{status}  {check:<14}  {}", finding.finding))?;
+    finding
+        .remedy
         .as_ref()
-        .map_or_else(|| "an unknown bus".into(), |bus| format!("{}, which is gone", bus.display()));
-    let what = format!("{}: {bytes} bytes of {bus}", directory.display());
-    match (removed, in_use) {
-        (true, _) => format!("{}  removed         {what}", Tone::Good.paint("ok  ")),
-        (_, true) => format!(
-            "{}  forgotten       {what}; its writers still live: stop them",
-            Tone::Warning.paint("warn")
-        ),
-        _ => format!(
-            "{}  forgotten       {what}; run 'bus doctor --remove-forgotten'",
-            Tone::Warning.paint("warn")
-        ),
-    }
+        .map_or(Ok(()), |remedy| out.line(&format!("                      {}", Tone::Aside.paint(remedy))))
 }
 
 #[cfg(test)]
