@@ -2,7 +2,10 @@
 
 use crate::plan::PlacementConfig;
 use crate::program::{Size, Value};
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use crate::topic::check_name;
+use journal::layout::{SEGMENT_MAX, SEGMENT_MIN};
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
@@ -29,9 +32,11 @@ const MAX_FILE: u64 = 1 << 20;
 pub struct BusConfig {
     /// Shared memory of all journals of the bus together; else the smaller of 256 MiB and a quarter of what there is.
     pub memory: Option<Size>,
-    /// Size of a segment of a journal that is created.
+    /// Size of a segment of a journal that is created: a power of two from 1 MiB to 16 MiB.
+    #[serde(deserialize_with = "segment")]
     pub segment: Option<Size>,
     /// What differs for a topic, by its name.
+    #[serde(deserialize_with = "topics")]
     pub topics: BTreeMap<String, TopicConfig>,
     /// What differs from the automatic core plan, by role.
     pub cores: BTreeMap<String, PlacementConfig>,
@@ -44,7 +49,7 @@ pub struct TopicConfig {
     /// Disk that the topic may take, but for some small files; three segments at least. Without it the topic keeps all.
     /// Where the oldest messages expire, those that a [keeper](crate::Bus::keep_from) needs may take as much again.
     pub retention: Option<Size>,
-    /// What happens when that is taken, or the disk or shared memory is full; else `refuse`.
+    /// What happens when that is taken, or the disk or shared memory is full; else `refuse`. `expire` needs a retention.
     pub when_full: Option<WhenFull>,
 }
 
@@ -62,6 +67,29 @@ pub enum WhenFull {
     /// topic takes no more than twice its retention; beyond that they go too, which `bus status` counts: a reader never
     /// holds up the topic. A full disk or full shared memory refuses.
     Expire,
+}
+
+fn segment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Size>, D::Error> {
+    let size = Size::deserialize(deserializer)?;
+    let range = Size(SEGMENT_MIN as u64)..=Size(SEGMENT_MAX as u64);
+    if size.0.is_power_of_two() && range.contains(&size) {
+        return Ok(Some(size));
+    }
+    let (least, most) = (range.start(), range.end());
+    Err(Error::custom(format_args!("\"{size}\" where a power of two from {least} to {most} is expected")))
+}
+
+fn topics<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, TopicConfig>, D::Error> {
+    let topics = BTreeMap::<String, TopicConfig>::deserialize(deserializer)?;
+    for (topic, config) in &topics {
+        check_name(topic).map_err(Error::custom)?;
+        if config.when_full == Some(WhenFull::Expire) && config.retention.is_none() {
+            return Err(Error::custom(format_args!(
+                "topics.{topic}: 'expire' without a retention expires nothing"
+            )));
+        }
+    }
+    Ok(topics)
 }
 
 /// Reads a configuration file into `T`, which refuses unknown keys by `#[serde(deny_unknown_fields)]`.
@@ -86,8 +114,7 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
 /// `#[serde(deserialize_with = "bus::config::written")]`.
 pub fn written<'de, T: Value, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     let text = String::deserialize(deserializer)?;
-    T::parse(&text)
-        .ok_or_else(|| serde::de::Error::custom(format_args!("\"{text}\" where {} is expected", T::EXPECTED)))
+    T::parse(&text).ok_or_else(|| Error::custom(format_args!("\"{text}\" where {} is expected", T::EXPECTED)))
 }
 
 impl<'de> Deserialize<'de> for Size {
@@ -198,6 +225,16 @@ mod tests {
                 "wrong configuration: FILE:4: \"1GB\" where a size such as 4096, 64MiB",
             ),
             ("[bus.topics.t]\nwhen_full = \"drop\"", "wrong configuration: FILE:2: unknown variant `drop`"),
+            (
+                "[bus]\nsegment = \"3MiB\"",
+                "wrong configuration: FILE:2: \"3MiB\" where a power of two from 1MiB",
+            ),
+            ("[bus]\nsegment = \"1KiB\"", "wrong configuration: FILE:2: \"1KiB\" where a power of two"),
+            ("[bus.topics.\"../t\"]", "wrong configuration: FILE:1: not a topic name: '../t'"),
+            (
+                "[bus.topics.t]\nwhen_full = \"expire\"",
+                "wrong configuration: FILE:1: topics.t: 'expire' without",
+            ),
             ("[bus.cores.t]\ncore = -1", "wrong configuration: FILE:2: "),
             ("[other]", "wrong configuration: FILE:1: unknown field `other`"),
             ("[bus", "wrong configuration: FILE:1: "),

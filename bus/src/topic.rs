@@ -478,6 +478,6 @@ fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)
 }
 
-fn check_name(topic: &str) -> Result<(), BusError> {
+pub(crate) fn check_name(topic: &str) -> Result<(), BusError> {
     if is_name(topic) { Ok(()) } else { Err(BusError::Name { topic: topic.into() }) }
 }

@@ -43,10 +43,14 @@ struct Summary {
 
 fn serve(arguments: &Arguments) -> Result<Exit, Failure> {
     let stop = Stop::on_signals();
-    let bus = Bus::open(arguments.bus())?;
-    let server = Server::start(bus, arguments.get("listen")?)?;
+    let (bus, address) = (Bus::open(arguments.existing_bus()?)?, arguments.get("listen")?);
+    let is_empty = bus.topics()?.is_empty();
+    let server = Server::start(bus, address)?;
     let address = server.address();
     announce(address);
+    if is_empty {
+        program::note("no topics on this bus yet; each is served once its publisher has made it");
+    }
     while !stop.sleep(Duration::from_secs(1)) {}
     conclude(arguments, address, server.stop())?;
     Ok(Exit::Good)

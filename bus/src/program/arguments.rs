@@ -85,9 +85,12 @@ impl Flag {
     }
 }
 
+/// The flag that names the bus directory.
+const BUS: &str = "bus";
+
 /// The flags of every command.
 pub(super) static COMMON: [Flag; 4] = [
-    Flag::value("bus", "DIR", "bus directory; else the environment's BUSBAR_DIR, else ./busbar-data"),
+    Flag::value(BUS, "DIR", "bus directory; else the environment's BUSBAR_DIR, else ./busbar-data"),
     Flag::switch("json", "JSON on stdout and nothing else there"),
     Flag::switch("help", "this text"),
     Flag::switch("version", "name and version"),
@@ -162,8 +165,17 @@ impl Arguments {
     /// The bus directory.
     pub fn bus(&self) -> PathBuf {
         let from_environment = || std::env::var_os("BUSBAR_DIR").filter(|dir| !dir.is_empty());
-        let given = self.given("bus").next().map(OsStr::to_os_string);
+        let given = self.given(BUS).next().map(OsStr::to_os_string);
         given.or_else(from_environment).unwrap_or_else(|| "./busbar-data".into()).into()
+    }
+
+    /// The bus directory, for who only reads it: it must be there.
+    pub fn existing_bus(&self) -> Result<PathBuf, Failure> {
+        let directory = self.bus();
+        if directory.is_dir() {
+            return Ok(directory);
+        }
+        Err(Failure::new("no bus", directory.display(), "start a publisher or name another --bus"))
     }
 
     /// Whether stdout is for JSON.
@@ -285,6 +297,9 @@ impl Line {
             Some(_) => parser.value().map_err(|error| self.refused(&error))?,
             None => OsString::new(),
         };
+        if flag.name == BUS && text.is_empty() {
+            return Err(Failure::new("bad value", "--bus ''", "a directory is expected"));
+        }
         self.flags.push((flag.name, text));
         Ok(())
     }
@@ -379,7 +394,8 @@ fn find_flag(command: &'static Command, name: &str) -> Option<&'static Flag> {
 
 fn value<T: Value>(place: &str, text: &OsStr) -> Result<T, Failure> {
     T::parse_os(text).ok_or_else(|| {
-        let place = format!("{place} {}", text.to_string_lossy());
+        let text = if text.is_empty() { "''".into() } else { text.to_string_lossy() };
+        let place = format_args!("{place} {text}");
         Failure::new("bad value", place, format_args!("{} is expected", T::EXPECTED))
     })
 }

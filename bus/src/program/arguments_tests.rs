@@ -91,6 +91,7 @@ fn what_is_wrong_is_one_line_with_place_and_remedy() {
         ("fly", "not in this version: fly; see 'sample --help'"),
         ("--rate", "missing value: --rate; see 'sample --help'"),
         ("--json=yes", "takes no value: --json=yes; see 'sample --help'"),
+        ("--bus=", "bad value: --bus ''; a directory is expected"),
         ("--rate 1 --rate 2", "given twice: --rate; give it once"),
         ("take a", "missing flag: --topic; see 'sample take --help'"),
         ("take --topic t", "missing argument: FILE; see 'sample take --help'"),

@@ -31,7 +31,8 @@ fn commands_of_a_later_version_are_refused_and_not_in_the_help() {
 fn an_address_that_cannot_be_bound_is_refused() {
     let taken = serve();
     let address = taken.server.address().to_string();
-    let refused = archive(&["serve", "--listen", &address]);
+    let bus = taken.directory().to_str().unwrap();
+    let refused = archive(&["serve", "--listen", &address, "--bus", bus]);
     assert_eq!(refused.status.code(), Some(2));
     let line = String::from_utf8(refused.stderr).unwrap();
     assert!(
@@ -77,9 +78,28 @@ fn it_serves_another_process_and_ends_well_at_sigterm() {
 }
 
 #[test]
-fn an_address_that_others_reach_is_warned_of_and_a_bus_may_come_later() {
-    let empty = tempfile::tempdir().unwrap();
-    let (mut child, mut notes) = start(&empty.path().join("later"), "0.0.0.0");
+fn a_bus_that_is_not_there_is_refused_and_one_without_topics_is_said() {
+    let place = tempfile::tempdir().unwrap();
+    let absent = place.path().join("absent");
+    let refused = archive(&["serve", "--listen", "127.0.0.1:0", "--bus", absent.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(2));
+    let complaint = String::from_utf8(refused.stderr).unwrap();
+    let want = format!("archive: no bus: {}; start a publisher or name another --bus\n", absent.display());
+    assert_eq!(complaint, want);
+    assert!(!absent.exists(), "who only reads makes nothing");
+
+    let (mut child, mut notes) = start(place.path(), "127.0.0.1");
+    line(&mut notes);
+    assert!(line(&mut notes).contains("no topics"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn an_address_that_others_reach_is_warned_of() {
+    let publishing = serve();
+    publish_orders(&mut publishing.market(), 1, 1);
+    let (mut child, mut notes) = start(publishing.directory(), "0.0.0.0");
     line(&mut notes);
     assert!(line(&mut notes).contains("no authentication"));
     child.kill().unwrap();
