@@ -142,8 +142,7 @@ fn fee(config: &FeeConfig) -> Result<FeeSet, Failure> {
         account: name("risk.fees: account", config.account.as_deref())?,
         instrument: name("risk.fees: instrument", config.instrument.as_deref())?,
         per_unit: config.per_unit,
-        // A price counts in the same 1e-9 as the parts of a notional value.
-        of_notional: config.of_notional.0,
+        of_notional: config.of_notional,
     })
 }
 

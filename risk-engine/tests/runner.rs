@@ -33,7 +33,7 @@ fn settings(limit: i64) -> Settings {
             value: Quantity(limit),
             ..LimitSet::default()
         }],
-        fees: vec![FeeSet { cause, per_unit: Price(7), of_notional: 11, ..FeeSet::default() }],
+        fees: vec![FeeSet { cause, per_unit: Price(7), of_notional: Price(11), ..FeeSet::default() }],
     }
 }
 

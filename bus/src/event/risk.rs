@@ -65,8 +65,8 @@ pub struct FeeSet {
     pub instrument: Symbol,
     /// Fee for each unit of quantity.
     pub per_unit: Price,
-    /// Fee as parts of 1e-9 of the notional value.
-    pub of_notional: i64,
+    /// Fee for each unit of notional value, which is price × quantity.
+    pub of_notional: Price,
 }
 
 /// The engine merged `count` messages of the cause's input, from `first` to the cause itself.

@@ -192,7 +192,7 @@ impl Canonical {
             self.text(account);
             self.text(instrument);
             self.i64(fee.per_unit.0);
-            self.i64(fee.of_notional);
+            self.i64(fee.of_notional.0);
         }
     }
 

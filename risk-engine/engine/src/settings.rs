@@ -58,15 +58,14 @@ impl<V: Copy> Scoped<V> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Fee {
     pub(crate) per_unit: Price,
-    /// Parts of 1e-9.
-    pub(crate) of_notional: i64,
+    pub(crate) of_notional: Price,
 }
 
 impl Fee {
     /// The fee of an execution, rounded half to even once; `None` if it leaves its range.
     pub(crate) fn charge(self, quantity: Quantity, price: Price) -> Option<Money> {
         let notional = price.times(quantity).0.checked_abs()?;
-        let share = scale(notional, self.of_notional, Price::SCALE.unsigned_abs())?;
+        let share = scale(notional, self.of_notional.0, Price::SCALE.unsigned_abs())?;
         self.per_unit.times(quantity).0.checked_add(share).map(Money)
     }
 }

@@ -209,7 +209,7 @@ impl SettingsImage {
             account: account.0,
             instrument: instrument.0,
             per_unit: fee.per_unit.0,
-            of_notional: fee.of_notional,
+            of_notional: fee.of_notional.0,
         });
         Self {
             version: settings.version.0,
@@ -401,7 +401,7 @@ impl ArchivedSettingsImage {
                 account: Text(fee.account),
                 instrument: Text(fee.instrument),
                 per_unit: Price(fee.per_unit.to_native()),
-                of_notional: fee.of_notional.to_native(),
+                of_notional: Price(fee.of_notional.to_native()),
                 ..FeeSet::default()
             };
             settings.set_fee(&set, &mut oddities);

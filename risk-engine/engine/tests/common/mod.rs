@@ -213,7 +213,8 @@ pub(crate) fn limit(account: &str, name: &str, value: i64) -> LimitSet {
 
 pub(crate) fn fee(account: &str, name: &str, per_unit: i64, of_notional: i64) -> FeeSet {
     let (account, instrument) = (text(account), symbol(name));
-    FeeSet { account, instrument, per_unit: Price(per_unit), of_notional, ..FeeSet::default() }
+    let (per_unit, of_notional) = (Price(per_unit), Price(of_notional));
+    FeeSet { account, instrument, per_unit, of_notional, ..FeeSet::default() }
 }
 
 pub(crate) fn apply(state: &mut State, event: &Trades, sequence: u64) -> Vec<Effect> {
