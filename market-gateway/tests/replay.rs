@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use bus::event::market::{MarketEvent, MarketEventRef};
 use bus::{Bus, Gate, Start};
@@ -204,6 +204,40 @@ fn the_recorded_pace_is_kept() {
 }
 
 #[test]
+fn captures_without_a_packet_of_the_feed_are_a_fault() {
+    let place = Place::new();
+    let (lines, strangers) = (line(10, &[]), pcap(&[(1, b"another protocol".to_vec())]));
+    for (name, capture) in [("named", &lines), ("strange", &strangers), ("empty", &pcap(&[]))] {
+        let capture = place.file(name, capture);
+        let output = place.replay(&[&capture, &"--session", &"nobodys"]);
+        let notes = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{name}: {notes}");
+        assert!(notes.contains("no packet of the feed"), "{name}: {notes}");
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(summary["messages"], 0, "{name}");
+    }
+    let named = place.file("named", &lines);
+    assert_eq!(place.summary(0, &[&named, &"--session", &"20260105"])["messages"], MESSAGES);
+}
+
+#[test]
+fn a_day_that_is_piped_in_needs_a_name() {
+    let place = Place::new();
+    let day = place.file("day.itch50", &day());
+    for (arguments, code) in [(&[][..], 2), (&["--session", "monday"][..], 0)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_market-gateway"));
+        command.args(["replay", "/dev/stdin", "--bus"]).arg(place.bus()).args(arguments);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Who is refused does not read to the end.
+        let _ = child.stdin.take().unwrap().write_all(&std::fs::read(&day).unwrap());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert_eq!(place.bus().exists(), code == 0);
+    }
+    assert_eq!(place.journal(), whole());
+}
+
+#[test]
 fn session_and_date_are_the_users() {
     let place = Place::new();
     let day = place.file("day.itch50", &day());
@@ -216,11 +250,15 @@ fn session_and_date_are_the_users() {
 
 /// A FIX 4.4 fill, with its length and checksum.
 fn fill(number: u64) -> Vec<u8> {
+    fill_of("FIX.4.4", number)
+}
+
+fn fill_of(version: &str, number: u64) -> Vec<u8> {
     let body = format!(
         "35=8|49=EXCHANGE|56=DESK|34={number}|52=20260105-09:30:00|37=O{number}|17=E{number}|150=F|39=2|1=A|55=ONE|54=1|\
          31=1.5|32=5|151=0|14=5|6=1.5|60=20260105-09:30:00|75=20260105|"
     );
-    let message = format!("8=FIX.4.4|9={}|{body}", body.len()).replace('|', "\u{1}");
+    let message = format!("8={version}|9={}|{body}", body.len()).replace('|', "\u{1}");
     let sum = message.bytes().fold(0_u8, u8::wrapping_add);
     format!("{message}10={sum:03}\u{1}").into_bytes()
 }
@@ -232,11 +270,37 @@ fn executions_of_a_message_log_are_journalled_once() {
     let first = place.summary(1, &[&"--fix-log", &log]);
     let want = serde_json::json!({
         "messages": 4, "published": 3, "duplicates": 1, "refused": 0, "garbled": 0, "other_sessions": 0,
-        "missing": 1, "truncated": false
+        "other_versions": 0, "missing": 1, "truncated": false
     });
     assert_eq!(first["fix"], want);
     let second = place.summary(1, &[&"--fix-log", &log]);
     assert_eq!((&second["fix"]["published"], &second["fix"]["duplicates"]), (&0.into(), &4.into()));
+}
+
+#[test]
+fn what_of_a_message_log_was_not_used_is_said_and_is_a_fault() {
+    let mut garbled = fill(3);
+    let at = garbled.len() - 20;
+    garbled[at] ^= 1;
+    let cut = gzip(&(1..=2_000).flat_map(fill).collect::<Vec<u8>>());
+    let logs = [
+        ("of another version", fill_of("FIX.4.2", 3), "not FIX.4.4"),
+        ("garbled at its end", garbled, "ends with 1 garbled"),
+        ("cut off", fill(3)[..50].to_vec(), "is truncated"),
+    ];
+    for (name, end, want) in logs {
+        let place = Place::new();
+        let log = place.file("log.fix", &[fill(1), fill(2), end].concat());
+        let output = place.replay(&[&"--fix-log", &log]);
+        let notes = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), notes.contains(want)), (Some(1), true), "{name}: {notes}");
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(summary["fix"]["published"], 2, "{name}");
+    }
+    let place = Place::new();
+    let log = place.file("log.fix.gz", &cut[..cut.len() / 2]);
+    let summary = place.summary(1, &[&"--fix-log", &log]);
+    assert!(summary["fix"]["published"].as_u64().unwrap() > 0 && summary["fix"]["truncated"] == true);
 }
 
 #[test]
@@ -248,8 +312,8 @@ fn a_signal_ends_a_replay_with_what_it_has() {
         .arg(&day)
         .args(["--speed", "0.001", "--json", "--bus"])
         .arg(place.bus())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let bus = Bus::open(place.bus()).unwrap();
@@ -270,13 +334,24 @@ fn what_is_no_capture_is_refused_in_one_line() {
     let place = Place::new();
     let noise = place.file("noise", b"no capture");
     let day = place.file("day.itch50", &day());
-    let refused: [&[&dyn AsRef<Path>]; 6] = [
+    let (empty, log) = (place.file("empty", b""), place.file("log.fix", &fill(1)));
+    let prose = place.file("prose", b"8=FIX is how each message begins, says | this text");
+    let refused: [&[&dyn AsRef<Path>]; 15] = [
         &[],
         &[&noise],
         &[&place.0.path().join("absent")],
         &[&day, &"--speed", &"0"],
         &[&day, &"--date", &"20261399"],
+        &[&day, &"--date", &"2026-01-05"],
+        &[&day, &"--session", &"ELEVENBYTES"],
+        &[&day, &"--session", &"tab\tbed"],
         &[&day, &"--rerequest", &noise],
+        &[&day, &day, &"--session", &"monday"],
+        &[&"--fix-log", &noise],
+        &[&"--fix-log", &empty],
+        &[&"--fix-log", &prose],
+        &[&day, &"--fix-log", &place.0.path().join("absent")],
+        &[&"--fix-log", &log, &"--speed", &"-1"],
     ];
     for arguments in refused {
         let output = place.replay(arguments);

@@ -1,5 +1,6 @@
 //! The commands of `market-gateway`.
 
+mod message_log;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod simulate;
@@ -8,15 +9,26 @@ mod summary;
 use bus::program::{Arguments, Failure};
 use std::net::{SocketAddr, SocketAddrV4};
 
-/// The values of a flag that takes IPv4 addresses with their ports, in their order.
+/// Whether a name can stand in a padded or delimited field and come back as it was given.
+fn is_name(text: &str, most: usize) -> bool {
+    let is_printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    (1..=most).contains(&text.len()) && is_printable && !text.ends_with(' ')
+}
+
+/// The values of a flag that takes IPv4 addresses with their ports, in their order, each once.
 fn addresses(arguments: &Arguments, flag: &str) -> Result<Vec<SocketAddrV4>, Failure> {
-    let ipv4 = |address| match address {
-        SocketAddr::V4(address) => Ok(address),
-        SocketAddr::V6(address) => Err(Failure::new(
-            "not an IPv4 address",
-            format_args!("--{flag} {address}"),
-            "give one such as 127.0.0.1:31001",
-        )),
-    };
-    arguments.all(flag)?.into_iter().map(ipv4).collect()
+    let mut addresses = Vec::new();
+    for address in arguments.all(flag)? {
+        let refused =
+            |what| Failure::new(what, format_args!("--{flag} {address}"), "give one such as 127.0.0.1:31001");
+        match address {
+            SocketAddr::V4(address) if address.port() == 0 => return Err(refused("an address without port")),
+            SocketAddr::V4(address) if addresses.contains(&address) => {
+                return Err(refused("an address given twice"));
+            }
+            SocketAddr::V4(address) => addresses.push(address),
+            SocketAddr::V6(_) => return Err(refused("not an IPv4 address")),
+        }
+    }
+    Ok(addresses)
 }

@@ -3,21 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bus::event::Time;
 use bus::event::market::MarketEvent;
-use bus::event::{Time, trade::TradeEvent};
 use bus::program::{self, Arguments, Date, Exit, Failure, Progress, Stop, Value};
 use bus::{Bus, PublishError, Publisher};
 use market_gateway::arbiter::{Limits, Source};
 use market_gateway::feed::{Feed, FeedConfig};
-use market_gateway::fix::executions::{Trades, TradesError};
-use market_gateway::fix::log::{LogReplay, LogSummary, Step};
-use market_gateway::fix::topics;
 use market_gateway::itch::Head;
 use market_gateway::itch::day_file::Ending;
 use market_gateway::live::MARKET_DATA;
 use market_gateway::mold::{Blocks, SessionId};
 use market_gateway::net::capture::{
-    Answers, Capture, DayFile, PacketCounters, Packets, Pcap, PcapEnding, contents, identities,
+    Answers, Capture, DayFile, PacketCounters, Packets, Pcap, PcapEnding, identities,
 };
 use market_gateway::normalise::Itch;
 use market_gateway::resume::History;
@@ -25,10 +22,13 @@ use market_gateway::snapshot::{self, Snapshots};
 use serde::Serialize;
 use zerocopy::FromBytes;
 
+use super::message_log::{FixReport, MessageLog};
 use super::summary::Summary;
 
 /// What packets are received with, as the summary says it.
 const IO: &str = "capture";
+/// Bytes of a session on the wire.
+const SESSION: usize = 10;
 /// Messages of a day file that are taken at once.
 const CHUNK: usize = 1_024;
 /// Packets between two looks at the clock for the progress shown.
@@ -38,8 +38,8 @@ type MarketFeed = Feed<Itch, Publisher<MarketEvent>>;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let stop = Stop::on_signals();
-    let sources = Sources::open(arguments)?;
     let settings = Settings::read(arguments)?;
+    let sources = Sources::open(arguments, settings.session)?;
     if settings.date.is_none() && !sources.days.is_empty() {
         program::note("a day file names no date: taken for 1970-01-01; give --date");
     }
@@ -51,8 +51,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         report.market(&replay);
         replay.close()?;
     }
-    if let Some(path) = &sources.fix_log {
-        report.fix(path, &play_log(&bus, path, &stop)?);
+    if let Some(log) = sources.fix_log {
+        report.fix(log.play(&bus, &stop)?);
     }
     report.print(arguments.json())?;
     Ok(if report.incomplete { Exit::Fault } else { Exit::Good })
@@ -98,18 +98,53 @@ impl Pace {
 /// The files to replay, opened.
 struct Sources {
     packets: Vec<(PathBuf, Pcap)>,
-    days: Vec<(PathBuf, DayFile)>,
-    fix_log: Option<PathBuf>,
+    days: Vec<Day>,
+    fix_log: Option<MessageLog>,
+}
+
+/// A day file, and what its session may be known by.
+struct Day {
+    path: PathBuf,
+    file: DayFile,
+    names: Vec<SessionId>,
+}
+
+impl Day {
+    /// The day in `file`, with the session that the user named, else with those that its contents make.
+    fn new(path: PathBuf, file: DayFile, session: Option<SessionId>) -> Result<Self, Failure> {
+        let names = match session {
+            Some(session) => vec![session],
+            None if path.is_file() => identities(&path)?,
+            None => {
+                return Err(Failure::new(
+                    "cannot read twice",
+                    path.display(),
+                    "give --session, or name a file",
+                ));
+            }
+        };
+        Ok(Self { path, file, names })
+    }
 }
 
 impl Sources {
-    fn open(arguments: &Arguments) -> Result<Self, Failure> {
-        let mut sources = Self { packets: Vec::new(), days: Vec::new(), fix_log: arguments.find("fix-log")? };
+    fn open(arguments: &Arguments, session: Option<SessionId>) -> Result<Self, Failure> {
+        let fix_log: Option<PathBuf> = arguments.find("fix-log")?;
+        let fix_log = fix_log.map(MessageLog::open).transpose()?;
+        let mut sources = Self { packets: Vec::new(), days: Vec::new(), fix_log };
         for path in arguments.positional::<PathBuf>()? {
             match Capture::open(&path)? {
-                Capture::Day(day) => sources.days.push((path, day)),
+                Capture::Day(file) => sources.days.push(Day::new(path, file, session)?),
                 Capture::Packets(pcap) => sources.packets.push((path, pcap)),
             }
+        }
+        if let Some(session) = session.filter(|_| sources.days.len() > 1) {
+            let place = format_args!("--session {session}");
+            return Err(Failure::new(
+                "one session for several day files",
+                place,
+                "replay one file at a time",
+            ));
         }
         if !sources.has_market_data() && sources.fix_log.is_none() {
             return Err(Failure::new("nothing to replay", "FILE", "name a capture or give --fix-log"));
@@ -137,29 +172,19 @@ impl Settings {
         Ok(Self {
             answers: answers.as_deref().map(Answers::open).transpose()?,
             session: arguments.find("session")?.map(|Name(session)| session),
-            date: arguments.find("date")?.map(|Day(date)| date),
+            date: arguments.find("date")?,
             speed: arguments.get("speed")?,
         })
     }
 }
 
-/// A session as the user names it.
+/// A session as the user names it, in as many bytes as MoldUDP64 has for it.
 struct Name(SessionId);
 
 impl Value for Name {
-    const EXPECTED: &'static str = "a name of 1 to 16 characters";
+    const EXPECTED: &'static str = "a session of 1 to 10 printable ASCII characters";
     fn parse(text: &str) -> Option<Self> {
-        SessionId::new(text).filter(|session| !session.is_blank()).map(Self)
-    }
-}
-
-/// A date as the user writes it.
-struct Day(Date);
-
-impl Value for Day {
-    const EXPECTED: &'static str = "a day such as 20260105";
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok().and_then(Date::from_number).map(Self)
+        SessionId::new(text).filter(|_| super::is_name(text, SESSION)).map(Self)
     }
 }
 
@@ -167,7 +192,6 @@ impl Value for Day {
 struct Replay<'a> {
     feed: MarketFeed,
     answers: Option<Answers>,
-    session: Option<SessionId>,
     pace: Pace,
     stop: &'a Stop,
     progress: Progress,
@@ -175,6 +199,8 @@ struct Replay<'a> {
     packets: PacketCounters,
     /// Files that did not end as they should.
     torn: u64,
+    /// There were captures, and no packet in them was the feed's.
+    is_foreign: bool,
     last: Time,
 }
 
@@ -188,23 +214,23 @@ impl<'a> Replay<'a> {
         Ok(Self {
             feed: Feed::new(normaliser, publisher, history, config),
             answers,
-            session,
             pace: Pace { speed, began: None },
             stop,
             progress: Progress::new(),
             snapshots: Snapshots::new(bus, MARKET_DATA, snapshot::EVERY),
             packets: PacketCounters::default(),
             torn: 0,
+            is_foreign: false,
             last: Time(0),
         })
     }
 
-    fn play(&mut self, packets: Vec<(PathBuf, Pcap)>, days: Vec<(PathBuf, DayFile)>) -> Result<(), Failure> {
+    fn play(&mut self, packets: Vec<(PathBuf, Pcap)>, days: Vec<Day>) -> Result<(), Failure> {
         if !packets.is_empty() {
             self.packets(packets)?;
         }
-        for (path, day) in days {
-            self.day(&path, day)?;
+        for day in days {
+            self.day(day)?;
         }
         Ok(())
     }
@@ -232,6 +258,8 @@ impl<'a> Replay<'a> {
         for (path, file) in paths.iter().zip(packets.files()) {
             self.note_ending(path, packet_ending(file.ending()));
         }
+        let summary = self.feed.summary();
+        self.is_foreign = summary.packets == summary.malformed + summary.foreign;
         self.give_up()
     }
 
@@ -266,11 +294,10 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn day(&mut self, path: &Path, mut day: DayFile) -> Result<(), Failure> {
-        let names = self.session.map_or_else(|| identities(path), |session| Ok(vec![session]))?;
+    fn day(&mut self, Day { path, file: mut day, names }: Day) -> Result<(), Failure> {
         let known = names.iter().find(|name| self.feed.history().past(name).is_some());
         let Some(&session) = known.or(names.first()) else {
-            self.note_ending(path, day_ending(Some(&Ending::Truncated { torn: 0 })));
+            self.note_ending(&path, day_ending(Some(&Ending::Truncated { torn: 0 })));
             return Ok(());
         };
         let mut next = 1;
@@ -290,7 +317,7 @@ impl<'a> Replay<'a> {
         if matches!(day.ending(), Some(Ending::Complete)) {
             self.feed.end(session, next)?;
         }
-        self.note_ending(path, day_ending(day.ending()));
+        self.note_ending(&path, day_ending(day.ending()));
         Ok(())
     }
 
@@ -336,31 +363,6 @@ fn packet_ending(ending: Option<&PcapEnding>) -> Option<String> {
     }
 }
 
-/// A publisher that waits where its next segment is not ready, but not for room.
-struct Patient(Publisher<TradeEvent>);
-
-impl Trades for Patient {
-    fn publish(&mut self, event: &TradeEvent) -> Result<(), TradesError> {
-        let published = match event {
-            TradeEvent::Fill(event) => self.0.publish(event),
-            TradeEvent::OrderUpdate(event) => self.0.publish(event),
-            TradeEvent::FillCorrection(event) => self.0.publish(event),
-            TradeEvent::FillBust(event) => self.0.publish(event),
-        };
-        published.map(drop).map_err(|error| TradesError::Broken(error.to_string()))
-    }
-}
-
-fn play_log(bus: &Bus, path: &Path, stop: &Stop) -> Result<LogSummary, Failure> {
-    let log = contents(path)?;
-    let publisher = bus.publisher::<TradeEvent>(topics::TRADES)?;
-    let resume = topics::resume(bus, &publisher)?;
-    let (mut trades, mut replay) = (Patient(publisher), LogReplay::new(log, resume));
-    while !stop.requested() && replay.step(&mut trades)? != Step::End {}
-    trades.0.close()?;
-    Ok(replay.summary())
-}
-
 /// What is said at the end.
 #[derive(Debug, Default, Serialize)]
 struct Report {
@@ -376,49 +378,24 @@ struct Report {
     incomplete: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct FixReport {
-    messages: u64,
-    published: u64,
-    duplicates: u64,
-    refused: u64,
-    garbled: u64,
-    other_sessions: u64,
-    missing: u64,
-    truncated: bool,
-}
-
 impl Report {
     fn market(&mut self, replay: &Replay<'_>) {
         let summary = replay.feed.summary();
         self.market = Summary::new(&summary, replay.feed.normaliser(), IO);
         self.malformed_frames = replay.packets.malformed;
         self.truncated += replay.torn;
-        self.incomplete |= summary.is_incomplete() || replay.torn > 0;
+        self.incomplete |= summary.is_incomplete() || replay.torn > 0 || replay.is_foreign;
+        if replay.is_foreign {
+            program::note("no packet of the feed in the captures; check --session and what was captured");
+        }
         if let Some(error) = replay.feed.last_malformation() {
             program::note(&format!("{} malformed packets, at last: {error}", summary.malformed));
         }
     }
 
-    fn fix(&mut self, path: &Path, log: &LogSummary) {
-        let executions = &log.executions;
-        let listed = log.missing.ranges.iter().map(|range| range.end - range.start);
-        let missing = log.missing.unlisted + listed.sum::<u64>();
-        self.incomplete |= missing > 0 || log.truncated > 0 || executions.refused > 0;
-        if log.truncated > 0 {
-            let bytes = log.truncated;
-            program::note(&format!("{} is truncated: {bytes} bytes are no whole message", path.display()));
-        }
-        self.fix = Some(FixReport {
-            messages: log.messages,
-            published: executions.published,
-            duplicates: executions.repeated + executions.repeated_unmarked,
-            refused: executions.refused,
-            garbled: log.garbled.messages(),
-            other_sessions: log.other_sessions,
-            missing,
-            truncated: log.truncated > 0,
-        });
+    fn fix(&mut self, fix: FixReport) {
+        self.incomplete |= fix.is_incomplete();
+        self.fix = Some(fix);
     }
 
     fn print(&self, json: bool) -> Result<(), Failure> {
@@ -426,11 +403,6 @@ impl Report {
             return program::print_json(self);
         }
         program::print_line(&self.market.describe())?;
-        if let Some(FixReport { messages, published, duplicates, missing, .. }) = &self.fix {
-            program::print_line(&format!(
-                "message log: {messages} messages, {published} executions published, {duplicates} known, {missing} missing"
-            ))?;
-        }
-        Ok(())
+        self.fix.as_ref().map_or(Ok(()), |fix| program::print_line(&fix.describe()))
     }
 }

@@ -6,12 +6,13 @@ use bus::plan::{self, Placement, Plan, Role, available_cores};
 use bus::program::{self, Arguments, Exit, Failure, Progress, Stop, Value};
 use bus::wait::{Idle, WaitStrategy};
 use market_gateway::feed::LINES;
+use market_gateway::fix::drop_copy::DropCopyCounters;
 use market_gateway::fix::session::SessionConfig;
-use market_gateway::live::{DropCopyConfig, GatewayConfig, LiveConfig, LiveGateway};
+use market_gateway::live::{DropCopyConfig, GatewayConfig, LiveConfig, LiveGateway, LiveSummary};
 use market_gateway::net::{Stamps, UdpConfig};
 use market_gateway::normalise::Itch;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -45,13 +46,87 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     tell(&gateway, &config, &plan);
     receive(&mut gateway, placement, length, arguments.has("until-end"))?;
     let (summary, itch) = gateway.close()?;
-    let report = Summary::new(&summary.feed, &itch, summary.io);
+    tell_drop_copy(&summary);
+    let market = Summary::new(&summary.feed, &itch, summary.io);
+    let report = Report { market, fix: summary.drop_copy.as_ref().map(DropCopyReport::new) };
     if arguments.json() {
         program::print_json(&report)?;
     } else {
         program::print_line(&report.describe())?;
     }
-    Ok(if summary.is_incomplete() { Exit::Fault } else { Exit::Good })
+    let is_incomplete = summary.is_incomplete() || summary.never_logged_on();
+    Ok(if is_incomplete { Exit::Fault } else { Exit::Good })
+}
+
+/// Says what of the drop copy is missing.
+fn tell_drop_copy(summary: &LiveSummary) {
+    let Some(DropCopyCounters { session, executions, .. }) = &summary.drop_copy else { return };
+    if summary.never_logged_on() {
+        program::note(
+            "drop copy: never logged on: no execution was received; check --fix, --sender and --target",
+        );
+    }
+    if session.lost_by_reset > 0 {
+        let lost = session.lost_by_reset;
+        program::note(&format!(
+            "drop copy: the venue's reset jumped over {lost} messages: ask it what they were"
+        ));
+    }
+    if let Some((number, defect)) = executions.last_refused {
+        let refused = executions.refused;
+        program::note(&format!(
+            "drop copy: {refused} execution reports cannot be kept; the last is {number}: {defect}"
+        ));
+    }
+}
+
+/// What is said at the end.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    market: Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<DropCopyReport>,
+}
+
+impl Report {
+    /// A line for a person, and another for the drop copy.
+    fn describe(&self) -> String {
+        let Some(DropCopyReport { logons, messages, published, duplicates, .. }) = &self.fix else {
+            return self.market.describe();
+        };
+        format!(
+            "{}\ndrop copy: {logons} logons, {messages} messages, {published} executions published, {duplicates} known",
+            self.market.describe()
+        )
+    }
+}
+
+#[derive(Serialize)]
+struct DropCopyReport {
+    logons: u64,
+    disconnects: u64,
+    messages: u64,
+    published: u64,
+    duplicates: u64,
+    refused: u64,
+    garbled: u64,
+    lost_by_reset: u64,
+}
+
+impl DropCopyReport {
+    fn new(DropCopyCounters { session, executions, garbled }: &DropCopyCounters) -> Self {
+        Self {
+            logons: session.logons,
+            disconnects: session.disconnects,
+            messages: executions.messages,
+            published: executions.published,
+            duplicates: session.duplicates + executions.repeated + executions.repeated_unmarked,
+            refused: executions.refused,
+            garbled: garbled.messages(),
+            lost_by_reset: session.lost_by_reset,
+        }
+    }
 }
 
 /// Where the gateway runs. A file may also place the roles of other programs.
@@ -101,10 +176,32 @@ impl Value for Who {
     }
 }
 
+/// `HOST:PORT`; a name is looked up with each attempt to connect.
+struct Venue(String);
+
+impl Value for Venue {
+    const EXPECTED: &'static str = "HOST:PORT such as 127.0.0.1:9880";
+    fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let is_port =
+            port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+        (!host.is_empty() && is_port).then(|| Self(text.to_owned()))
+    }
+}
+
+/// What each side calls itself in a FIX session.
+struct CompId(String);
+
+impl Value for CompId {
+    const EXPECTED: &'static str = "a name of 1 to 64 printable ASCII characters";
+    fn parse(text: &str) -> Option<Self> {
+        super::is_name(text, 64).then(|| Self(text.to_owned()))
+    }
+}
+
 fn drop_copy(arguments: &Arguments) -> Result<Option<DropCopyConfig>, Failure> {
-    let find = |flag| arguments.find::<String>(flag);
-    match (find("fix")?, find("sender")?, find("target")?) {
-        (Some(address), Some(sender), Some(target)) => {
+    match (arguments.find("fix")?, arguments.find("sender")?, arguments.find("target")?) {
+        (Some(Venue(address)), Some(CompId(sender)), Some(CompId(target))) => {
             let session = SessionConfig { sender, target, heartbeat: HEARTBEAT, reset_on_logon: false };
             Ok(Some(DropCopyConfig { address, session }))
         }

@@ -56,12 +56,22 @@ fn config(arguments: &Arguments) -> Result<ExchangeConfig, Failure> {
     if rate == 0 {
         return Err(Failure::new("bad value", "--rate 0", "at least one message a second is expected"));
     }
+    let (lines, rerequest) =
+        (super::addresses(arguments, "mold")?, super::addresses(arguments, "rerequest")?);
+    if let Some(address) = rerequest.iter().find(|address| lines.contains(address)) {
+        let place = format_args!("--mold {address} --rerequest {address}");
+        return Err(Failure::new(
+            "a line that is also the re-request server",
+            place,
+            "give each its own address",
+        ));
+    }
     Ok(ExchangeConfig {
         directory: arguments.bus(),
         seed: arguments.find("seed")?,
         rate,
-        lines: super::addresses(arguments, "mold")?,
-        rerequest: super::addresses(arguments, "rerequest")?.first().copied(),
+        lines,
+        rerequest: rerequest.first().copied(),
         fix: super::addresses(arguments, "fix")?.first().copied(),
         interface: arguments.find("interface")?,
         faults: if arguments.has("perfect") { Faults::NONE } else { Faults::BAD_DAY },

@@ -8,8 +8,10 @@ pub const SOH: u8 = 1;
 /// Longest message, header and trailer included.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
-const START: &[u8] = b"8=FIX";
-const MAX_VERSION: usize = 16;
+/// What every message begins with.
+pub(super) const START: &[u8] = b"8=FIX";
+/// Bytes within which BeginString ends.
+pub(super) const MAX_VERSION: usize = 16;
 const TRAILER: usize = "10=000|".len();
 
 /// Why bytes are no message.

@@ -1,7 +1,8 @@
 //! FIX message logs as a source: the execution reports of a recorded drop copy, journalled like live ones.
 //!
 //! A log holds messages one after the other, each on a line of its own or not, with whatever a logger writes between
-//! them. Fields end with SOH or, in a log made for reading, with `|`; the first message shows which.
+//! them. Fields end with SOH or, in a log made for reading, with `|`; the first message shows which. What holds no
+//! message is refused before anything is played.
 
 use std::{
     fmt,
@@ -13,7 +14,7 @@ use bus::event::Time;
 
 use super::{
     executions::{ExecutionCounters, Executions, Resume, Taken, Trades, TradesError},
-    framing::{Framer, GarbledCounters, SOH},
+    framing::{Framer, GarbledCounters, MAX_VERSION, SOH, START},
     message::Message,
     writer::VERSION,
 };
@@ -37,6 +38,8 @@ pub enum Step {
 pub enum LogError {
     /// The log cannot be read.
     Read(io::Error),
+    /// It holds no message.
+    Empty,
     /// `trades` takes nothing any more.
     Trades(TradesError),
 }
@@ -44,7 +47,10 @@ pub enum LogError {
 impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(error) => write!(f, "message log: {error}"),
+            Self::Read(error) => write!(f, "cannot read: message log ({error}); mend the file"),
+            Self::Empty => {
+                f.write_str("no FIX message: message log; name one whose fields end with SOH or '|'")
+            }
             Self::Trades(error) => error.fmt(f),
         }
     }
@@ -69,6 +75,8 @@ pub struct LogSummary {
     pub other_sessions: u64,
     /// Bytes at the end that are no whole message.
     pub truncated: usize,
+    /// Garbled messages after the last good one: no later number shows what they were.
+    pub garbled_at_end: u64,
     /// What became of the executions.
     pub executions: ExecutionCounters,
     /// What was no message.
@@ -77,69 +85,32 @@ pub struct LogSummary {
     pub missing: Missing,
 }
 
-/// Plays a log into `trades`.
+/// A log from its first message on.
 #[derive(Debug)]
-pub struct LogReplay<R> {
+pub struct Log<R> {
     source: R,
     framer: Framer,
     delimiter: Option<u8>,
-    executions: Executions,
-    session: Option<Numbering>,
-    /// The message at hand is counted; it may come again.
-    counted: bool,
-    summary: LogSummary,
 }
 
-impl<R: Read> LogReplay<R> {
-    /// Plays `source` into a journal whose tail `resume` has observed.
-    pub fn new(source: R, resume: Resume) -> Self {
-        Self {
-            source,
-            framer: Framer::default(),
-            delimiter: None,
-            executions: resume.into_executions(),
-            session: None,
-            counted: false,
-            summary: LogSummary::default(),
-        }
-    }
-
-    /// Deals with the next message.
+impl<R: Read> Log<R> {
+    /// The log in `source`, read up to its first message.
     ///
     /// # Errors
-    /// The log cannot be read, or `trades` is broken.
-    pub fn step(&mut self, trades: &mut impl Trades) -> Result<Step, LogError> {
+    /// It cannot be read, or holds no message.
+    pub fn open(source: R) -> Result<Self, LogError> {
+        let mut log = Self { source, framer: Framer::default(), delimiter: None };
+        if log.reaches_message().map_err(LogError::Read)? { Ok(log) } else { Err(LogError::Empty) }
+    }
+
+    /// Reads on until a whole message is at hand; `false` at the end.
+    fn reaches_message(&mut self) -> io::Result<bool> {
         while self.framer.message().is_none() {
-            if !self.fill().map_err(LogError::Read)? {
-                self.summary.truncated =
-                    self.framer.unread().iter().filter(|b| !b.is_ascii_whitespace()).count();
-                return Ok(Step::End);
+            if !self.fill()? {
+                return Ok(false);
             }
         }
-        let Some(message) = self.framer.message() else { return Ok(Step::End) };
-        let length = message.length();
-        if !self.counted {
-            self.counted = true;
-            self.summary.messages += 1;
-            if message.version != VERSION {
-                self.summary.other_versions += 1;
-            } else if message.kind == b"8" {
-                let session = self.session.get_or_insert_with(|| Numbering::of(&message));
-                self.summary.other_sessions += u64::from(!session.owns(&message));
-            }
-            if let Some(session) = &mut self.session {
-                session.observe(&message);
-            }
-        }
-        let ours =
-            message.kind == b"8" && self.session.as_ref().is_some_and(|session| session.owns(&message));
-        // When the log was received is not known: 0.
-        if ours && self.executions.take(&message, Time(0), trades)? == Taken::Later {
-            return Ok(Step::Waiting);
-        }
-        self.framer.consume(length);
-        self.counted = false;
-        Ok(Step::Message)
+        Ok(true)
     }
 
     /// Reads on; `false` at the end.
@@ -164,22 +135,88 @@ impl<R: Read> LogReplay<R> {
         }
         Ok(count > 0)
     }
+}
+
+/// Plays a log into `trades`.
+#[derive(Debug)]
+pub struct LogReplay<R> {
+    log: Log<R>,
+    executions: Executions,
+    session: Option<Numbering>,
+    /// The message at hand is counted; it may come again.
+    counted: bool,
+    /// Garbled messages before the last good one.
+    garbled_before: u64,
+    summary: LogSummary,
+}
+
+impl<R: Read> LogReplay<R> {
+    /// Plays `log` into a journal whose tail `resume` has observed.
+    pub fn new(log: Log<R>, resume: Resume) -> Self {
+        Self {
+            log,
+            executions: resume.into_executions(),
+            session: None,
+            counted: false,
+            garbled_before: 0,
+            summary: LogSummary::default(),
+        }
+    }
+
+    /// Deals with the next message.
+    ///
+    /// # Errors
+    /// The log cannot be read, or `trades` is broken.
+    pub fn step(&mut self, trades: &mut impl Trades) -> Result<Step, LogError> {
+        if !self.log.reaches_message().map_err(LogError::Read)? {
+            let unread = self.log.framer.unread();
+            self.summary.truncated = unread.iter().filter(|b| !b.is_ascii_whitespace()).count();
+            self.summary.garbled_at_end = self.log.framer.garbled().messages() - self.garbled_before;
+            return Ok(Step::End);
+        }
+        self.garbled_before = self.log.framer.garbled().messages();
+        let Some(message) = self.log.framer.message() else { return Ok(Step::End) };
+        let length = message.length();
+        if !self.counted {
+            self.counted = true;
+            self.summary.messages += 1;
+            if message.version != VERSION {
+                self.summary.other_versions += 1;
+            } else if message.kind == b"8" {
+                let session = self.session.get_or_insert_with(|| Numbering::of(&message));
+                self.summary.other_sessions += u64::from(!session.owns(&message));
+            }
+            if let Some(session) = &mut self.session {
+                session.observe(&message);
+            }
+        }
+        let ours =
+            message.kind == b"8" && self.session.as_ref().is_some_and(|session| session.owns(&message));
+        // When the log was received is not known: 0.
+        if ours && self.executions.take(&message, Time(0), trades)? == Taken::Later {
+            return Ok(Step::Waiting);
+        }
+        self.log.framer.consume(length);
+        self.counted = false;
+        Ok(Step::Message)
+    }
 
     /// What the log has held so far.
     pub fn summary(&self) -> LogSummary {
         LogSummary {
             executions: self.executions.counters().clone(),
-            garbled: self.framer.garbled(),
+            garbled: self.log.framer.garbled(),
             missing: self.session.as_ref().map_or_else(Missing::default, |session| session.missing.clone()),
             ..self.summary.clone()
         }
     }
 }
 
-/// What ends the BeginString of the first message.
+/// What ends the BeginString of the first message. A logger's own words about FIX have no such end.
 fn delimiter(bytes: &[u8]) -> Option<u8> {
-    let start = bytes.windows(5).position(|window| window == b"8=FIX")?;
-    bytes[start..].iter().copied().find(|b| matches!(b, b'|' | &SOH))
+    let starts = bytes.windows(START.len()).enumerate().filter(|(_, window)| *window == START);
+    let ends = |at: usize| bytes[at..].iter().take(MAX_VERSION).copied().find(|b| matches!(b, b'|' | &SOH));
+    starts.map(|(at, _)| at).find_map(ends)
 }
 
 fn to_soh(bytes: &mut [u8]) {
@@ -298,7 +335,7 @@ mod tests {
 
     fn play(log: &[u8]) -> (Vec<u64>, LogSummary) {
         let mut trades = Published::default();
-        let mut replay = LogReplay::new(log, Resume::default());
+        let mut replay = LogReplay::new(Log::open(log).unwrap(), Resume::default());
         while replay.step(&mut trades).unwrap() != Step::End {}
         (trades.0, replay.summary())
     }

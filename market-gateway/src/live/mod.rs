@@ -108,10 +108,16 @@ pub struct LiveSummary {
 }
 
 impl LiveSummary {
-    /// Whether something is lost for good, as far as this run knows.
+    /// Whether something is lost for good, as far as this run knows: messages that never came, executions that cannot
+    /// be kept or that the venue's reset of its numbers jumped over.
     pub fn is_incomplete(&self) -> bool {
-        let refused = self.drop_copy.as_ref().map_or(0, |counters| counters.executions.refused);
-        self.feed.is_incomplete() || refused > 0
+        let lost = |counters: &DropCopyCounters| counters.executions.refused + counters.session.lost_by_reset;
+        self.feed.is_incomplete() || self.drop_copy.as_ref().map_or(0, lost) > 0
+    }
+
+    /// Whether there is a drop copy that was never logged on: whatever was executed meanwhile is not known here.
+    pub fn never_logged_on(&self) -> bool {
+        self.drop_copy.as_ref().is_some_and(|counters| counters.session.logons == 0)
     }
 }
 
@@ -135,11 +141,13 @@ where
     Session: PartOf<N::Event>,
     Gap: PartOf<N::Event>,
 {
-    /// Opens the topics as their one publisher, reads where they end, and then opens the lines.
+    /// Opens the lines, then the topics as their one publisher, and reads where they end. Lines come first since a line
+    /// that cannot be opened is to leave nothing behind; what arrives meanwhile waits in the kernel.
     ///
     /// # Errors
     /// See [`LiveError`].
     pub fn open(bus: &Bus, config: &LiveConfig, mut normaliser: N) -> Result<Self, LiveError> {
+        let source = UdpSource::open(&config.udp).map_err(LiveError::Open)?;
         let publisher = bus.publisher(MARKET_DATA).map_err(LiveError::Bus)?;
         let history = History::read(bus, MARKET_DATA, &mut normaliser).map_err(LiveError::Past)?;
         let drop_copy = config.drop_copy.as_ref().map(|DropCopyConfig { address, session }| {
@@ -155,7 +163,7 @@ where
             clock: Clock::new(),
             refused: 0,
             unsent: 0,
-            source: UdpSource::open(&config.udp).map_err(LiveError::Open)?,
+            source,
         })
     }
 
