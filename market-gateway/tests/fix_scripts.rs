@@ -460,6 +460,7 @@ fn both_sides_begin_again_where_the_peer_says_so() {
     script.expect(&["35=A", "34=1", "141=Y"]);
     script.receive(&fill(2, 2, &["97=Y"])).unwrap();
     script.receive(&fill(3, 9, &[])).unwrap();
+    script.wait(SECOND).unwrap();
     script.receive(&message("A", 1, &["98=0", "108=30", "141=Y"])).unwrap();
     script.expect(&["35=A", "34=1", "141=Y"]);
     script.receive(&message("A", 1, &["98=0", "108=30", "141=Y"])).unwrap();

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use bus::event::market::{MarketEvent, MarketEventRef};
 use bus::{Bus, Gate, Start};
 use flate2::{Compression, write::GzEncoder};
+use market_gateway::fix::{drop_copy::DropCopy, session::SessionConfig, topics::TopicError};
 use market_gateway::itch::{AddOrder, Head, day_file};
 use market_gateway::mold::{END_OF_SESSION, Header, PacketWriter, session_id};
 use serde_json::Value;
@@ -275,6 +276,33 @@ fn executions_of_a_message_log_are_journalled_once() {
     assert_eq!(first["fix"], want);
     let second = place.summary(1, &[&"--fix-log", &log]);
     assert_eq!((&second["fix"]["published"], &second["fix"]["duplicates"]), (&0.into(), &4.into()));
+}
+
+#[test]
+fn a_bus_holds_the_executions_of_one_session() {
+    let place = Place::new();
+    let ours = place.file("ours.fix", &fill(1));
+    place.summary(0, &[&"--fix-log", &ours]);
+    let other = String::from_utf8(fill(1)).unwrap().replace("49=EXCHANGE", "49=VENUENEW");
+    let sum = other[..other.len() - 7].bytes().fold(0_u8, u8::wrapping_add);
+    let other = format!("{}10={sum:03}\u{1}", &other[..other.len() - 7]);
+    let other = place.file("other.fix", other.as_bytes());
+    let refused = place.replay(&[&"--fix-log", &other]);
+    let complaint = String::from_utf8(refused.stderr).unwrap();
+    let want =
+        "another FIX session: this bus has the executions of DESK with EXCHANGE, not of DESK with VENUENEW";
+    assert_eq!((refused.status.code(), complaint.contains(want)), (Some(2), true), "{complaint}");
+
+    let bus = Bus::open(place.bus()).unwrap();
+    let open = |target: &str| {
+        let (sender, target) = ("DESK".to_owned(), target.to_owned());
+        let heartbeat = std::time::Duration::from_secs(30);
+        let config = SessionConfig { sender, target, heartbeat, reset_on_logon: false };
+        DropCopy::open(&bus, "127.0.0.1:1".to_owned(), config).map(drop)
+    };
+    assert!(matches!(open("VENUENEW"), Err(TopicError::OtherSession { .. })));
+    open("EXCHANGE").unwrap();
+    assert_eq!(place.summary(0, &[&"--fix-log", &ours])["fix"]["duplicates"], 1);
 }
 
 #[test]

@@ -33,6 +33,7 @@ impl MessageLog {
         while !stop.requested() {
             match replay.step(&mut trades) {
                 Ok(Step::End) => break,
+                Ok(Step::Begins) => replay.session().map_or(Ok(()), |session| topics::claim(bus, session))?,
                 Ok(Step::Message | Step::Waiting) => {}
                 Err(LogError::Read(error)) => {
                     unreadable = true;

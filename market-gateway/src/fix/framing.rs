@@ -46,13 +46,15 @@ pub fn frame(bytes: &[u8]) -> Framed {
         return Framed::Garbage(next_start(bytes, 0), Garbled::Noise);
     }
     match locate(bytes) {
-        Ok(Some(length)) => Framed::Message(length),
+        Ok(Some(length)) if sum_is_right(&bytes[..length]) => Framed::Message(length),
+        // Its end is where it says. What it holds is skipped with it: a message within a field is none of the stream.
+        Ok(Some(length)) => Framed::Garbage(length, Garbled::Checksum),
         Ok(None) => Framed::Incomplete,
         Err(garbled) => Framed::Garbage(next_start(bytes, 1), garbled),
     }
 }
 
-/// The length of the message at the start of `bytes`; `None` where more bytes are needed to know.
+/// The length of what begins like a message and ends like one; `None` where more bytes are needed to know.
 fn locate(bytes: &[u8]) -> Result<Option<usize>, Garbled> {
     let Some(version) = bytes.iter().take(MAX_VERSION).position(|&b| b == SOH) else {
         return if bytes.len() < MAX_VERSION { Ok(None) } else { Err(Garbled::Header) };
@@ -83,23 +85,21 @@ fn locate(bytes: &[u8]) -> Result<Option<usize>, Garbled> {
         () if count == 0 => Err(Garbled::Header),
         () if total > MAX_MESSAGE => Err(Garbled::Oversize),
         () if bytes.len() < total => Ok(None),
-        () => verify(&bytes[..total], body).map(|()| Some(total)),
+        () if !bytes[body..total].starts_with(b"35=") => Err(Garbled::Header),
+        () if !ends_like_message(&bytes[..total]) => Err(Garbled::Length),
+        () => Ok(Some(total)),
     }
 }
 
-fn verify(message: &[u8], body: usize) -> Result<(), Garbled> {
+fn ends_like_message(message: &[u8]) -> bool {
     let (content, trailer) = message.split_at(message.len() - TRAILER);
-    if !content[body..].starts_with(b"35=") {
-        return Err(Garbled::Header);
-    }
-    match trailer {
-        [b'1', b'0', b'=', sum @ .., SOH]
-            if content.ends_with(&[SOH]) && sum.iter().all(u8::is_ascii_digit) =>
-        {
-            if sum == checksum(content) { Ok(()) } else { Err(Garbled::Checksum) }
-        }
-        _ => Err(Garbled::Length),
-    }
+    let digits = trailer.strip_prefix(b"10=").and_then(|rest| rest.strip_suffix(&[SOH]));
+    content.ends_with(&[SOH]) && digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_digit))
+}
+
+fn sum_is_right(message: &[u8]) -> bool {
+    let (content, trailer) = message.split_at(message.len() - TRAILER);
+    trailer[3..6] == checksum(content)
 }
 
 /// The three digits of CheckSum over `content`, which ends with the field before it.
@@ -250,6 +250,18 @@ mod tests {
             assert_eq!(frame(&message[..length]), Framed::Incomplete, "{length}");
         }
         assert_eq!(frame(&message), Framed::Message(message.len()));
+    }
+
+    #[test]
+    fn a_message_within_a_garbled_one_is_none_of_the_stream() {
+        let inner = heartbeat("inner");
+        let body = [format!("35=B\u{1}95={}\u{1}96=", inner.len()).as_bytes(), &inner, b"\x01"].concat();
+        let mut stream =
+            [format!("8=FIX.4.4\u{1}9={}\u{1}", body.len()).as_bytes(), &body, b"10=000\x01"].concat();
+        assert_ne!(checksum(&stream[..stream.len() - 7]), *b"000");
+        let garbled = stream.len();
+        stream.extend(heartbeat("outer"));
+        assert_eq!(frame(&stream), Framed::Garbage(garbled, Garbled::Checksum));
     }
 
     #[test]

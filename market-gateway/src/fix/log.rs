@@ -16,6 +16,7 @@ use super::{
     executions::{ExecutionCounters, Executions, Resume, Taken, Trades, TradesError},
     framing::{Framer, GarbledCounters, MAX_VERSION, SOH, START},
     message::Message,
+    numbers::Names,
     writer::VERSION,
 };
 
@@ -25,6 +26,8 @@ const MAX_GAPS: usize = 1_024;
 /// What one [`step`](LogReplay::step) did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
+    /// The next message is the first execution report, which says whose [session](LogReplay::session) the log holds.
+    Begins,
     /// A message is dealt with.
     Message,
     /// `trades` has no room: try again.
@@ -177,21 +180,21 @@ impl<R: Read> LogReplay<R> {
         self.garbled_before = self.log.framer.garbled().messages();
         let Some(message) = self.log.framer.message() else { return Ok(Step::End) };
         let length = message.length();
+        let is_report = message.version == VERSION && message.kind == b"8";
+        if is_report && self.session.is_none() {
+            self.session = Some(Numbering::of(&message));
+            return Ok(Step::Begins);
+        }
         if !self.counted {
             self.counted = true;
             self.summary.messages += 1;
-            if message.version != VERSION {
-                self.summary.other_versions += 1;
-            } else if message.kind == b"8" {
-                let session = self.session.get_or_insert_with(|| Numbering::of(&message));
-                self.summary.other_sessions += u64::from(!session.owns(&message));
-            }
+            self.summary.other_versions += u64::from(message.version != VERSION);
             if let Some(session) = &mut self.session {
+                self.summary.other_sessions += u64::from(is_report && !session.owns(&message));
                 session.observe(&message);
             }
         }
-        let ours =
-            message.kind == b"8" && self.session.as_ref().is_some_and(|session| session.owns(&message));
+        let ours = is_report && self.session.as_ref().is_some_and(|session| session.owns(&message));
         // When the log was received is not known: 0.
         if ours && self.executions.take(&message, Time(0), trades)? == Taken::Later {
             return Ok(Step::Waiting);
@@ -199,6 +202,11 @@ impl<R: Read> LogReplay<R> {
         self.log.framer.consume(length);
         self.counted = false;
         Ok(Step::Message)
+    }
+
+    /// The session that the log holds, once it has [begun](Step::Begins).
+    pub fn session(&self) -> Option<Names> {
+        self.session.as_ref().map(|session| Names::new(&session.target, &session.sender))
     }
 
     /// What the log has held so far.

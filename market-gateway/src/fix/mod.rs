@@ -17,6 +17,7 @@ pub mod log;
 pub mod message;
 pub mod numbers;
 pub mod reason;
+mod resend;
 pub mod session;
 pub mod topics;
 pub mod value;

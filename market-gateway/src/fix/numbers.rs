@@ -8,7 +8,9 @@ use std::{
     path::Path,
 };
 
-use bus::event::{Event, Time};
+use bus::event::{Event, Text, Time};
+
+use super::value;
 
 /// What is known durably of our numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +65,30 @@ impl Numbers for Reserved {
     }
 }
 
-/// The event of the topic `session`: the latest one is the reservation in force.
+/// The names of a session. One that is longer than 32 bytes is shortened and ends with its hash.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Names {
+    /// What we are called: our SenderCompID.
+    pub ours: Text<32>,
+    /// What the venue is called.
+    pub venue: Text<32>,
+}
+
+impl Names {
+    /// The session in which we are `ours` and the venue is `venue`.
+    pub fn new(ours: &[u8], venue: &[u8]) -> Self {
+        Self { ours: value::identifier(ours), venue: value::identifier(venue) }
+    }
+}
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with {}", self.ours, self.venue)
+    }
+}
+
+/// The event of the topic `session`: the latest one is the reservation in force. Its names say whose executions the
+/// topic `trades` holds, since an ExecID means something only within its session.
 #[derive(Event, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[event(kind = 1, name = "numbers_reserved")]
 #[repr(C)]
@@ -72,6 +97,10 @@ pub struct NumbersReserved {
     pub next: u64,
     /// See [`Reserved::restarted`].
     pub restarted: Time,
+    /// See [`Names::ours`].
+    pub ours: Text<32>,
+    /// See [`Names::venue`].
+    pub venue: Text<32>,
 }
 
 /// Numbers kept in a file of their own, for who has no bus: a venue.
@@ -149,7 +178,7 @@ impl<N: Numbers> Outbound<N> {
             self.reserve(Reserved { next: self.next.saturating_add(Self::BLOCK), ..self.reserved })?;
         }
         let number = self.next;
-        self.next += 1;
+        self.next = number.checked_add(1).ok_or_else(|| ReserveError("there are no more".to_owned()))?;
         Ok(number)
     }
 

@@ -32,6 +32,8 @@ pub enum Reason {
     WrongCompId(String),
     /// The peer wants encryption (98), which we do not speak.
     Encryption,
+    /// The peer began again at 1 twice within a second.
+    ResetTooOften,
     /// What starts at this number was asked for several times and did not come.
     NoProgress(u64),
     /// Our own numbers could not be reserved.
@@ -61,6 +63,7 @@ impl fmt::Display for Reason {
             Self::Encryption => {
                 f.write_str("the peer asks for encryption; ask the venue for EncryptMethod 0")
             }
+            Self::ResetTooOften => f.write_str("ResetSeqNumFlag came twice within a second"),
             Self::NoProgress(from) => {
                 write!(f, "message {from} was asked for several times and did not come")
             }

@@ -22,11 +22,14 @@ use super::{
     message::{Defect, Fault, Message},
     numbers::{Numbers, Outbound},
     reason::{Reason, printable},
+    resend::Resend,
     writer::{Header, VERSION, Writer},
 };
 
 /// How long the peer may take to answer a Logon or a Logout.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the peer must leave our numbers in peace after it began again at 1: each time is a durable write.
+const RESET_PAUSE: Duration = Duration::from_secs(1);
 /// How often one and the same range is asked for before the connection is given up.
 const MAX_ATTEMPTS: u32 = 3;
 /// Highest number that a SequenceReset may lead to: no session gets there, and counting on from it cannot overflow.
@@ -98,29 +101,6 @@ enum State {
     LogoutSent(Time),
 }
 
-/// A pending ResendRequest.
-#[derive(Debug, Clone, Copy)]
-struct Resend {
-    /// First number asked for.
-    from: u64,
-    /// Highest number known when it was asked for.
-    asked: u64,
-    /// Highest number known by now.
-    target: u64,
-    /// When it was asked for or last brought something.
-    time: Time,
-    attempts: u32,
-}
-
-impl Resend {
-    /// Whether a message ahead of `expected` shows that the request will not bring `expected`. Live messages are ahead
-    /// anyway while the peer resends; so it takes a resent one, or that everything is here which was known to be
-    /// missing. Where nothing has come yet it is too early to tell.
-    fn is_to_be_renewed(&self, expected: u64, resent: bool) -> bool {
-        expected > self.asked || resent && expected > self.from
-    }
-}
-
 /// The session. See the module for how it is driven.
 #[derive(Debug)]
 pub struct Session<N> {
@@ -132,6 +112,8 @@ pub struct Session<N> {
     last_sent: Time,
     last_received: Time,
     test_request: Option<Time>,
+    /// When the peer last began again at 1.
+    reset_received: Option<Time>,
     /// Our Logon that begins again at 1 is not answered yet; nor may the answer be answered.
     reset_sent: bool,
     counters: SessionCounters,
@@ -155,6 +137,7 @@ impl<N: Numbers> Session<N> {
             last_sent: Time(0),
             last_received: Time(0),
             test_request: None,
+            reset_received: None,
             reset_sent: false,
             counters: SessionCounters::default(),
             output: Vec::new(),
@@ -228,7 +211,7 @@ impl<N: Numbers> Session<N> {
 
     /// The application has taken the message that was offered: its number is used.
     pub fn accept(&mut self, now: Time) {
-        self.advance(now, self.expected + 1);
+        self.advance(now, self.expected.saturating_add(1));
     }
 
     /// The application refuses the message that was offered, for good.
@@ -318,7 +301,10 @@ impl<N: Numbers> Session<N> {
             if self.reset_sent {
                 self.reset_sent = false;
                 self.expected = 1;
+            } else if self.reset_received.is_some_and(|since| !passed(now, since, RESET_PAUSE)) {
+                return self.give_up(now, Reason::ResetTooOften);
             } else {
+                self.reset_received = Some(now);
                 self.restart(now)?;
                 self.send_logon(now, true)?;
             }
@@ -403,7 +389,8 @@ impl<N: Numbers> Session<N> {
         match message.number_of(36) {
             Ok(next) if next >= self.expected && next <= MAX_NUMBER => {
                 self.counters.resets += 1;
-                self.counters.lost_by_reset += next - self.expected;
+                let lost = next - self.expected;
+                self.counters.lost_by_reset = self.counters.lost_by_reset.saturating_add(lost);
                 self.resend = None;
                 self.advance(now, next);
             }

@@ -10,7 +10,7 @@ use bus::{
 use super::{
     drop_copy::DropCopy,
     executions::{REMEMBERED, Resume, Trades, TradesError},
-    numbers::{Numbers, NumbersReserved, ReserveError, Reserved},
+    numbers::{Names, Numbers, NumbersReserved, ReserveError, Reserved},
     session::SessionConfig,
 };
 
@@ -31,6 +31,15 @@ pub enum TopicError {
         /// Why.
         error: ReadError,
     },
+    /// The session could not be noted.
+    Claim(ReserveError),
+    /// The bus holds the executions of another session; with those of this one, an ExecID could mean two things.
+    OtherSession {
+        /// The session whose executions it holds.
+        held: String,
+        /// The one that was to be journalled.
+        wanted: String,
+    },
 }
 
 impl fmt::Display for TopicError {
@@ -38,6 +47,13 @@ impl fmt::Display for TopicError {
         match self {
             Self::Open(error) => error.fmt(f),
             Self::Read { topic, error } => write!(f, "topic '{topic}': {error}"),
+            Self::Claim(error) => write!(f, "topic '{SESSION}': {error}"),
+            Self::OtherSession { held, wanted } => {
+                write!(
+                    f,
+                    "another FIX session: this bus has the executions of {held}, not of {wanted}; use another bus"
+                )
+            }
         }
     }
 }
@@ -71,20 +87,26 @@ impl Trades for Publisher<TradeEvent> {
 pub struct SessionTopic {
     publisher: Publisher<NumbersReserved>,
     reserved: Reserved,
+    names: Names,
 }
 
 impl SessionTopic {
     /// Opens the topic, as its one publisher, and reads the latest reservation.
     ///
     /// # Errors
-    /// The topic has another publisher, or cannot be read.
-    pub fn open(bus: &Bus) -> Result<Self, TopicError> {
+    /// The topic has another publisher, cannot be read, or is of another session.
+    pub fn open(bus: &Bus, names: Names) -> Result<Self, TopicError> {
         let publisher = bus.publisher(SESSION)?;
-        let mut reserved = Reserved::default();
+        let (mut reserved, mut held) = (Reserved::default(), names);
         read_tail::<NumbersReserved>(bus, SESSION, &publisher, 1, |latest| {
             reserved = Reserved { next: latest.next, restarted: latest.restarted };
+            held = Names { ours: latest.ours, venue: latest.venue };
         })?;
-        Ok(Self { publisher, reserved })
+        if held != names {
+            let (held, wanted) = (held.to_string(), names.to_string());
+            return Err(TopicError::OtherSession { held, wanted });
+        }
+        Ok(Self { publisher, reserved, names })
     }
 }
 
@@ -94,12 +116,25 @@ impl Numbers for SessionTopic {
     }
 
     fn reserve(&mut self, reserved: Reserved) -> Result<(), ReserveError> {
-        let event = NumbersReserved { next: reserved.next, restarted: reserved.restarted };
+        let Names { ours, venue } = self.names;
+        let event = NumbersReserved { next: reserved.next, restarted: reserved.restarted, ours, venue };
         let durable = self.publisher.publish(&event).and_then(|_| self.publisher.flush());
         durable.map_err(|error| ReserveError(error.to_string()))?;
         self.reserved = reserved;
         Ok(())
     }
+}
+
+/// Makes the bus that of a session, for who journals its executions without speaking it.
+///
+/// # Errors
+/// The topic `session` has another publisher, cannot be read or written, or is of another session.
+pub fn claim(bus: &Bus, names: Names) -> Result<(), TopicError> {
+    let mut topic = SessionTopic::open(bus, names)?;
+    if topic.publisher.next_sequence() == 0 {
+        topic.reserve(Reserved::default()).map_err(TopicError::Claim)?;
+    }
+    Ok(())
 }
 
 /// What the tail of `trades` tells its publisher.
@@ -143,10 +178,11 @@ impl DropCopy<SessionTopic, Publisher<TradeEvent>> {
     /// end.
     ///
     /// # Errors
-    /// A topic has another publisher, or cannot be read.
+    /// A topic has another publisher, cannot be read, or is of another session.
     pub fn open(bus: &Bus, address: String, config: SessionConfig) -> Result<Self, TopicError> {
         let trades = bus.publisher(TRADES)?;
         let resume = resume(bus, &trades)?;
-        Ok(Self::new(address, config, resume, SessionTopic::open(bus)?, trades))
+        let names = Names::new(config.sender.as_bytes(), config.target.as_bytes());
+        Ok(Self::new(address, config, resume, SessionTopic::open(bus, names)?, trades))
     }
 }
