@@ -124,6 +124,27 @@ fn an_effect_waits_for_its_cause() {
 }
 
 #[test]
+fn a_segment_whose_effects_wait_stays_in_memory() {
+    let given = Given::new();
+    let input = FakeInput::at(10, &[]);
+    let mut live = given.open(&input);
+    let segment = given.ground.memory.join(segment_name(0));
+    let mut n = 0;
+    while !given.ground.memory.join(segment_name(2)).exists() || n < 3_000 {
+        publish(&mut live, n, 1, 1_000);
+        n += 1;
+    }
+    live.settle();
+    assert_eq!(live.writer().durable(), 10, "the writer is segments ahead of the disk");
+    assert!(segment.exists(), "nothing but memory has the effects that wait");
+    input.0.lock().unwrap().durable = u64::MAX;
+    live.settle();
+    assert!(!segment.exists());
+    live.close();
+    assert_eq!(given.sequences().len() as u64, n);
+}
+
+#[test]
 fn a_batch_waits_for_all_its_causes() {
     let given = Given::new();
     let input = FakeInput::at(5, &[]);

@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 pub mod given;
+pub mod watched;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
