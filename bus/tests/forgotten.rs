@@ -154,6 +154,11 @@ fn what_only_memory_holds_waits_for_the_renamed_bus() {
     assert_eq!(machine.reopen(&machine.path("other")), 0);
     let (code, listed) = machine.doctor(&["--remove-forgotten"]);
     assert_eq!((code, &listed[0]["messages"], &listed[0]["removed"]), (Some(1), &json!(HELD), &json!(false)));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bus"));
+    command.args(["status", "--bus"]).arg(&moved).env("BUSBAR_SHM", machine.memory.path());
+    let status = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let told = "topic 'quotes': its publisher died and left 500 messages in shared memory only; ";
+    assert!(status.contains(told), "{status}");
     let id = fs::read_to_string(moved.join("bus.id")).unwrap();
     assert_eq!(listed[0]["id"], id.trim());
     assert!(

@@ -4,6 +4,7 @@
 mod common;
 
 use std::{
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::{Command, Output},
 };
@@ -129,10 +130,8 @@ fn a_dead_publisher_needs_attention() {
         (&"dead".into(), &1_000.into())
     );
     let reason = report["reasons"][0].as_str().unwrap();
-    assert!(
-        reason.starts_with("topic 'quotes': its publisher died") && text(&bus).contains(reason),
-        "{reason}"
-    );
+    let told = "topic 'quotes': its publisher died; all that it published is durable; ";
+    assert!(reason.starts_with(told) && text(&bus).contains(reason), "{reason}");
     assert!(Process::start("process", &bus, "close").end().success());
     assert_eq!(self::report(&bus).1["health"], "ok");
 }
@@ -170,8 +169,71 @@ fn damage_is_a_fault_and_hides_no_other_topic() {
     let states: Vec<_> = report["topics"].as_array().unwrap().iter().map(|topic| &topic["state"]).collect();
     assert_eq!(states, ["damaged", "closed"]);
     let error = report["topics"][0]["error"].as_str().unwrap();
-    assert!(error.starts_with("topic 'other': damaged: "), "{error}");
+    assert!(error.starts_with("damaged: "), "{error}");
+    assert_eq!(
+        report["reasons"][0].as_str(),
+        Some(&*format!("topic 'other': {error}")),
+        "the topic is named once"
+    );
     assert!(text(&bus).contains("damaged"));
+}
+
+#[test]
+fn a_header_that_is_destroyed_is_told_from_a_segment_that_is_gone() {
+    let (_directory, bus) = ground();
+    assert!(Process::start("process", &bus, "close").end().success());
+    let segment = bus.join("quotes/0/0000000000000000.segment");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[..128].fill(7);
+    std::fs::write(&segment, bytes).unwrap();
+    let error = |(code, report): (Option<i32>, Value)| {
+        assert_eq!((code, &report["topics"][0]["state"]), (Some(1), &"damaged".into()), "{report}");
+        report["topics"][0]["error"].as_str().unwrap().to_owned()
+    };
+    assert!(error(report(&bus)).starts_with("the header of segment 0 is destroyed; "));
+    std::fs::remove_file(&segment).unwrap();
+    assert!(error(report(&bus)).starts_with("segments 0 to 0 are missing; "));
+}
+
+/// The status as a user sees it who owns nothing; none where this test has no such user to give.
+fn strangers_status(bus: &Path) -> Option<(Option<i32>, Value)> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bus"));
+    command.args(["status", "--json", "--bus"]).arg(bus);
+    // SAFETY: the call touches no memory and always succeeds.
+    if unsafe { libc::geteuid() } == 0 {
+        command.uid(65_534).gid(65_534);
+    }
+    let told = command.output().ok()?;
+    Some((told.status.code(), serde_json::from_slice(&told.stdout).ok()?))
+}
+
+#[test]
+fn what_this_user_may_not_read_is_unreadable_and_not_damaged() {
+    let (directory, bus) = ground();
+    assert!(Process::start("process", &bus, "close").end().success());
+    let journal = bus.join("quotes/0");
+    let set_mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for path in [directory.path(), &bus, &bus.join("quotes"), &journal] {
+        set_mode(path, 0o755);
+    }
+    set_mode(&bus.join("quotes/schema.json"), 0o644);
+    let (mark, segment) = (journal.join("mark"), journal.join("0000000000000000.segment"));
+    for (mark_mode, segment_mode, what) in
+        [(0, 0o644, "cannot read the mark"), (0o644, 0, "segment 0 cannot be read")]
+    {
+        set_mode(&mark, mark_mode);
+        set_mode(&segment, segment_mode);
+        let Some((code, report)) = strangers_status(&bus) else {
+            return eprintln!("not proven: no other user can run the program here");
+        };
+        let topic = &report["topics"][0];
+        assert_eq!((code, &topic["state"]), (Some(1), &"unreadable".into()), "{report}");
+        let error = topic["error"].as_str().unwrap();
+        assert!(error.starts_with(what) && error.contains("Permission denied"), "{error}");
+        assert_eq!(report["reasons"][0].as_str(), Some(&*format!("topic 'quotes': {error}")));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use crate::{
     control::Control,
+    disk_copy,
     error::OpenError,
     keepers::{self, Keeper},
     layout::MarkSlot,
@@ -55,6 +56,10 @@ pub struct Survey {
     pub segments: Vec<SegmentStatus>,
     /// Segments that held messages and are not there: first number, and the one behind the last.
     pub missing: Vec<(u64, u64)>,
+    /// Those of the missing whose file is there, but whose header is none of this journal.
+    pub headless: Vec<u64>,
+    /// Those of the missing whose file the system refuses to read, and why.
+    pub refused: Vec<(u64, io::Error)>,
     /// Segments whose file on disk is shorter than what was written to it.
     pub shortened: Vec<u64>,
     /// Bytes of its files in shared memory, those of segments made ready among them.
@@ -89,11 +94,23 @@ pub fn survey(places: &Places, lock: &Path) -> Result<Survey, OpenError> {
     }
     let control = Control::attach(&places.memory_dir.join(Control::NAME), &reader.journal());
     let readers = if control.is_some() { readers::list(&places.memory_dir) } else { Vec::new() };
+    let missing = reader.missing();
+    let (mut headless, mut refused) = (Vec::new(), Vec::new());
+    for number in there_of(places, &missing).map_err(failed)? {
+        match disk_copy::header(places.storage.as_ref(), &reader.journal(), number) {
+            Err(error) => refused.push((number, error)),
+            Ok(None) => headless.push(number),
+            // It came meanwhile.
+            Ok(Some(_)) => {}
+        }
+    }
     Ok(Survey {
         owner: owner(lock),
         watermarks: reader.watermarks(),
         mark: mark::read(places.storage.as_ref(), &places.memory_dir)?,
-        missing: reader.missing(),
+        missing,
+        headless,
+        refused,
         shortened: shortened(&mut reader, &segments, &disk),
         segments,
         memory_bytes: memory.values().sum(),
@@ -132,6 +149,16 @@ fn disk_files(places: &Places) -> io::Result<BTreeMap<String, u64>> {
         }
     }
     Ok(files)
+}
+
+/// The segments of missing ranges whose file is there all the same.
+fn there_of(places: &Places, missing: &[(u64, u64)]) -> io::Result<Vec<u64>> {
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names = places.storage.names()?;
+    let numbers = names.iter().filter_map(|name| names::segment_number(name));
+    Ok(numbers.filter(|number| missing.iter().any(|(from, to)| (*from..*to).contains(number))).collect())
 }
 
 /// Segments that lost their end with that of their file. One that was sealed early gave room back, but never its SEAL.

@@ -230,6 +230,25 @@ fn a_survey_misses_the_first_segments_and_the_newest() {
         fs::remove_file(closed.ground.disk.join(format!("{segment:016x}.segment"))).unwrap();
     }
     assert_eq!(closed.survey().missing, [(0, 1), (newest, newest + 1)]);
+    for segment in 1..newest {
+        fs::remove_file(closed.ground.disk.join(format!("{segment:016x}.segment"))).unwrap();
+    }
+    assert_eq!(closed.survey().missing, [(0, newest + 1)], "where nothing is left, too");
+}
+
+#[test]
+fn a_survey_tells_a_header_that_is_destroyed_from_a_segment_that_is_gone() {
+    let closed = Closed::new();
+    for segment in [1, 2] {
+        let path = closed.ground.disk.join(format!("{segment:016x}.segment"));
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[..128].fill(7);
+        fs::write(&path, bytes).unwrap();
+    }
+    fs::remove_file(closed.ground.disk.join("0000000000000001.segment")).unwrap();
+    let survey = closed.survey();
+    assert_eq!((survey.missing, survey.headless), (vec![(1, 3)], vec![2]));
+    assert!(survey.refused.is_empty());
 }
 
 #[test]

@@ -8,7 +8,8 @@ impl Reader {
     pub(crate) fn missing(&mut self) -> Vec<(u64, u64)> {
         let proven = self.mark;
         let headers = self.headers();
-        let end = self.end().0;
+        // Where nothing is left, the end is what the mark says, which is what is missed.
+        let end = if headers.is_empty() { 0 } else { self.end().0 };
         // Retention may have moved it meanwhile.
         self.refresh_mark();
         let floor = self.mark.floor;

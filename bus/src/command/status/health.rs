@@ -26,10 +26,14 @@ pub(super) fn reasons(report: &Report) -> Vec<String> {
 fn of_topic(topic: &Topic) -> Vec<String> {
     let name = &topic.topic;
     let error = topic.error.as_deref().unwrap_or_default();
+    let lag = topic.details.as_ref().map_or(0, |details| details.lag);
     let of_state = match topic.state {
-        State::Poisoned | State::Damaged => Some(format!("topic '{name}': {error}")),
+        State::Poisoned | State::Damaged | State::Unreadable => Some(format!("topic '{name}': {error}")),
+        State::Dead if lag == 0 => Some(format!(
+            "topic '{name}': its publisher died; all that it published is durable; start it again"
+        )),
         State::Dead => Some(format!(
-            "topic '{name}': its publisher died and left messages in shared memory only; start it again"
+            "topic '{name}': its publisher died and left {lag} messages in shared memory only; start it again"
         )),
         State::Open | State::Closed | State::Unclean | State::Unknown => None,
     };

@@ -3,10 +3,10 @@
 mod health;
 mod text;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use bus::{
-    Bus, BusError, Gate, Keeper, Owner, ReaderStatus, Survey,
+    Bus, BusError, Gate, Keeper, OpenError, Owner, ReaderStatus, Survey,
     program::{Arguments, Exit, Failure, print_json},
 };
 use journal::{instance, storage::space};
@@ -44,7 +44,7 @@ struct Room {
 struct Topic {
     topic: String,
     state: State,
-    /// What a poisoned or damaged topic suffers from.
+    /// What a poisoned, damaged or unreadable topic suffers from.
     error: Option<String>,
     #[serde(flatten)]
     details: Option<Details>,
@@ -57,7 +57,7 @@ enum State {
     Open,
     /// Its publisher ended well.
     Closed,
-    /// Its publisher died; what it had published is in shared memory.
+    /// Its publisher died and left shared memory, from which its next one goes on.
     Dead,
     /// Its publisher did not end well, and its shared memory is gone: after a power loss, or in a copy.
     Unclean,
@@ -65,8 +65,10 @@ enum State {
     Unknown,
     /// Writing to disk failed.
     Poisoned,
-    /// Something is missing or unreadable.
+    /// Something is missing or destroyed.
     Damaged,
+    /// This user may not read it, or this version cannot.
+    Unreadable,
 }
 
 /// What a journal that can be read tells.
@@ -154,7 +156,7 @@ struct Holder {
     segments: usize,
 }
 
-/// Runs the command. A bus that needs attention is an answer; a poisoned or damaged journal is a fault.
+/// Runs the command. A bus that needs attention is an answer; a journal that is poisoned, damaged or unreadable is a fault.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let directory = arguments.bus();
     if !directory.is_dir() {
@@ -166,7 +168,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     } else {
         text::print(&report)?;
     }
-    let is_fault = |topic: &Topic| matches!(topic.state, State::Poisoned | State::Damaged);
+    let is_fault =
+        |topic: &Topic| matches!(topic.state, State::Poisoned | State::Damaged | State::Unreadable);
     Ok(if report.topics.iter().any(is_fault) { Exit::Fault } else { Exit::Good })
 }
 
@@ -194,7 +197,10 @@ fn room(directory: &Path) -> Option<Room> {
 
 fn look_at(bus: &Bus, topic: String) -> Topic {
     match bus.survey(&topic) {
-        Err(error) => Topic { topic, state: State::Damaged, error: Some(error.to_string()), details: None },
+        Err(error) => {
+            let (state, error) = refused(error);
+            Topic { topic, state, error: Some(error), details: None }
+        }
         Ok(survey) => {
             let (state, error) = state(&survey);
             Topic { topic, state, error, details: Some(details(survey)) }
@@ -202,9 +208,38 @@ fn look_at(bus: &Bus, topic: String) -> Topic {
     }
 }
 
+/// What keeps a topic from being looked at, without its name.
+fn refused(error: BusError) -> (State, String) {
+    let text = match &error {
+        BusError::Journal { source, .. } => source.to_string(),
+        BusError::Schema { source, .. } => source.to_string(),
+        other => other.to_string(),
+    };
+    let state = match error {
+        BusError::Journal { source: OpenError::Version { .. }, .. } => State::Unreadable,
+        BusError::Journal { source: OpenError::Io { error, .. }, .. } => of_read(&error),
+        BusError::Io { source, .. } => of_read(&source),
+        _ => State::Damaged,
+    };
+    (state, text)
+}
+
+/// What it means that something cannot be read.
+fn of_read(error: &io::Error) -> State {
+    if error.kind() == io::ErrorKind::PermissionDenied { State::Unreadable } else { State::Damaged }
+}
+
 fn state(survey: &Survey) -> (State, Option<String>) {
     if let Some(code) = survey.control.as_ref().and_then(journal::Control::poison) {
         return (State::Poisoned, Some(journal::PublishError::Poisoned(code).to_string()));
+    }
+    if let Some((number, error)) = survey.refused.first() {
+        let what = format!("segment {number} cannot be read: {error}; mend that and look again");
+        return (of_read(error), Some(what));
+    }
+    if let Some(number) = survey.headless.first() {
+        let what = format!("the header of segment {number} is destroyed; restore the segment from a copy");
+        return (State::Damaged, Some(what));
     }
     if let Some((from, to)) = survey.missing.first() {
         let what = format!("segments {from} to {} are missing; restore them from a copy", to - 1);

@@ -48,6 +48,7 @@ fn progress(topic: &Topic) -> Vec<Cell> {
         State::Unknown => ("unknown", Tone::Aside),
         State::Poisoned => ("poisoned", Tone::Bad),
         State::Damaged => ("damaged", Tone::Bad),
+        State::Unreadable => ("unreadable", Tone::Bad),
     };
     let mut row = vec![plain(&topic.topic), (state.into(), Some(tone))];
     if let Some(details) = &topic.details {
