@@ -147,6 +147,41 @@ fn a_perfect_network_brings_all_messages_on_both_lines_in_different_packets() {
 }
 
 #[test]
+fn a_pause_brings_no_burst_and_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut venue = Venue::open(directory.path(), Faults::NONE, None);
+    let mut heard = <[Heard; 2]>::default();
+    venue.run(100, &mut heard);
+    let before = venue.exchange.sent();
+    venue.pass(Duration::from_secs(1), &mut heard);
+    let burst = venue.exchange.sent() - before;
+    assert!(burst < RATE / 10, "{burst} messages at once");
+    assert_eq!(venue.exchange.counters().behind, RATE - burst);
+    venue.run(100, &mut heard);
+    assert_eq!(venue.exchange.counters().behind, RATE - burst, "and it goes on at its rate");
+    assert!(heard[0].messages.keys().copied().eq(1..=venue.exchange.sent()));
+}
+
+#[test]
+fn an_exchange_that_is_held_sends_nothing_beyond_and_says_how_far_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut venue = Venue::open(directory.path(), Faults::NONE, None);
+    let mut heard = <[Heard; 2]>::default();
+    venue.run(100, &mut heard);
+    let sent = venue.exchange.sent();
+    venue.exchange.hold_at(sent + 7);
+    venue.pass(Duration::from_millis(10), &mut heard);
+    assert_eq!(venue.exchange.sent(), sent + 7);
+    let before = heard[0].heartbeats;
+    venue.pass(Duration::from_secs(2), &mut heard);
+    assert_eq!((venue.exchange.sent(), heard[0].heartbeats), (sent + 7, before + 1));
+    assert_eq!(venue.ask(1, sent + 7).len() as u64, sent + 7, "it answers meanwhile");
+    venue.exchange.hold_at(u64::MAX);
+    venue.run(100, &mut heard);
+    assert!(venue.exchange.counters().behind > RATE, "what was left out is counted");
+}
+
+#[test]
 fn what_the_lines_lose_is_counted_and_answered() {
     let directory = tempfile::tempdir().unwrap();
     let truth = directory.path().join("truth.itch50");

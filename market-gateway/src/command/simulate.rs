@@ -15,6 +15,7 @@ struct Summary {
     seed: u64,
     messages: u64,
     executions: u64,
+    behind: u64,
     lost_everywhere: u64,
     lines: Vec<LineCounters>,
     rerequests: Rerequests,
@@ -108,6 +109,7 @@ fn summary(exchange: &Exchange) -> Summary {
         seed: exchange.seed(),
         messages: counters.messages,
         executions: exchange.executions(),
+        behind: counters.behind,
         lost_everywhere: counters.lost_everywhere,
         lines: counters.lines,
         rerequests: Rerequests {
@@ -123,9 +125,10 @@ fn describe(summary: &Summary) -> String {
     let lost: Vec<_> =
         summary.lines.iter().map(|line| format!("{} of {}", line.lost, line.packets)).collect();
     format!(
-        "session {}: {} messages, lost packets {}, {} re-requests answered",
+        "session {}: {} messages, {} behind the rate, lost packets {}, {} re-requests answered",
         summary.session,
         summary.messages,
+        summary.behind,
         lost.join(" and "),
         summary.rerequests.answered
     )

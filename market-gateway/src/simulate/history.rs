@@ -1,4 +1,4 @@
-//! Every message of the session so far: the recent ones kept, the older ones made again.
+//! Every message of the session so far: the recent ones kept, the older ones made again, a block at a time.
 
 use super::market::{BLOCK, Encoded, Market};
 
@@ -8,19 +8,44 @@ const RECENT: usize = 1 << 16;
 /// The session so far.
 pub(super) struct History {
     market: Market,
-    past: Market,
     recent: Vec<Encoded>,
     /// Number of the oldest message in `recent`.
     oldest: u64,
+    past: Past,
+}
+
+/// The beginning of the block that was asked for last.
+struct Past {
+    market: Market,
+    /// Number of the first message in `made`.
+    first: u64,
+    made: Vec<Encoded>,
+}
+
+impl Past {
+    /// Message `number`, or `None` where more than `effort` would have to be made for it.
+    fn get(&mut self, number: u64, effort: &mut u64) -> Option<Encoded> {
+        let first = (number - 1) / BLOCK * BLOCK + 1;
+        let made = if first == self.first { self.made.len() as u64 } else { 0 };
+        let missing = (number + 1).saturating_sub(first + made);
+        *effort = effort.checked_sub(missing)?;
+        if first != self.first {
+            self.market.seek(first);
+            self.first = first;
+            self.made.clear();
+        }
+        self.made.extend((0..missing).map(|_| self.market.make()));
+        self.made.get((number - first) as usize).copied()
+    }
 }
 
 impl History {
     /// A session of which `made` messages exist already.
     pub(super) fn new(seed: u64, session: u32, made: u64) -> Self {
-        let past = Market::new(seed, session);
-        let mut market = past.clone();
+        let past = Past { market: Market::new(seed, session), first: 1, made: Vec::new() };
+        let mut market = past.market.clone();
         market.seek(made + 1);
-        Self { market, past, recent: Vec::with_capacity(RECENT), oldest: made + 1 }
+        Self { market, recent: Vec::with_capacity(RECENT), oldest: made + 1, past }
     }
 
     /// Number of the newest message, 0 before the first.
@@ -49,9 +74,7 @@ impl History {
         if number >= self.oldest && number + RECENT as u64 > self.made() {
             return Some(self.recent[slot(self.oldest, number)]);
         }
-        *effort = effort.checked_sub(self.past.distance(number))?;
-        self.past.seek(number);
-        Some(self.past.make())
+        self.past.get(number, effort)
     }
 
     /// The effort that reaches any message.
@@ -89,12 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn effort_is_bounded_and_consecutive_messages_are_cheap() {
+    fn effort_is_bounded_and_what_was_reached_is_cheap_in_any_order() {
         let mut history = History::new(3, 1, 2 * BLOCK);
         assert_eq!(history.get(BLOCK - 10, &mut 1_000), None);
         let mut effort = History::ANY;
         assert!(history.get(BLOCK - 10, &mut effort).is_some());
+        assert_eq!(effort, History::ANY - (BLOCK - 10));
         let mut none = 0;
-        assert!((BLOCK - 9..BLOCK + 100).all(|number| history.get(number, &mut none).is_some()));
+        assert!((1..=BLOCK - 10).rev().step_by(100).all(|number| history.get(number, &mut none).is_some()));
+        assert!((BLOCK - 9..BLOCK + 100).all(|number| history.get(number, &mut 1).is_some()));
     }
 }

@@ -122,12 +122,6 @@ impl Market {
         self.traded
     }
 
-    /// How many messages must be made to reach message `number`: less than two blocks.
-    pub(super) fn distance(&self, number: u64) -> u64 {
-        let start = block(number) * BLOCK + 1;
-        number - if (start..=number).contains(&self.next) { self.next } else { start }
-    }
-
     /// Makes message `number` the next one.
     pub(super) fn seek(&mut self, number: u64) {
         assert!(number > 0, "messages count from 1");

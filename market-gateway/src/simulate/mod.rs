@@ -11,6 +11,7 @@ mod market;
 mod market_tests;
 mod progress;
 mod random;
+mod schedule;
 mod venue;
 
 pub use faults::{Faults, LineCounters};

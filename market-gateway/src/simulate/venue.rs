@@ -18,13 +18,12 @@ use super::line::{Line, PAYLOAD};
 use super::market::Market;
 use super::progress::{Progress, ProgressError, ProgressFile};
 use super::random::mix;
+use super::schedule::Schedule;
 use crate::fix::numbers::NumberFile;
 use crate::itch::day_file;
 use crate::mold::{PacketWriter, Request, SessionId, session_id};
 use crate::net;
 
-/// Messages made in one call, when the caller comes late.
-const BURST: u64 = 4_096;
 /// File of the FIX numbers in the directory.
 const NUMBERS: &str = "simulate-fix";
 /// Requests answered in one call.
@@ -123,6 +122,9 @@ impl From<ProgressError> for ExchangeError {
 pub struct ExchangeCounters {
     /// Messages sent in this run.
     pub messages: u64,
+    /// Messages that are missing to the rate: the exchange was called too late, or held back, and does not make up for
+    /// more than a moment.
+    pub behind: u64,
     /// Messages whose packets were lost on every line.
     pub lost_everywhere: u64,
     /// What became of each line's packets.
@@ -151,14 +153,10 @@ pub struct Exchange {
     truth: Option<Truth>,
     config: ExchangeConfig,
     counters: ExchangeCounters,
+    /// No message beyond this one is sent.
+    held_at: u64,
     /// When the session ended, or a re-request came since.
     last_asked: Option<Instant>,
-}
-
-/// Message `sent_before` + n is due at `began` + n / rate.
-struct Schedule {
-    began: Instant,
-    sent_before: u64,
 }
 
 impl Exchange {
@@ -186,6 +184,7 @@ impl Exchange {
             truth: config.truth.as_deref().map(Truth::create).transpose()?,
             config: config.clone(),
             counters: ExchangeCounters::default(),
+            held_at: u64::MAX,
             last_asked: None,
             progress,
             file,
@@ -218,6 +217,11 @@ impl Exchange {
         self.progress.sent
     }
 
+    /// Messages that are missing to the rate, as in [`ExchangeCounters::behind`].
+    pub fn behind(&self) -> u64 {
+        self.schedule.as_ref().map_or(0, Schedule::behind)
+    }
+
     /// Seed of the market.
     pub fn seed(&self) -> u64 {
         self.progress.seed
@@ -237,7 +241,7 @@ impl Exchange {
     pub fn counters(&self) -> ExchangeCounters {
         let lines = self.lines.iter().map(|line| line.network.counters).collect();
         let drop_copy = self.drop_copy.as_ref().map(DropCopyServer::counters).unwrap_or_default();
-        ExchangeCounters { lines, drop_copy, ..self.counters.clone() }
+        ExchangeCounters { behind: self.behind(), lines, drop_copy, ..self.counters.clone() }
     }
 
     /// Sends what is due and answers requests; the first call begins the schedule. Returns how much there was to do.
@@ -256,6 +260,12 @@ impl Exchange {
         }
         let requests = self.answer(now);
         Ok(made as usize + packets + requests + self.report(now))
+    }
+
+    /// Sends no message beyond `number` until another one is named. Of what becomes due meanwhile all but a moment's is
+    /// [left out](ExchangeCounters::behind). It goes on to say how far it is, and to answer.
+    pub fn hold_at(&mut self, number: u64) {
+        self.held_at = number;
     }
 
     /// Ends the session: from now on its end is told and re-requests are answered.
@@ -293,10 +303,8 @@ impl Exchange {
     /// Makes the messages that are due, after they have been recorded as sent.
     fn make_due(&mut self, now: Instant) -> Result<u64, ExchangeError> {
         let sent = self.progress.sent;
-        let schedule = self.schedule.get_or_insert(Schedule { began: now, sent_before: sent });
-        let elapsed = now.saturating_duration_since(schedule.began).as_nanos();
-        let due = u64::try_from(elapsed * u128::from(self.config.rate) / 1_000_000_000).unwrap_or(u64::MAX);
-        let count = (schedule.sent_before.saturating_add(due) - sent).min(BURST);
+        let schedule = self.schedule.get_or_insert_with(|| Schedule::new(self.config.rate, now, sent));
+        let count = schedule.due(now, sent).min(self.held_at.saturating_sub(sent));
         if count == 0 {
             return Ok(0);
         }
