@@ -1,17 +1,18 @@
 //! Ranges that were given up, and what became of them.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bus::event::Time;
 
+use super::machine::after;
+use super::pace::pause;
 use super::ranges::Ranges;
 
 /// Most open gaps that are remembered. Further ones are journalled and counted, but what arrives of them stays out.
 const REMEMBERED: usize = 1_024;
 /// Most ranges that the remembered gaps may fall into by arriving in parts.
 const PARTS: usize = 4_096;
-/// How often an open gap is asked for again without an answer.
-const TRIES: u8 = 3;
 /// Most recovered ranges that are listed; of further ones only the messages are counted.
 const LISTED: usize = 1_024;
 
@@ -181,13 +182,19 @@ impl Lost {
         self.gaps.remove(index).gap
     }
 
-    /// A range below `limit` to ask for; it will not be due again before `later`.
-    pub(super) fn due(&mut self, limit: u64, now: Time, later: Time) -> Option<Range<u64>> {
-        let passed = self.gaps.iter_mut().take_while(|asked| asked.gap.end() <= limit);
-        let asked = passed.into_iter().find(|asked| asked.due <= now && asked.tries < TRIES)?;
-        asked.due = later;
-        asked.tries += 1;
+    /// A range below `limit` to ask for. The next request for it is due after `first`, and later and later without an
+    /// answer.
+    pub(super) fn due(&mut self, limit: u64, now: Time, first: Duration) -> Option<Range<u64>> {
+        let mut passed = self.gaps.iter_mut().take_while(|asked| asked.gap.end() <= limit);
+        let asked = passed.find(|asked| asked.due <= now && !asked.gap.is_complete())?;
+        asked.tries = asked.tries.saturating_add(1);
+        asked.due = after(now, pause(first, asked.tries));
         asked.gap.missing.first().map(|(range, ())| range)
+    }
+
+    /// Messages that have not arrived.
+    pub(super) fn missing(&self) -> u64 {
+        self.gaps.iter().flat_map(|asked| asked.gap.missing()).map(|range| range.end - range.start).sum()
     }
 
     /// Index of the first gap that ends behind `sequence`.

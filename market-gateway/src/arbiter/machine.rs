@@ -7,6 +7,7 @@ use bus::event::Time;
 
 use super::held::{Held, Piece};
 use super::lost::{Lost, Report};
+use super::pace::{OUTSTANDING, Pace, pause};
 use super::ranges::Ranges;
 use super::suspects::{Suspect, Suspects};
 use super::{Counts, GapCause, Limits, OpenGap, Release, Released, Source, Standing, Start};
@@ -15,8 +16,6 @@ use crate::resume::Past;
 
 /// Most missing ranges at once. Messages that would make more are not held.
 const MISSING_RANGES: usize = 4_096;
-/// Most requests that wait for their answer.
-const OUTSTANDING: usize = 16;
 /// Most messages that one request asks for: more than any datagram holds.
 const REQUEST: u64 = 4_096;
 /// "Not before it is asked for."
@@ -29,6 +28,8 @@ struct Wait {
     due: Time,
     /// When to give it up.
     deadline: Time,
+    /// How often it was asked for without an answer.
+    tries: u8,
     /// It was here and found no room, because the output refuses.
     local: bool,
 }
@@ -47,6 +48,7 @@ pub struct Arbiter {
     missing: Ranges<Wait>,
     lost: Lost,
     suspects: Suspects,
+    pace: Pace,
     /// Where the venue says the session ends.
     closing: Option<u64>,
     /// The end that was released.
@@ -72,6 +74,7 @@ impl Arbiter {
             missing: Ranges::new(),
             lost: Lost::new(start.open),
             suspects: Suspects::new(limits.window),
+            pace: Pace::new(limits.retry),
             closing: None,
             ended: start.ended,
             counts: Counts::default(),
@@ -82,6 +85,16 @@ impl Arbiter {
     /// Number of the message to be released next.
     pub fn next(&self) -> u64 {
         self.next
+    }
+
+    /// Number of the message behind the last one that is known to exist.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// How many messages are missing, given up or not, and are asked for.
+    pub fn missing(&self) -> u64 {
+        self.missing.iter().map(|(range, _)| range.end - range.start).sum::<u64>() + self.lost.missing()
     }
 
     /// Whether the venue ended the session and all is released or given up.
@@ -123,6 +136,9 @@ impl Arbiter {
         out: &mut R,
     ) -> Result<(), R::Error> {
         self.now = self.now.max(receive_time);
+        if source == Source::Rerequest {
+            self.pace.answered(self.now);
+        }
         match packet.body {
             Body::Messages(blocks) => {
                 let first = packet.sequence;
@@ -164,10 +180,14 @@ impl Arbiter {
     /// The next request that is due, if any. Each counts as made.
     pub fn request(&mut self, now: Time) -> Option<Request> {
         self.now = self.now.max(now);
+        if !self.pace.may_ask(self.now) {
+            return None;
+        }
         let range = self
             .due_missing()
             .or_else(|| self.suspects.due())
-            .or_else(|| self.lost.due(self.next, self.now, after(self.now, self.limits.patience)))?;
+            .or_else(|| self.lost.due(self.next, self.now, self.limits.patience))?;
+        self.pace.asked(self.now);
         self.counts.requests += 1;
         let count = u16::try_from((range.end - range.start).min(REQUEST)).expect("a request is small");
         Some(Request { sequence: range.start, count })
@@ -182,7 +202,8 @@ impl Arbiter {
             .take_while(|(range, _)| range.start < reach)
             .take(OUTSTANDING)
             .find(|(_, wait)| wait.due <= now)?;
-        wait.due = after(now, limits.retry);
+        wait.tries = wait.tries.saturating_add(1);
+        wait.due = after(now, pause(limits.retry, wait.tries));
         if wait.deadline == NEVER {
             wait.deadline = after(now, limits.patience);
         }
@@ -287,7 +308,7 @@ impl Arbiter {
     fn recovered(&mut self, range: &Range<u64>) {
         let (due, deadline) = (self.now, after(self.now, self.limits.patience));
         if let Some(rest) = self.missing.value_mut(range.end) {
-            (rest.due, rest.deadline) = (due, deadline);
+            (rest.due, rest.deadline, rest.tries) = (due, deadline, 0);
         }
         self.counts.recovered += range.end - range.start;
         if range.start >= self.journalled {
@@ -337,18 +358,19 @@ impl Arbiter {
             let lacks = self.lost.first_within(&(self.end..split)).is_some();
             let due = if lacks { after(self.now, self.limits.reorder_wait) } else { NEVER };
             let deadline = after(self.now, self.limits.patience);
-            self.miss(self.end..split, Wait { due, deadline, local: false });
+            self.miss(self.end..split, Wait { due, deadline, tries: 0, local: false });
             self.miss(split..first, self.wait_for(first));
         }
     }
 
     fn wait_for(&self, end: u64) -> Wait {
         if self.limits.rerequest && end - self.next > self.limits.window {
-            return Wait { due: self.now, deadline: NEVER, local: false };
+            return Wait { due: self.now, deadline: NEVER, tries: 0, local: false };
         }
         Wait {
             due: after(self.now, self.limits.reorder_wait),
             deadline: after(self.now, self.limits.patience),
+            tries: 0,
             local: false,
         }
     }
@@ -518,6 +540,6 @@ impl<'a> Rest<'a> {
     }
 }
 
-fn after(time: Time, wait: Duration) -> Time {
+pub(super) fn after(time: Time, wait: Duration) -> Time {
     Time(time.0.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))
 }

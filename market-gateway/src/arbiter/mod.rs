@@ -14,8 +14,10 @@
 //! - In order is the fast path: neither copied nor allocated. Only what comes too early is copied and held, within
 //!   [`Limits`]; what finds no room is asked for again later or, where nobody can be asked, makes the oldest missing
 //!   range be given up.
-//! - A missing range is asked for after a short wait for the other line, again at intervals, and given up after a while:
-//!   a gap opens with its exact range. If it arrives after all, its messages are released late and the gap closes.
+//! - A missing range is asked for after a short wait for the other line, again and again at growing intervals, and given
+//!   up after a while: a gap opens with its exact range, which is asked for as long as the session lasts. If it arrives
+//!   after all, its messages are released late and the gap closes.
+//! - Few requests wait for their answers at once, so that the answers do not overrun the socket.
 //! - A packet that jumps further ahead than the window moves nothing until another one vouches for it: of another line,
 //!   a later one of the same line, or an answer to a re-request.
 //! - What the journal already has ([`Start::journalled`]) is recognised and never released as new.
@@ -25,6 +27,7 @@ mod held;
 mod line;
 mod lost;
 mod machine;
+mod pace;
 mod ranges;
 mod suspects;
 
@@ -58,7 +61,7 @@ pub struct Limits {
     pub held_bytes: usize,
     /// How long a missing range is left to the other line before it is asked for.
     pub reorder_wait: Duration,
-    /// Pause before it is asked for again.
+    /// Pause before it is asked for again; each further one is twice as long, to 64 times this.
     pub retry: Duration,
     /// How long a missing range is waited for, without progress, before it is given up.
     pub patience: Duration,

@@ -319,6 +319,40 @@ fn what_arrives_after_it_was_given_up_is_late_and_closes_its_gap() {
 }
 
 #[test]
+fn an_open_gap_is_asked_for_on_and_on_and_less_and_less_often() {
+    let [patience, retry] = [50, 10].map(Duration::from_nanos);
+    let limits = Limits { patience, retry, ..limits(true) };
+    let mut bench = Bench::new(limits, start(1));
+    bench.line(0, 1..3);
+    bench.line(0, 6..8);
+    bench.arbiter.poll(Time(50), &mut bench.out).unwrap();
+    assert_eq!(bench.out.open, BTreeSet::from([3, 4, 5]));
+    assert_eq!(bench.arbiter.missing(), 3);
+    let day = 1_000_000_u64;
+    let asked: Vec<u64> = (51..day).filter(|now| bench.arbiter.request(Time(*now)).is_some()).collect();
+    let pauses: Vec<u64> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(pauses[..8], [50, 100, 200, 400, 800, 1_600, 3_200, 3_200]);
+    assert!(asked.last().unwrap() + 3_200 >= day, "until the end");
+    bench.at(day, Source::Rerequest, 3..6).unwrap();
+    assert_eq!((&bench.out.closed[..], bench.arbiter.missing()), (&[3][..], 0));
+}
+
+#[test]
+fn many_open_gaps_are_asked_for_a_few_at_a_time() {
+    let open = (0..200).map(|n| OpenGap::new(10 * n + 1, 5, GapCause::Network)).collect();
+    let start = Start { next: 3_000, journalled: 3_000, open, ended: None };
+    let mut bench = Bench::new(limits(true), start);
+    let ask = |bench: &mut Bench, now| bench.arbiter.request(Time(now)).map(|request| request.sequence);
+    let first: Vec<u64> = std::iter::from_fn(|| ask(&mut bench, 1)).collect();
+    assert_eq!(first, (0..16).map(|n| 10 * n + 1).collect::<Vec<_>>());
+    bench.at(2, Source::Rerequest, 1..6).unwrap();
+    assert_eq!(ask(&mut bench, 2), Some(161), "an answer makes room for a request");
+    assert_eq!(ask(&mut bench, 2), None);
+    let retry = limits(true).retry.as_nanos() as u64;
+    assert_eq!(ask(&mut bench, 2 + retry), Some(171), "and time without one for all");
+}
+
+#[test]
 fn a_burst_at_one_instant_waits_for_its_first_message() {
     let mut bench = Bench::new(limits(true), start(1));
     for first in (2..9_000).step_by(25) {
