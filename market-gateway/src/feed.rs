@@ -92,6 +92,15 @@ impl FeedSummary {
     }
 }
 
+/// How far a session is, in numbers of its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// The next message to be journalled: all before it are, or were given up.
+    pub next: u64,
+    /// Behind the last message that is known to exist.
+    pub end: u64,
+}
+
 /// A session while it is the current one.
 #[derive(Debug)]
 struct Current {
@@ -255,6 +264,17 @@ where
     #[inline]
     pub fn is_ended(&self) -> bool {
         self.current.as_ref().is_some_and(|(_, arbiter)| arbiter.is_ended())
+    }
+
+    /// How far the current session is.
+    pub fn reached(&self) -> Option<Reached> {
+        let (_, arbiter) = self.current.as_ref()?;
+        Some(Reached { next: arbiter.next(), end: arbiter.end() })
+    }
+
+    /// Messages of the current session that are missing, given up or not, and are asked for.
+    pub fn missing(&self) -> u64 {
+        self.current.as_ref().map_or(0, |(_, arbiter)| arbiter.missing())
     }
 
     /// The current session.

@@ -33,7 +33,7 @@ use bus::{Bus, BusError, PublishError, Publisher, ReadError};
 use zerocopy::IntoBytes;
 
 use crate::arbiter::Source;
-use crate::feed::{Feed, FeedConfig, FeedSummary};
+use crate::feed::{Feed, FeedConfig, FeedSummary, Reached};
 use crate::fix::drop_copy::{DropCopy, DropCopyCounters};
 use crate::fix::executions::TradesError;
 use crate::fix::reason::Reason;
@@ -52,6 +52,8 @@ pub const MARKET_DATA: &str = "market-data";
 const REQUESTS: usize = 16;
 /// How long a drop copy may take to log out.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// At the end a topic is given up of which nothing becomes durable for so long.
+const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why a live gateway could not open, or cannot go on. That there is no room is no reason.
 #[derive(Debug)]
@@ -105,6 +107,9 @@ pub struct LiveSummary {
     pub unsent: u64,
     /// What the drop copy did.
     pub drop_copy: Option<DropCopyCounters>,
+    /// Messages that were not durable at the end, since the disk took nothing. They wait in shared memory for the next
+    /// publisher.
+    pub undurable: u64,
 }
 
 impl LiveSummary {
@@ -112,7 +117,7 @@ impl LiveSummary {
     /// be kept or that the venue's reset of its numbers jumped over.
     pub fn is_incomplete(&self) -> bool {
         let lost = |counters: &DropCopyCounters| counters.executions.refused + counters.session.lost_by_reset;
-        self.feed.is_incomplete() || self.drop_copy.as_ref().map_or(0, lost) > 0
+        self.feed.is_incomplete() || self.drop_copy.as_ref().map_or(0, lost) > 0 || self.undurable > 0
     }
 
     /// Whether there is a drop copy that was never logged on: whatever was executed meanwhile is not known here.
@@ -232,6 +237,21 @@ where
         self.feed.is_ended()
     }
 
+    /// Sequence of the next event in [`MARKET_DATA`].
+    pub fn published(&mut self) -> u64 {
+        self.feed.output().0.next_sequence()
+    }
+
+    /// How far the current session is.
+    pub fn reached(&self) -> Option<Reached> {
+        self.feed.reached()
+    }
+
+    /// Messages of the current session that are missing, given up or not, and are asked for.
+    pub fn missing(&self) -> u64 {
+        self.feed.missing()
+    }
+
     /// Why packets are not received through io_uring although they should be.
     pub fn fallback(&self) -> Option<&net::RingRefused> {
         self.source.fallback()
@@ -261,18 +281,29 @@ where
             refused: self.refused,
             unsent: self.unsent,
             drop_copy: self.drop_copy.as_mut().map(DropCopy::counters),
+            undurable: 0,
         }
     }
 
-    /// Stops: logs out, makes everything durable and ends the topics. Returns the last summary and the normaliser.
+    /// Stops: logs out, makes everything durable and ends the topics. Where the disk takes nothing for some seconds, what
+    /// is left is [counted](LiveSummary::undurable). Returns the last summary and the normaliser.
     ///
     /// # Errors
-    /// What was published cannot be made durable.
+    /// What was published can never be made durable.
     pub fn close(mut self) -> Result<(LiveSummary, N), LiveError> {
         self.log_out()?;
-        let summary = self.summary();
-        let (normaliser, Journal(publisher)) = self.feed.into_parts();
-        publisher.close().map_err(LiveError::Journal)?;
+        let mut summary = self.summary();
+        if let Some(drop_copy) = &mut self.drop_copy {
+            summary.undurable += flush(drop_copy.trades())?;
+        }
+        let (normaliser, Journal(mut publisher)) = self.feed.into_parts();
+        match flush(&mut publisher)? {
+            0 => publisher.close().map_err(LiveError::Journal)?,
+            left => {
+                summary.undurable += left;
+                publisher.abandon();
+            }
+        }
         Ok((summary, normaliser))
     }
 
@@ -287,6 +318,12 @@ where
         }
         Ok(())
     }
+}
+
+/// Makes a topic durable; returns the messages of which that is given up.
+fn flush<M: Message>(publisher: &mut Publisher<M>) -> Result<u64, LiveError> {
+    let is_durable = publisher.flush_within(DURABLE_WITHIN).map_err(LiveError::Journal)?;
+    Ok(if is_durable { 0 } else { publisher.next_sequence() - publisher.durable() })
 }
 
 /// Whether the topic will take the event later.
