@@ -5,6 +5,7 @@
 //! reader's own and its checksums are verified; it is never mapped. Readers write nothing and need no writer: without
 //! one they show what recovery would keep.
 
+mod ends;
 mod lost;
 mod place;
 
@@ -20,7 +21,6 @@ use crate::{
     control::Control,
     error::{OpenError, ReadError},
     layout::{FLAG_MORE, MarkSlot, Word},
-    listing::Listing,
     mark,
     readers::Presence,
     scan::Hole,
@@ -28,6 +28,7 @@ use crate::{
     storage::Storage,
     waiters::{Event, Waiters},
 };
+pub use ends::Watermarks;
 
 /// Polls without a message between two looks at the clock, and the least time between two looks at whether the
 /// journal's owner changed: the former costs tens of nanoseconds, the latter system calls.
@@ -80,19 +81,6 @@ pub struct Frame<'a> {
     pub batch_end: bool,
     /// Its bytes, 16-aligned, in the segment itself.
     pub body: &'a [u8],
-}
-
-/// How far a journal is. Each is the next sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Watermarks {
-    /// Oldest retained.
-    pub first: u64,
-    /// Published.
-    pub published: u64,
-    /// Durable.
-    pub durable: u64,
-    /// Newest epoch.
-    pub epoch: u32,
 }
 
 /// The segment that is being read.
@@ -346,32 +334,6 @@ impl Reader {
         let from = current.segment.position(current.offset);
         let to = current.segment.position(current.segment.size());
         ReadError::Damage { from, to, sequences: (self.sequence, self.sequence) }
-    }
-
-    /// How far the journal is now. Walks its newest segment.
-    pub fn watermarks(&mut self) -> Watermarks {
-        self.look();
-        let listing = Listing::new(&self.places, &self.mark);
-        let (first, newest) = (listing.first(), listing.newest());
-        let first = first.map_or(self.mark.sequence, |header| header.sequence);
-        let epoch = newest.map_or(self.mark.epoch, |header| header.epoch);
-        let (written, is_on_disk) = self.end();
-        // Nobody writes: what the mark proves was published, even if it is gone.
-        let published = if self.control.is_none() { written.max(self.mark.sequence) } else { written };
-        let durable = match &self.control {
-            Some(control) => control.durable_sequence().min(published),
-            None if is_on_disk => published,
-            None => self.mark.sequence.min(published),
-        };
-        Watermarks { first, published, durable, epoch }
-    }
-
-    /// The sequence behind the last message of an epoch that the journal has, as far as it has been published.
-    pub fn end_of(&mut self, epoch: u32) -> u64 {
-        self.look();
-        let listing = Listing::new(&self.places, &self.mark);
-        let later = listing.headers().rev().take_while(|header| header.epoch > epoch).last();
-        later.map_or_else(|| self.end().0, |header| header.epoch_sequence)
     }
 
     /// Sleeps until something may have happened at the gate, at most `limit`.

@@ -160,22 +160,6 @@ impl Reader {
         };
     }
 
-    /// The sequence behind the newest message, and whether that is known from the disk.
-    pub(super) fn end(&mut self) -> (u64, bool) {
-        let newest = Listing::new(&self.places, &self.mark).newest();
-        let Some(mut number) = newest.map(|header| header.number) else { return (self.mark.sequence, true) };
-        let mut end = (newest.map_or(0, |header| header.sequence), true);
-        while let Ok(Some(current)) = self.load(number) {
-            let (sequence, is_sealed) = current.end();
-            end = (sequence, current.copy.is_some());
-            if !is_sealed {
-                break;
-            }
-            number += 1;
-        }
-        end
-    }
-
     /// Enters the next segment; false if it is not there yet.
     #[cold]
     pub(super) fn enter(&mut self) -> Result<bool, ReadError> {
@@ -301,21 +285,5 @@ impl Current {
             copy.holes.retain(|hole| hole.to > offset);
         }
         Self { offset, anchor_time, ..self }
-    }
-
-    /// Sequence behind its last message, and whether it is sealed.
-    pub(super) fn end(&self) -> (u64, bool) {
-        if let Some(copy) = &self.copy {
-            return (copy.sequence, copy.is_sealed);
-        }
-        let (mut offset, mut sequence) = (FIRST_FRAME, self.first);
-        while let Some(Ok(word)) = self.segment.frame(offset) {
-            if self.segment.seal(offset, word).is_some() {
-                return (sequence, true);
-            }
-            sequence += u64::from(word.is_user());
-            offset += word.stride();
-        }
-        (sequence, false)
     }
 }

@@ -1,0 +1,79 @@
+//! How far a journal is: where it begins, what is published, what is durable.
+
+use super::{Current, Reader};
+use crate::{layout::FIRST_FRAME, listing::Listing};
+
+/// How far a journal is. Each is the next sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Oldest retained.
+    pub first: u64,
+    /// Published.
+    pub published: u64,
+    /// Durable.
+    pub durable: u64,
+    /// Newest epoch.
+    pub epoch: u32,
+}
+
+impl Reader {
+    /// How far the journal is now. Walks its newest segment.
+    pub fn watermarks(&mut self) -> Watermarks {
+        self.look();
+        let listing = Listing::new(&self.places, &self.mark);
+        let (first, newest) = (listing.first(), listing.newest());
+        let first = first.map_or(self.mark.sequence, |header| header.sequence);
+        let epoch = newest.map_or(self.mark.epoch, |header| header.epoch);
+        let (written, is_on_disk) = self.end();
+        // Nobody writes: what the mark proves was published, even if it is gone.
+        let published = if self.control.is_none() { written.max(self.mark.sequence) } else { written };
+        let durable = match &self.control {
+            Some(control) => control.durable_sequence().min(published),
+            None if is_on_disk => published,
+            None => self.mark.sequence.min(published),
+        };
+        Watermarks { first, published, durable, epoch }
+    }
+
+    /// The sequence behind the last message of an epoch that the journal has, as far as it has been published.
+    pub fn end_of(&mut self, epoch: u32) -> u64 {
+        self.look();
+        let listing = Listing::new(&self.places, &self.mark);
+        let later = listing.headers().rev().take_while(|header| header.epoch > epoch).last();
+        later.map_or_else(|| self.end().0, |header| header.epoch_sequence)
+    }
+
+    /// The sequence behind the newest message, and whether that is known from the disk.
+    pub(super) fn end(&mut self) -> (u64, bool) {
+        let newest = Listing::new(&self.places, &self.mark).newest();
+        let Some(mut number) = newest.map(|header| header.number) else { return (self.mark.sequence, true) };
+        let mut end = (newest.map_or(0, |header| header.sequence), true);
+        while let Ok(Some(current)) = self.load(number) {
+            let (sequence, is_sealed) = current.end();
+            end = (sequence, current.copy.is_some());
+            if !is_sealed {
+                break;
+            }
+            number += 1;
+        }
+        end
+    }
+}
+
+impl Current {
+    /// Sequence behind its last message, and whether it is sealed.
+    pub(super) fn end(&self) -> (u64, bool) {
+        if let Some(copy) = &self.copy {
+            return (copy.sequence, copy.is_sealed);
+        }
+        let (mut offset, mut sequence) = (FIRST_FRAME, self.first);
+        while let Some(Ok(word)) = self.segment.frame(offset) {
+            if self.segment.seal(offset, word).is_some() {
+                return (sequence, true);
+            }
+            sequence += u64::from(word.is_user());
+            offset += word.stride();
+        }
+        (sequence, false)
+    }
+}
