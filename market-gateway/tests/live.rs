@@ -2,9 +2,10 @@
 //! written.
 
 use std::fs::File;
+use std::io::Write;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -26,6 +27,7 @@ use market_gateway::net::{UdpConfig, Wait};
 use market_gateway::normalise::Itch;
 use market_gateway::resume::History;
 use market_gateway::simulate::{Exchange, ExchangeConfig, Faults};
+use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const FAULTS: Faults = Faults { lost: 100, repeated: 50, overtaken: 50, lost_everywhere: 10 };
@@ -69,17 +71,25 @@ impl Wires {
 
     /// Starts the gateway as a process.
     fn start(&self, home: &Path) -> Child {
+        let fix = self.fix.to_string();
+        let drop_copy = ["--fix", &fix, "--sender", "DESK", "--target", "EXCHANGE"];
+        self.command(home).args(drop_copy).spawn().unwrap()
+    }
+
+    /// The gateway without a drop copy.
+    fn command(&self, home: &Path) -> Command {
         let config = home.join("config.toml");
         std::fs::write(&config, format!("[gateway]\npatience = \"{}s\"\n", PATIENCE.as_secs())).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_market-gateway"));
-        command.args(["run", "--until-end", "--json", "--sender", "DESK", "--target", "EXCHANGE"]);
+        command.args(["run", "--until-end", "--json"]);
         for line in &self.lines {
             command.args(["--mold", &line.to_string()]);
         }
-        command.args(["--rerequest", &self.rerequest.to_string(), "--fix", &self.fix.to_string()]);
+        command.args(["--rerequest", &self.rerequest.to_string()]);
         command.arg("--bus").arg(home.join("bus")).arg("--config").arg(config);
-        command.stdout(Stdio::null()).stderr(File::create(home.join("notes")).unwrap());
-        command.spawn().unwrap()
+        command.stdout(File::create(home.join("summary")).unwrap());
+        command.stderr(File::create(home.join("notes")).unwrap());
+        command
     }
 }
 
@@ -191,6 +201,11 @@ fn journalled(bus: &Path) -> Vec<Timeless> {
 
 /// The topics hold what the exchange says that it sent, no more and no less.
 fn assert_whole(home: &Path, exchange: &Exchange) {
+    assert_market_whole(home, exchange);
+    assert_fills(&home.join("bus"), exchange);
+}
+
+fn assert_market_whole(home: &Path, exchange: &Exchange) {
     let journalled = journalled(&home.join("bus"));
     let began = bus::event::from_bytes::<Session>(&journalled[0].1).unwrap();
     let expected = expected(&home.join("truth.itch50"), exchange.session(), Date::from_number(began.date));
@@ -199,7 +214,6 @@ fn assert_whole(home: &Path, exchange: &Exchange) {
     {
         panic!("event {at}: {:?} where {:?} is due", journalled.get(at), expected.get(at));
     }
-    assert_fills(&home.join("bus"), exchange);
 }
 
 /// Every fill that the exchange reported is journalled, once and in order.
@@ -339,4 +353,134 @@ fn a_gateway_killed_at_any_moment_ends_with_the_topics_of_an_undisturbed_one() {
     let exit = gateway.wait().unwrap();
     assert!(exit.success(), "{exit}: {}", std::fs::read_to_string(home.join("notes")).unwrap());
     assert_whole(&home, &market.now());
+}
+
+/// Becomes a user of its own, with file systems of a few mebibytes as the bus directory `$1` and as shared memory; runs the
+/// rest of its arguments.
+const SMALL: &str = "mount -t tmpfs -o size=40m tmpfs \"$1\" && mount -t tmpfs -o size=24m tmpfs \"$BUSBAR_SHM\" \
+                     && shift && exec \"$@\"";
+/// Where the process that [`SMALL`] starts finds its home.
+const HOME: &str = "LIVE_TEST_HOME";
+
+/// Runs a test of this binary in small file systems; says so where the system gives none.
+fn in_little_room(test: &str) {
+    let (_directory, home) = home();
+    let (bus, memory) = (home.join("bus"), home.join("memory"));
+    [&bus, &memory].into_iter().for_each(|place| std::fs::create_dir(place).unwrap());
+    let small = |program: &Path| {
+        let mut command = Command::new("unshare");
+        command.args(["-U", "-r", "-m", "sh", "-c", SMALL, "sh"]).arg(&bus).arg(program);
+        command.env("BUSBAR_SHM", &memory).env(HOME, &home);
+        command
+    };
+    if !small(Path::new("true")).output().is_ok_and(|tried| tried.status.success()) {
+        eprintln!("not proven: this system gives no user namespace");
+        return;
+    }
+    let mut command = small(&std::env::current_exe().unwrap());
+    let exit = command.args(["--exact", test, "--nocapture"]).status().unwrap();
+    assert!(exit.success(), "{exit}");
+}
+
+/// Takes all room of a file system but for some bytes.
+fn take_room(place: &Path, but: u64) -> PathBuf {
+    let filler = place.join(".filler");
+    let mut file = File::create(&filler).unwrap();
+    while file.write_all(&[0; 1 << 16]).is_ok() {}
+    file.set_len(file.metadata().unwrap().len() - but).unwrap();
+    filler
+}
+
+/// Events of `market-data`, and how often it refused one.
+fn progress(bus: &Path) -> Option<(u64, u64)> {
+    let survey = Bus::open(bus).unwrap().survey("market-data").ok()?;
+    Some((survey.watermarks.published, survey.control?.counters()[3]))
+}
+
+/// A gateway refuses what finds no room, receives on beside it, and goes on by itself where there is room again.
+fn refuse_and_go_on(gateway: &mut Child, market: &Market, home: &Path, filler: &Path) {
+    let (bus, began) = (home.join("bus"), Instant::now());
+    let mut wait = |what: &str, is_done: &dyn Fn() -> bool| {
+        while !is_done() {
+            assert!(began.elapsed() < PATIENCE, "{what}: {:?}", progress(&bus));
+            assert_eq!(gateway.try_wait().unwrap(), None, "it ended by itself");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    wait("refuses", &|| progress(&bus).is_some_and(|(_, refused)| refused > 1_000));
+    let (published, _) = progress(&bus).unwrap();
+    let sent = market.now().sent();
+    market.wait_for(sent + 5_000);
+    assert_eq!(progress(&bus).unwrap().0, published, "it takes nothing meanwhile");
+    std::fs::remove_file(filler).unwrap();
+    wait("goes on", &|| progress(&bus).is_some_and(|(now, _)| now > published + 5_000));
+    market.end();
+    let exit = gateway.wait().unwrap();
+    assert!(exit.success(), "{exit}: {}", std::fs::read_to_string(home.join("notes")).unwrap());
+    let summary: Value = serde_json::from_slice(&std::fs::read(home.join("summary")).unwrap()).unwrap();
+    assert!(summary["refused"].as_u64() > Some(0), "{summary}");
+}
+
+#[test]
+fn a_full_disk_is_received_beside_and_gone_on_from_while_the_gateway_runs() {
+    let Some(home) = std::env::var_os(HOME).map(PathBuf::from) else {
+        return in_little_room("a_full_disk_is_received_beside_and_gone_on_from_while_the_gateway_runs");
+    };
+    let wires = Wires::new();
+    let filler = take_room(&home.join("bus"), 16 << 20);
+    let market = Market::open(&home, &wires);
+    let mut gateway = wires.start(&home);
+    refuse_and_go_on(&mut gateway, &market, &home, &filler);
+    assert_whole(&home, &market.now());
+}
+
+#[test]
+fn full_shared_memory_is_received_beside_and_gone_on_from_while_the_gateway_runs() {
+    let Some(home) = std::env::var_os(HOME).map(PathBuf::from) else {
+        return in_little_room(
+            "full_shared_memory_is_received_beside_and_gone_on_from_while_the_gateway_runs",
+        );
+    };
+    let wires = Wires::new();
+    let memory = home.join("memory");
+    // For one segment, which cannot retire before there is a second one.
+    let filler = take_room(&memory, 3 << 19);
+    let market = Market::open(&home, &wires);
+    let mut gateway = wires.command(&home).spawn().unwrap();
+    refuse_and_go_on(&mut gateway, &market, &home, &filler);
+    assert_market_whole(&home, &market.now());
+    let left: Vec<_> = std::fs::read_dir(&memory).unwrap().collect();
+    assert!(left.is_empty(), "a clean end leaves no memory: {left:?}");
+}
+
+/// Replays what the exchange says that it sent; the exit code and the summary, if it came to one.
+fn replay(home: &Path) -> (Option<i32>, Option<Value>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_market-gateway"));
+    command.arg("replay").arg(home.join("truth.itch50")).args(["--json", "--bus"]).arg(home.join("bus"));
+    let output = command.output().unwrap();
+    (output.status.code(), serde_json::from_slice(&output.stdout).ok())
+}
+
+#[test]
+fn a_capture_ends_where_the_disk_is_full_and_its_rerun_completes() {
+    let Some(home) = std::env::var_os(HOME).map(PathBuf::from) else {
+        return in_little_room("a_capture_ends_where_the_disk_is_full_and_its_rerun_completes");
+    };
+    let market = Market::open(&home, &Wires::new());
+    market.wait_for(60_000);
+    market.end();
+    let session = market.now().session();
+    let sent = market.now().sent();
+    drop(market);
+    let filler = take_room(&home.join("bus"), 3 << 20);
+    assert_eq!(replay(&home), (Some(2), None));
+    let there = journalled(&home.join("bus")).len();
+    assert!(there > 1_000 && (there as u64) < sent, "{there} of {sent}");
+    std::fs::remove_file(filler).unwrap();
+    let (code, summary) = replay(&home);
+    let summary = summary.unwrap();
+    assert_eq!((code, summary["messages"].as_u64()), (Some(0), Some(sent)), "{summary}");
+    assert!(summary["duplicates"].as_u64() > Some(1_000), "{summary}");
+    let expected = expected(&home.join("truth.itch50"), session, None);
+    assert_eq!(journalled(&home.join("bus")).len(), expected.len());
 }

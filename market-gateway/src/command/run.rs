@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     receive(&mut gateway, placement, length, arguments.has("until-end"))?;
     let (summary, itch) = gateway.close()?;
     tell_drop_copy(&summary);
-    let market = Summary::new(&summary.feed, &itch, summary.io);
+    let market = Summary::of_live(&summary, &itch);
     let report = Report { market, fix: summary.drop_copy.as_ref().map(DropCopyReport::new) };
     if arguments.json() {
         program::print_json(&report)?;
@@ -241,7 +241,7 @@ fn receive(
         other => other,
     });
     let mut progress = Progress::new();
-    let mut told = String::new();
+    let (mut told, mut refused) = (String::new(), 0);
     let began = Instant::now();
     while !stop.requested() && length.is_none_or(|length| began.elapsed() < length) {
         let work = gateway.do_work()?;
@@ -254,15 +254,17 @@ fn receive(
             program::note(&format!("drop copy: {reason}"));
             told = reason;
         }
-        progress.show(|| describe(gateway));
+        progress.show(|| describe(gateway, &mut refused));
         idle.idle(work);
     }
     Ok(())
 }
 
-fn describe(gateway: &mut Gateway) -> String {
+/// How it goes; `refused` is how often the topic had refused an event when this was said last.
+fn describe(gateway: &mut Gateway, refused: &mut u64) -> String {
     let summary = gateway.summary();
-    let refused = if summary.refused > 0 { ", refused for lack of room" } else { "" };
+    let is_full = summary.refused > std::mem::replace(refused, summary.refused);
+    let full = if is_full { ", refused for lack of room: make some" } else { "" };
     let dropped = summary.network.dropped;
-    format!("{} messages, {dropped} packets dropped by the kernel{refused}", summary.feed.messages)
+    format!("{} messages, {dropped} packets dropped by the kernel{full}", summary.feed.messages)
 }

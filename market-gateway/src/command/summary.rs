@@ -2,6 +2,8 @@
 
 use market_gateway::arbiter::LineCounts;
 use market_gateway::feed::FeedSummary;
+use market_gateway::live::LiveSummary;
+use market_gateway::net::Counters;
 use market_gateway::normalise::Itch;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -29,6 +31,20 @@ pub(crate) struct Summary {
     /// Packets too far ahead that nothing confirmed.
     unconfirmed: u64,
     lines: Vec<LineCounts>,
+    /// What only live lines have.
+    #[serde(flatten)]
+    live: Option<Live>,
+}
+
+/// What happened around the feed of live lines.
+#[derive(Debug, Serialize)]
+struct Live {
+    /// How often the topic had no room for an event; each was offered again.
+    refused: u64,
+    /// Requests that could not be sent.
+    unsent: u64,
+    /// What happened to packets before the feed.
+    network: Counters,
 }
 
 /// A range that was lost, or had to be asked for.
@@ -70,7 +86,15 @@ impl Summary {
             unknown: itch.unknown(),
             unconfirmed: feed.unconfirmed,
             lines: feed.lines.clone(),
+            live: None,
         }
+    }
+
+    /// The summary of live lines.
+    pub(crate) fn of_live(summary: &LiveSummary, itch: &Itch) -> Self {
+        let LiveSummary { refused, unsent, network, .. } = *summary;
+        let live = Some(Live { refused, unsent, network });
+        Self { live, ..Self::new(&summary.feed, itch, summary.io) }
     }
 
     /// One line for a person.

@@ -45,7 +45,7 @@ pub trait PacketSource {
 }
 
 /// What happened to packets of a source so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
     /// Packets handed over.
     pub packets: u64,
