@@ -14,8 +14,15 @@
 //!
 //! # A gateway of your own
 //! Whoever has another payload on the same transport implements [`Normalise`], one function of which turns a message
-//! into events; sessions, arbitration, re-requests, gaps, resuming and publishing are the library's. See
-//! `examples/own_venue.rs`. [`normalise::Itch`] is the one for NASDAQ ITCH 5.0.
+//! into events; sessions, arbitration, re-requests, gaps, resuming and publishing are the library's. Its crate depends
+//! on two of Busbar's, the second for the events that it defines:
+//!
+//! ```toml
+//! market-gateway = { path = "busbar/market-gateway" }
+//! bus = { path = "busbar/bus" }
+//! ```
+//! `examples/own_venue.rs` is a whole one that feeds packets by hand; [`live`] gives one its sockets, and
+//! [`normalise::Itch`] is the one for NASDAQ ITCH 5.0.
 
 pub mod arbiter;
 pub mod feed;

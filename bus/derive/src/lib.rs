@@ -48,7 +48,11 @@ fn attributes(input: &DeriveInput) -> Result<Attributes> {
                 }
                 Ok(())
             } else if meta.path.is_ident("name") {
-                found.name = meta.value()?.parse::<LitStr>()?.value();
+                let literal: LitStr = meta.value()?.parse()?;
+                found.name = literal.value();
+                if !(1..=128).contains(&found.name.len()) {
+                    return Err(Error::new(literal.span(), "a name has 1 to 128 bytes"));
+                }
                 Ok(())
             } else {
                 Err(meta.error("known keys are `kind` and `name`"))
@@ -137,13 +141,27 @@ fn expand_enum(input: &DeriveInput, data: &syn::DataEnum) -> Result<TokenStream>
             _ => return Err(Error::new(variant.span(), "each variant holds exactly one event struct")),
         }
     }
+    if variants.is_empty() {
+        return Err(Error::new(ident.span(), "a topic has at least one kind of message"));
+    }
     let doc = format!("A message of [`{ident}`] as a subscriber receives it: a reference into the journal.");
     Ok(quote! {
         #[doc = #doc]
-        #[derive(Debug, Clone, Copy)]
+        #[derive(Clone, Copy)]
         #[allow(missing_docs)]
         #visibility enum #reference<'a> {
             #(#variants(&'a #types)),*
+        }
+        impl<'a> ::core::fmt::Debug for #reference<'a>
+        where
+            #(&'a #types: ::core::fmt::Debug),*
+        {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                match self {
+                    #(Self::#variants(event) =>
+                        f.debug_tuple(::core::stringify!(#variants)).field(event).finish(),)*
+                }
+            }
         }
         impl ::bus::event::Message for #ident {
             type Ref<'a> = #reference<'a>;

@@ -31,6 +31,11 @@ pub enum FieldKind {
 }
 
 /// A type that may stand in an event: plain bytes of fixed size, any of which is a valid value.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a field of an event",
+    note = "fields are integers of fixed size, `[u8; N]`, or types of `bus::event`: `Price` for decimals, `Text` for \
+            text, `u8` for a flag"
+)]
 pub trait Field: FromBytes + IntoBytes + Immutable + KnownLayout + Copy + Send + Sync + 'static {
     /// How it is printed.
     const KIND: FieldKind;

@@ -40,6 +40,10 @@ compile_error!("Busbar's formats are little-endian and used in place; big-endian
 /// # Safety
 /// The type must be `#[repr(C)]`, consist of [`Field`]s only and have no padding, so that any bytes of its size
 /// are a valid value and all its bytes are initialised. `#[derive(Event)]` checks this.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    note = "put `#[derive(Event, Clone, Copy)] #[repr(C)]` on the struct"
+)]
 pub unsafe trait Event: Copy + Send + Sync + 'static {
     /// Kind, name, size and fields.
     const INFO: KindInfo;
@@ -58,6 +62,7 @@ pub trait Message: 'static {
 }
 
 /// An event that may be published to a topic of `M`.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a kind of message of `{M}`")]
 pub trait PartOf<M: Message>: Event {}
 
 /// The description of an event kind, from which any program can print it.
@@ -117,7 +122,10 @@ pub const fn assert_distinct(kinds: &[KindInfo]) {
     while i < kinds.len() {
         let mut j = i + 1;
         while j < kinds.len() {
-            assert!(kinds[i].kind != kinds[j].kind, "two kinds of a topic have the same number");
+            assert!(
+                kinds[i].kind != kinds[j].kind,
+                "two kinds of a topic have the same number: give each its own by #[event(kind = N)]"
+            );
             j += 1;
         }
         i += 1;
