@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -340,7 +341,9 @@ fn a_gateway_killed_at_any_moment_ends_with_the_topics_of_an_undisturbed_one() {
         let mut gateway = wires.start(&home);
         market.wait_for(kill * 9_000 + kill * kill * 137);
         gateway.kill().unwrap();
-        gateway.wait().unwrap();
+        let exit = gateway.wait().unwrap();
+        let notes = std::fs::read_to_string(home.join("notes")).unwrap();
+        assert_eq!(exit.signal(), Some(9), "it ran until it was killed: {notes}");
         if kill == 3 {
             // The exchange dies, too, and goes on with its session.
             drop(market);

@@ -38,7 +38,7 @@ use crate::fix::drop_copy::{DropCopy, DropCopyCounters};
 use crate::fix::executions::TradesError;
 use crate::fix::reason::Reason;
 use crate::fix::topics::{SessionTopic, TopicError};
-use crate::net::{self, Counters, OpenError, PacketSource, UdpSource};
+use crate::net::{self, Counters, OpenError, PacketSource, UdpConfig, UdpSource};
 use crate::resume::History;
 use crate::snapshot::{self, Snapshots};
 use crate::{Normalise, Output};
@@ -50,6 +50,8 @@ pub const MARKET_DATA: &str = "market-data";
 
 /// Requests sent in one duty cycle.
 const REQUESTS: usize = 16;
+/// How long a line's address may be in use by a process that is ending.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a drop copy may take to log out.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// At the end a topic is given up of which nothing becomes durable for so long.
@@ -152,7 +154,7 @@ where
     /// # Errors
     /// See [`LiveError`].
     pub fn open(bus: &Bus, config: &LiveConfig, mut normaliser: N) -> Result<Self, LiveError> {
-        let source = UdpSource::open(&config.udp).map_err(LiveError::Open)?;
+        let source = open_lines(&config.udp).map_err(LiveError::Open)?;
         let publisher = bus.publisher(MARKET_DATA).map_err(LiveError::Bus)?;
         let history = History::read(bus, MARKET_DATA, &mut normaliser).map_err(LiveError::Past)?;
         let drop_copy = config.drop_copy.as_ref().map(|DropCopyConfig { address, session }| {
@@ -324,6 +326,22 @@ where
 fn flush<M: Message>(publisher: &mut Publisher<M>) -> Result<u64, LiveError> {
     let is_durable = publisher.flush_within(DURABLE_WITHIN).map_err(LiveError::Journal)?;
     Ok(if is_durable { 0 } else { publisher.next_sequence() - publisher.durable() })
+}
+
+/// Opens the lines. A process that was just killed has its sockets until the kernel has taken its rings apart, so an
+/// address in use is waited for a little.
+fn open_lines(config: &UdpConfig) -> Result<UdpSource, OpenError> {
+    let began = Instant::now();
+    loop {
+        match UdpSource::open(config) {
+            Err(OpenError::Socket { error, .. })
+                if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < PATIENCE =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Whether the topic will take the event later.
