@@ -33,6 +33,19 @@ pub enum BusError {
         /// Why.
         source: journal::OpenError,
     },
+    /// There is too little shared memory for the journals of the bus to go on from segment to segment.
+    TooLittleMemory {
+        /// The topic that was to be published.
+        topic: String,
+        /// What limits it.
+        place: String,
+        /// What it gives, in bytes.
+        given: u64,
+        /// What the topic and those that are published already need, in bytes.
+        needed: u64,
+        /// What helps.
+        remedy: String,
+    },
     /// The shared memory of the bus refuses.
     Memory(journal::instance::InstanceError),
     /// The operating system refuses.
@@ -58,6 +71,11 @@ impl fmt::Display for BusError {
             ),
             Self::Schema { topic, source } => write!(f, "topic '{topic}' does not fit: {source}"),
             Self::Journal { topic, source } => write!(f, "topic '{topic}': {source}"),
+            Self::TooLittleMemory { topic, place, given, needed, remedy } => write!(
+                f,
+                "too little shared memory for topic '{topic}': {place} gives {given} bytes, and {needed} are needed with \
+                 the topics that are published already; {remedy}"
+            ),
             Self::Memory(source) => source.fmt(f),
             Self::Io { what, path, source } => {
                 write!(f, "cannot {what}: {}: {source}; mend that and start again", path.display())

@@ -170,6 +170,7 @@ pub mod config;
 mod error;
 pub mod event;
 pub mod machine;
+pub mod memory;
 pub mod plan;
 pub mod program;
 mod publisher;

@@ -25,6 +25,7 @@ use crate::{
     config::{BusConfig, WhenFull},
     error::BusError,
     event::{Message, schema::Schema},
+    memory,
     publisher::Publisher,
     subscriber::{Gate, Reader, Start, Subscriber, Watermarks},
     upstream::Upstream,
@@ -238,6 +239,7 @@ impl Bus {
         held.occupancy.make_topic(topic, 0).map_err(BusError::Memory)?;
         let places = self.places(topic)?;
         let options = self.options(topic, inputs, clock.now().0)?;
+        self.check_memory(topic, &places, &options, &held.occupancy)?;
         let opened = journal::open(&places, options);
         let Journal { writer, write_out, lock, recovery } =
             opened.map_err(|source| BusError::Journal { topic: topic.into(), source })?;
@@ -428,6 +430,20 @@ impl Bus {
             now,
             patience: PATIENCE,
         })
+    }
+
+    /// Refuses what could not go on from its first segment. A journal that is there keeps its size of segments.
+    fn check_memory(
+        &self,
+        topic: &str,
+        places: &Places,
+        options: &Options,
+        occupancy: &Occupancy,
+    ) -> Result<(), BusError> {
+        let failed = |source| BusError::Io { what: "look into", path: journal::instance::root(), source };
+        let wanted = options.segment_size as u64;
+        let segment_size = journal::segment_size(places.storage.as_ref()).unwrap_or(wanted);
+        memory::check(self, topic, occupancy.least_room(topic, 0, segment_size).map_err(failed)?)
     }
 
     /// Whether the schema of a topic says all that `schema` does.

@@ -7,7 +7,7 @@ mod common;
 
 use std::{path::Path, process::Command};
 
-use bus::{Bus, Gate, PublishError, Room, Start};
+use bus::{Bus, Gate, PublishError, Room, Start, config::BusConfig, program::Size};
 use common::{Process, Quote, ground, orders, quote};
 use journal::{instance, storage::space};
 
@@ -24,6 +24,7 @@ fn process() {
     let Some((bus, orders)) = orders() else { return };
     match &*orders[0] {
         "carry" => carry(&bus),
+        "refuse" => refuse(&bus),
         _ => fill(&bus),
     }
     let memory = instance::Instance::of(bus.directory()).unwrap();
@@ -71,6 +72,22 @@ fn carry(bus: &Bus) {
     println!("read {}", reading.join().unwrap());
 }
 
+/// Opens what there is memory for, and is refused the rest.
+fn refuse(bus: &Bus) {
+    let quotes = bus.publisher::<Quote>("quotes").unwrap();
+    let warning = bus.scanty_memory().unwrap();
+    let place = instance::root().display().to_string();
+    assert!(warning.starts_with(&format!("little shared memory: {place} has 3MiB, ")), "{warning}");
+    let refused = bus.publisher::<Quote>("more").unwrap_err().to_string();
+    let given = format!(
+        "too little shared memory for topic 'more': {place} gives 3145728 bytes, and 4210688 are needed"
+    );
+    assert!(refused.starts_with(&given) && refused.contains("; mount a tmpfs"), "{refused}");
+    drop(quotes);
+    bus.publisher::<Quote>("more").unwrap();
+    println!("refused 1");
+}
+
 /// Leaves room for one segment, publishes until that is full, makes room and goes on.
 fn fill(bus: &Bus) {
     let root = instance::root();
@@ -100,6 +117,33 @@ fn little_memory_carries_much() {
     let Some(mut process) = start("16m", &bus, "carry") else { return };
     assert_eq!(process.told("read"), COUNT);
     assert!(process.end().success());
+}
+
+#[test]
+fn what_memory_cannot_hold_is_refused_at_once() {
+    let (_directory, bus) = ground();
+    let Some(mut process) = start("3m", &bus, "refuse") else { return };
+    assert_eq!(process.told("refused"), 1);
+    assert!(process.end().success());
+}
+
+#[test]
+fn a_budget_that_cannot_hold_the_topics_is_refused_by_name() {
+    let (_directory, bus) = ground();
+    let with = |memory: u64| {
+        let config = BusConfig { memory: Some(Size(memory)), ..BusConfig::default() };
+        Bus::with_config(&bus, config).unwrap()
+    };
+    let refused = with(1 << 20).publisher::<Quote>("quotes").unwrap_err().to_string();
+    let told = "too little shared memory for topic 'quotes': the key 'memory' of [bus] gives 1048576 bytes, and 2105344 \
+                are needed with the topics that are published already; raise it, or give the topics smaller segments";
+    assert_eq!(refused, told);
+    assert!(with(1 << 20).topics().unwrap().is_empty());
+    let enough = with(5 << 20);
+    let (one, two) =
+        (enough.publisher::<Quote>("quotes").unwrap(), enough.publisher::<Quote>("more").unwrap());
+    drop((one, two));
+    assert_eq!(enough.topics().unwrap(), ["more", "quotes"]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod contents;
 mod forgotten;
 mod identity;
 mod moved;
+mod room;
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};

@@ -45,6 +45,11 @@ pub(crate) fn load(storage: &dyn Storage) -> Result<Option<MarkSlot>, OpenError>
     mark.map(|mark| check(&mark).map(|()| mark)).transpose()
 }
 
+/// Bytes of a segment of the journal in `storage`; `None` where there is none, or none that can be opened.
+pub fn segment_size(storage: &dyn Storage) -> Option<u64> {
+    load(storage).ok().flatten().map(|mark| mark.segment_size.into())
+}
+
 /// The mark of the journal in `directory`, checked.
 pub(crate) fn read(storage: &dyn Storage, directory: &Path) -> Result<MarkSlot, OpenError> {
     load(storage)?.ok_or_else(|| OpenError::Missing { path: directory.into() })

@@ -28,6 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let watch = Arc::new(Watch::default());
     let runner = Runner::open(&bus, settings, config.risk.snapshot_every, Arc::clone(&watch))?;
     note(&plan.describe());
+    bus.scanty_memory().iter().for_each(|line| note(line));
     let there = there(&bus)?;
     let running = agent::start(plan.place("risk"), &stop, runner)?;
     let mut progress = Progress::new();

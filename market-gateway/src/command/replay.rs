@@ -44,6 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         program::note("a day file names no date: taken for 1970-01-01; give --date");
     }
     let bus = Bus::open(arguments.bus())?;
+    bus.scanty_memory().iter().for_each(|line| program::note(line));
     let mut report = Report { market: Summary::nothing(IO), ..Report::default() };
     if sources.has_market_data() {
         let mut replay = Replay::open(&bus, settings, &stop)?;

@@ -44,6 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let bus = Bus::with_config(arguments.bus(), file.bus)?;
     let mut gateway = Gateway::open(&bus, &config, Itch::new())?;
     tell(&gateway, &config, &plan);
+    bus.scanty_memory().iter().for_each(|line| program::note(line));
     receive(&mut gateway, placement, length, arguments.has("until-end"))?;
     let (summary, itch) = gateway.close()?;
     tell_drop_copy(&summary);

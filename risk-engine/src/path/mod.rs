@@ -65,6 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let parts = Parts::open(&bus, &plan, rate, arguments.find("seed")?)?;
     let server = listen(&bus, &kafka, arguments.has("kafka"))?;
     note(&plan.describe());
+    bus.scanty_memory().iter().for_each(|line| note(line));
     let mut view = View::new(&bus, server.as_ref().map(Server::address), arguments.json());
     let mut measures = Measures::default();
     while !parts.has_failed() && !stop.sleep(LOOK_EVERY) {

@@ -1,13 +1,12 @@
 //! Shared memory, huge pages, locked memory.
 
 use super::{Finding, System, about};
+use bus::memory::{ENOUGH, REMEDY};
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Shared memory that three journals with small segments need.
-const LEAST_SHARED: u64 = 64 << 20;
 /// Below this a kernel that counts rings as locked memory may refuse one.
 const LEAST_LOCKED: u64 = 1 << 20;
 
@@ -29,13 +28,11 @@ pub(super) fn room(path: &Path) -> io::Result<(u64, u64)> {
 
 /// Room for the journals' memory.
 pub(super) fn shared(root: &Path) -> Finding {
-    let remedy =
-        "mount a tmpfs of 256MiB or more there (a container: --shm-size=256m), or set BUSBAR_SHM to one";
     match room(root) {
-        Err(error) => Finding::warn(format!("{}: {error}", root.display()), remedy),
+        Err(error) => Finding::warn(format!("{}: {error}", root.display()), REMEDY),
         Ok((size, free)) => {
             let finding = format!("{}: {} free of {}", root.display(), about(free), about(size));
-            if free >= LEAST_SHARED { Finding::ok(finding) } else { Finding::warn(finding, remedy) }
+            if free >= ENOUGH { Finding::ok(finding) } else { Finding::warn(finding, REMEDY) }
         }
     }
 }

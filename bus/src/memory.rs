@@ -1,0 +1,51 @@
+//! Shared memory that a bus needs, and what there is of it.
+
+use crate::{error::BusError, program::Size, topic::Bus};
+use journal::{instance, storage::space};
+
+/// Shared memory with which journals have small segments and all the room that they want. With less, publishing may be
+/// refused while the disk catches up.
+pub const ENOUGH: u64 = 64 << 20;
+
+/// What helps where there is too little.
+pub const REMEDY: &str =
+    "mount a tmpfs of 256MiB or more there (a container: --shm-size=256m), or set BUSBAR_SHM to one";
+
+impl Bus {
+    /// What programs that publish say at their start where the machine has little shared memory; nothing where it has
+    /// enough.
+    pub fn scanty_memory(&self) -> Option<String> {
+        let root = instance::root();
+        let total = space(&root).ok()?.total;
+        (total < ENOUGH).then(|| {
+            format!(
+                "little shared memory: {} has {}, so publishing may be refused while the disk catches up; {REMEDY}",
+                root.display(),
+                Size(total)
+            )
+        })
+    }
+}
+
+/// Refuses a publisher of `topic` where the journals of the bus, its own among them, need more than there can be.
+pub(crate) fn check(bus: &Bus, topic: &str, needed: u64) -> Result<(), BusError> {
+    let too_little = |place: String, given: u64, remedy: String| BusError::TooLittleMemory {
+        topic: topic.into(),
+        place,
+        given,
+        needed,
+        remedy,
+    };
+    if let Some(budget) = bus.config().memory.filter(|budget| budget.0 < needed) {
+        let remedy = "raise it, or give the topics smaller segments".into();
+        return Err(too_little("the key 'memory' of [bus]".into(), budget.0, remedy));
+    }
+    let root = instance::root();
+    match space(&root) {
+        Ok(found) if found.total < needed => {
+            Err(too_little(root.display().to_string(), found.total, REMEDY.into()))
+        }
+        // What cannot be asked refuses by itself.
+        _ => Ok(()),
+    }
+}
