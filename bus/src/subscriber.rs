@@ -62,6 +62,17 @@ impl Reader {
         self.reader.is_closed()
     }
 
+    /// The oldest sequence that retention has left. A message from there on that cannot be read is lost, also one before
+    /// [`Watermarks::first`].
+    pub fn begins(&self) -> u64 {
+        self.reader.begins()
+    }
+
+    /// Whether there is evidence of how far the topic was durable: what lies beyond its last segment is not missed without.
+    pub fn is_end_proven(&self) -> bool {
+        self.reader.is_end_proven()
+    }
+
     /// Bytes of a segment of the topic's journal.
     pub fn segment_size(&self) -> u64 {
         self.reader.segment_size()

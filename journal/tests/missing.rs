@@ -54,6 +54,20 @@ fn a_segment_that_is_gone_is_a_range_of_sequences() {
 }
 
 #[test]
+fn a_beginning_that_is_gone_was_not_retired() {
+    let ground = Ground::new();
+    let firsts = closed(&ground);
+    remove(&ground, 0);
+    for start in [0, 5, firsts[1] - 1] {
+        let mut reader = ground.reader(Start::Sequence(start), Gate::Durable);
+        assert_eq!((reader.begins(), reader.watermarks().first), (0, firsts[1]));
+        let fault = ReadError::Damage { from: 0, to: SEGMENT as u64, sequences: (start, firsts[1]) };
+        assert_eq!(reader.poll().unwrap_err(), fault);
+        assert_eq!(reader.poll().unwrap().unwrap().sequence, firsts[1]);
+    }
+}
+
+#[test]
 fn two_neighbours_are_one_range() {
     let ground = Ground::new();
     let firsts = closed(&ground);
@@ -98,7 +112,9 @@ fn a_lost_mark_takes_no_message_with_it() {
     let ground = Ground::new();
     closed(&ground);
     let mark = ground.disk.join("mark");
+    assert!(ground.reader(Start::Oldest, Gate::Durable).is_end_proven());
     std::fs::write(&mark, vec![7; 8192]).unwrap();
+    assert!(!ground.reader(Start::Oldest, Gate::Durable).is_end_proven(), "it takes the proof of the end");
     assert_messages(&ground.read_all(Gate::Durable).0, COUNT);
     std::fs::remove_file(&mark).unwrap();
     assert_messages(&ground.read_all(Gate::Durable).0, COUNT);

@@ -68,7 +68,7 @@ impl Dump {
             false => Feed::bounded(bus, topic, start, gate)?,
         };
         if !follow && asked > 0 && asked >= feed.end() {
-            let range = (feed.first(), feed.end());
+            let range = (feed.begins(), feed.end());
             return Err(DumpError::NotThere(NotThere { topic: topic.into(), sequence: asked, range }));
         }
         let end = if follow { None } else { Some(feed.end()) };
@@ -110,6 +110,6 @@ impl Dump {
 
     /// The oldest sequence that is retained, if messages that were asked for are older.
     pub fn begins_later(&self) -> Option<u64> {
-        Some(self.feed.first()).filter(|first| *first > self.asked)
+        Some(self.feed.begins()).filter(|begins| *begins > self.asked)
     }
 }

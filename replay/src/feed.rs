@@ -107,6 +107,8 @@ pub(crate) struct Feed {
     /// Nothing more can be read.
     is_done: bool,
     /// Where the topic begins, or began again when retention overtook the reading.
+    begins: u64,
+    /// The oldest message that can be read; later than that where the beginning is damaged.
     first: u64,
     damage: Findings<Damage>,
 }
@@ -122,7 +124,7 @@ impl Feed {
     /// Reads what a topic holds and whatever comes.
     pub(crate) fn following(bus: &Bus, topic: &str, start: Start, gate: Gate) -> Result<Self, BusError> {
         let mut reader = bus.reader(topic, start, gate)?;
-        let first = reader.watermarks().first;
+        let (begins, first) = (reader.begins(), reader.watermarks().first);
         Ok(Self {
             topic: topic.into(),
             reader,
@@ -132,6 +134,7 @@ impl Feed {
             message: Message::default(),
             is_at_hand: false,
             is_done: false,
+            begins,
             first,
             damage: Findings::default(),
         })
@@ -143,6 +146,16 @@ impl Feed {
 
     pub(crate) fn schema(&self) -> &Schema {
         self.reader.schema()
+    }
+
+    /// Oldest sequence that retention has left.
+    pub(crate) fn begins(&self) -> u64 {
+        self.begins
+    }
+
+    /// Whether evidence proves that the topic ends where it seems to.
+    pub(crate) fn is_end_proven(&self) -> bool {
+        self.reader.is_end_proven()
     }
 
     /// Oldest sequence that can be read.
@@ -231,7 +244,7 @@ impl Feed {
         let next = self.reader.next_sequence();
         let damage = |kind, from, to, positions| Damage { kind, from, to, positions, detail: None };
         match error {
-            ReadError::Retired { first } => self.first = first,
+            ReadError::Retired { first } => (self.begins, self.first) = (first, first),
             ReadError::Damage { from, to, sequences: (first, next) } => {
                 // Frames begin behind a segment's header, so a range from a segment's start is a segment that is gone.
                 let is_whole = from.is_multiple_of(self.reader.segment_size());

@@ -25,6 +25,8 @@ pub struct TopicReport {
     pub topic: String,
     /// Messages that can be read now, also those that are not durable yet.
     pub messages: u64,
+    /// The oldest sequence that retention has left.
+    pub begins: u64,
     /// Sequence of the first of them.
     pub first: Option<u64>,
     /// Sequence of the last of them.
@@ -51,6 +53,7 @@ impl TopicReport {
         Self {
             topic: topic.into(),
             messages: 0,
+            begins: 0,
             first: None,
             last: None,
             durable: 0,
@@ -75,8 +78,8 @@ impl TopicReport {
 pub fn verify(bus: &Bus, topic: &str, progress: &mut Progress) -> Result<TopicReport, BusError> {
     let marks = bus.watermarks(topic)?;
     let mut feed = Feed::bounded(bus, topic, Start::Oldest, Gate::Published)?;
-    // Asked for after the end of the effects was settled, so each of them must have its cause by now.
     let mut inputs = Findings::default();
+    // Asked for after the end of the effects was settled, so each of them must have its cause by now.
     let ends = ends_of_inputs(bus, feed.schema(), &mut inputs);
     let mut contents = Contents::new(&feed, ends);
     while let Some(message) = feed.peek() {
@@ -89,9 +92,15 @@ pub fn verify(bus: &Bus, topic: &str, progress: &mut Progress) -> Result<TopicRe
     }
     let mut damage = feed.damage().clone();
     damage.append(&inputs, Damage::clone);
+    if !feed.is_end_proven() {
+        let (kind, end) = (DamageKind::Missing, feed.end());
+        let detail = Some("the mark, and with it the proof that nothing follows".into());
+        damage.push(Damage { kind, from: end, to: end, positions: None, detail });
+    }
     Ok(TopicReport {
         topic: topic.into(),
         messages: contents.messages,
+        begins: feed.begins(),
         first: contents.first,
         last: contents.last,
         durable: marks.durable,

@@ -204,6 +204,38 @@ fn causes_in_a_topic_that_cannot_be_opened_are_not_proven() {
 }
 
 #[test]
+fn a_beginning_that_is_gone_is_not_said_to_be_retired() {
+    let ground = filled(40_000);
+    fs::remove_file(ground.segment("market-data", 0)).unwrap();
+    let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+    let report = &ran.json()["topics"][0];
+    let (first, damage) = (&report["first"], &report["damage"][0]);
+    assert_eq!((ran.code, &damage["from"], &damage["to"]), (1, &json!(0), first));
+    assert_eq!(ran.error, "");
+    let dump = replay(ground.bus.directory(), &["dump", "--topic", "market-data", "--from", "7"]);
+    assert!(dump.code == 1 && !dump.error.contains("retention"), "{}", dump.error);
+    assert!(dump.error.contains(&format!("sequences 7 to before {first}")), "{}", dump.error);
+}
+
+#[test]
+fn without_its_mark_nothing_proves_where_a_topic_ends() {
+    let ground = filled(100);
+    fs::write(ground.segment("market-data", 0).with_file_name("mark"), [7; 8192]).unwrap();
+    let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+    let report = &ran.json()["topics"][0];
+    assert_eq!((ran.code, &report["messages"], &report["damage_count"]), (1, &json!(100), &json!(1)));
+    assert_eq!(
+        (&report["damage"][0]["kind"], &report["damage"][0]["from"]),
+        (&json!("missing"), &json!(100))
+    );
+    let text = replay(ground.bus.directory(), &["verify"]).out;
+    assert!(
+        text.contains("market-data: missing (the mark, and with it the proof that nothing follows)"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_gap_is_a_fault_until_its_messages_come() {
     let ground = Ground::new();
     let publish = |gaps: &[Gap]| {

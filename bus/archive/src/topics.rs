@@ -150,7 +150,9 @@ impl Ends {
     /// What the publisher says, living or dead; `None` where none left its word.
     fn by_publisher(&self) -> Option<Marks> {
         let control = self.reader.control().filter(|control| control.is_linked())?;
-        let (_, first) = control.floor();
+        let (floor, first) = control.floor();
+        // What was never retired is not passed over, even if it cannot be read.
+        let first = if floor == 0 { 0 } else { first };
         let durable = control.durable_sequence();
         Some(Marks { first: offset(first), durable: offset(durable), epoch: leader_epoch(control.epoch()) })
     }
@@ -158,7 +160,7 @@ impl Ends {
     fn by_walk(&mut self) -> Marks {
         let marks = self.reader.watermarks();
         let marks = Marks {
-            first: offset(marks.first),
+            first: offset(self.reader.begins()),
             durable: offset(marks.durable),
             epoch: leader_epoch(marks.epoch),
         };

@@ -35,6 +35,23 @@ impl Reader {
         Watermarks { first, published, durable, epoch }
     }
 
+    /// The oldest sequence that retention has left. A message from there on that cannot be read is lost, also one before
+    /// [`Watermarks::first`].
+    pub fn begins(&self) -> u64 {
+        match self.mark.floor {
+            0 => 0,
+            _ => Listing::new(&self.places, &self.mark)
+                .first()
+                .map_or(self.mark.sequence, |first| first.sequence),
+        }
+    }
+
+    /// Whether there is evidence of how far the journal was durable: what lies beyond the last segment is not missed without.
+    pub fn is_end_proven(&self) -> bool {
+        // One that was ever written has turned.
+        self.mark.turn > 0
+    }
+
     /// The sequence behind the last message of an epoch that the journal has, as far as it has been published.
     pub fn end_of(&mut self, epoch: u32) -> u64 {
         self.look();

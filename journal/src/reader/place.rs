@@ -147,8 +147,12 @@ impl Reader {
             Start::Oldest => 0,
             Start::Newest => self.end().0,
             Start::Sequence(sequence) if sequence < self.sequence => {
-                self.pending = Some(ReadError::Retired { first: self.sequence });
-                self.sequence
+                let first = self.sequence;
+                self.pending = Some(match floor {
+                    0 => ReadError::Damage { from: 0, to: self.next * size, sequences: (sequence, first) },
+                    _ => ReadError::Retired { first },
+                });
+                first
             }
             Start::Sequence(sequence) => {
                 let end = self.end().0;

@@ -12,11 +12,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let bus = super::open(arguments)?;
     let reports = reports(&bus, arguments.find("topic")?)?;
     let ok = reports.iter().all(TopicReport::is_ok);
-    for report in reports.iter().filter(|report| report.first.is_some_and(|first| first > 0)) {
+    for TopicReport { topic, begins, .. } in reports.iter().filter(|report| report.begins > 0) {
         program::note(&format!(
-            "{}: begins at sequence {}; what came before was removed by retention",
-            report.topic,
-            report.first.unwrap_or(0)
+            "{topic}: begins at sequence {begins}; what came before was removed by retention"
         ));
     }
     if arguments.json() {

@@ -129,6 +129,19 @@ fn what_a_shortened_segment_lost_is_an_error_and_what_follows_is_served() {
 }
 
 #[test]
+fn a_beginning_that_is_gone_is_an_error_and_not_retention() {
+    let served = published(30_000);
+    let behind = places(&served, 1)[0].0;
+    fs::remove_file(served.directory().join("market-data/0/0000000000000000.segment")).unwrap();
+    let mut client = served.client();
+    assert_eq!(client.list_offset(5, "market-data", -2), (0, -1, 0), "the log begins where it began");
+    for offset in [0, behind / 2, behind - 1] {
+        assert!(is_refused(&mut client, offset), "{offset}");
+    }
+    assert_eq!(read_on(&mut client, behind, 30_000), 30_000);
+}
+
+#[test]
 fn damage_that_took_no_message_is_no_concern_of_a_consumers() {
     let served = published(30_000);
     let (_, end) = *places(&served, 1).last().unwrap();
