@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::cause::{cause_of, orphan};
 use crate::feed::{Feed, Message};
 use crate::gaps::Gaps;
-use crate::{Damage, Findings, Orphan};
+use crate::{Damage, DamageKind, Findings, Orphan};
 
 /// Messages of one duty cycle.
 const BATCH: usize = 1024;
@@ -182,7 +182,7 @@ pub enum Incomplete {
         from: u64,
         /// The sequence behind the last.
         to: u64,
-        /// How it fails, as [`DamageKind`](crate::DamageKind) names it.
+        /// How it fails, as [`DamageKind`] names it.
         kind: &'static str,
     },
 }
@@ -279,9 +279,13 @@ impl<W: Write + Send> Blotter<W> {
     /// flushed and [`Blotter::do_work`] finds nothing more.
     ///
     /// # Errors
-    /// The output refuses.
+    /// The bus cannot be listed, or the output refuses.
     pub fn finish(&mut self) -> Result<Summary, Failure> {
-        let summary = self.summary();
+        let mut summary = self.summary();
+        for topic in self.unopened()? {
+            let kind = DamageKind::Unreadable.name();
+            summary.incomplete.push(Incomplete::Damage { topic, from: 0, to: 0, kind });
+        }
         if !std::mem::replace(&mut self.is_finished, true) {
             self.out.json(&summary.end())?;
         }
@@ -305,8 +309,23 @@ impl<W: Write + Send> Blotter<W> {
                 let Damage { kind, from, to, .. } = *damage;
                 Incomplete::Damage { topic: topic.to_string(), from, to, kind: kind.name() }
             });
+            if !feed.is_end_proven() {
+                let (end, kind) = (feed.next_sequence(), DamageKind::Missing.name());
+                incomplete.push(Incomplete::Damage { topic: topic.to_string(), from: end, to: end, kind });
+            }
         }
         Summary { lines: self.lines.clone(), incomplete }
+    }
+
+    /// Topics that hold, or held, messages and cannot be opened: their schema or their journal is gone.
+    fn unopened(&self) -> Result<Vec<String>, Failure> {
+        let mut topics = self.bus.topics()?;
+        topics.retain(|topic| {
+            let is_open = self.sources.iter().any(|source| *source.topic == **topic);
+            !is_open && self.bus.reader(topic, Start::Oldest, Gate::Durable).is_err()
+        });
+        topics.extend(self.bus.topics_without_schema()?);
+        Ok(topics)
     }
 
     /// Nothing to do at the moment: hands on what is buffered, and asks again how far topics at rest are.

@@ -163,6 +163,11 @@ impl Feed {
         self.first
     }
 
+    /// Sequence of the next message to read.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.reader.next_sequence()
+    }
+
     /// Sequence behind the last message that will be read.
     pub(crate) fn end(&self) -> u64 {
         self.end

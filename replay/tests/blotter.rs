@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::fs;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
@@ -156,6 +157,29 @@ fn an_effect_without_its_cause_is_incomplete() {
     let cause = json!({"topic": "trades", "sequence": 1});
     let want = |sequence| json!({"what": "effect without cause", "topic": "risk", "sequence": sequence, "cause": cause});
     assert_eq!(found, [want(1), want(2), want(3)]);
+}
+
+#[test]
+fn a_topic_that_lost_its_schema_its_journal_or_its_mark_makes_the_blotter_incomplete() {
+    for (lost, kind) in [("schema.json", "unreadable"), ("0", "unreadable"), ("0/mark", "missing")] {
+        let ground = Ground::new();
+        day(&ground);
+        let path = ground.bus.directory().join("risk").join(lost);
+        if path.is_dir() {
+            fs::remove_dir_all(path).unwrap()
+        } else {
+            fs::remove_file(path).unwrap()
+        }
+        let ran = replay(ground.bus.directory(), &["blotter"]);
+        let lines = ran.lines();
+        let end = lines.last().unwrap();
+        assert_eq!((ran.code, &end["complete"]), (1, &json!(false)), "{lost}: {end}");
+        let found = end["incomplete"].as_array().unwrap().iter();
+        let found: Vec<_> =
+            found.filter(|found| found["topic"] == "risk").map(|found| &found["kind"]).collect();
+        assert_eq!(found, [kind], "{lost}: {end}");
+        assert!(names(&lines).iter().any(|name| name.starts_with("trades ")), "{lost}: the others are told");
+    }
 }
 
 #[test]
