@@ -135,6 +135,29 @@ fn a_burst_beyond_the_buffers_is_received_whole() {
 }
 
 #[test]
+fn many_lines_share_few_buffers() {
+    const LINES: usize = 64;
+    everywhere(|config| {
+        let any = SocketAddrV4::new(LOOPBACK, 0);
+        let config = UdpConfig { lines: vec![any; LINES], buffers: 8, ..config };
+        let mut source = UdpSource::open(&config).unwrap();
+        let (lines, sender) = (source.addresses().unwrap(), UdpSocket::bind((LOOPBACK, 0)).unwrap());
+        for round in 0..4u8 {
+            for line in &lines {
+                sender.send_to(&[round], line).unwrap();
+            }
+        }
+        let mut received = Vec::new();
+        poll_until(&mut source, &mut received, |received, _| received.len() == 4 * LINES);
+        for line in 0..LINES {
+            assert_eq!(bytes(&received, line), [[0], [1], [2], [3]]);
+        }
+        let (counters, ring) = (source.counters(), source.backend() == "io_uring");
+        assert_eq!((counters.starved > 0, counters.overflowed), (ring, 0), "{counters:?}");
+    });
+}
+
+#[test]
 fn empty_datagrams_arrive_and_receiving_goes_on() {
     everywhere(|config| {
         let mut wire = Wire::new(config);

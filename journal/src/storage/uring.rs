@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+use io_uring::register::Restriction;
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, opcode, squeue};
 
@@ -40,7 +41,8 @@ struct InFlight {
 /// Durable writes through an io_uring, as many in flight as asked for.
 pub struct UringEngine {
     ring: IoUring,
-    /// One place for each write in flight; its index is the ring's `user_data`.
+    /// One place for each write in flight; its index is the ring's `user_data`. The ring has room for twice as many
+    /// completions, so it never overflows.
     slots: Vec<Option<InFlight>>,
     /// A ring for a single issuer starts disabled and belongs to the thread that enables it.
     enabled: bool,
@@ -71,6 +73,9 @@ impl UringEngine {
         let ring = ring.map_err(UringRefused::from_setup)?;
         if !can_write(&ring)? {
             return Err(UringRefused::TooOld);
+        }
+        if !enabled {
+            restrict(&ring).map_err(UringRefused::from_setup)?;
         }
         Ok(Self { ring, slots: (0..depth).map(|_| None).collect(), enabled, broken: false, held: Vec::new() })
     }
@@ -274,6 +279,18 @@ fn can_write(ring: &IoUring) -> Result<bool, UringRefused> {
     let mut operations = Probe::new();
     ring.submitter().register_probe(&mut operations).map_err(UringRefused::from_setup)?;
     Ok(operations.is_supported(opcode::Write::CODE) && ring.params().is_feature_ext_arg())
+}
+
+/// From the moment it is enabled the ring writes and keeps descriptors, and does nothing else, whatever is asked of it.
+fn restrict(ring: &IoUring) -> io::Result<()> {
+    // Of the kernel's `io_uring_register_op`.
+    const FILES: u8 = 2;
+    const FILES_UPDATE: u8 = 6;
+    ring.submitter().register_restrictions(&mut [
+        Restriction::sqe_op(opcode::Write::CODE),
+        Restriction::register_op(FILES),
+        Restriction::register_op(FILES_UPDATE),
+    ])
 }
 
 /// Whether the kernel only asks to try again.

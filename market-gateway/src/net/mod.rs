@@ -57,4 +57,6 @@ pub struct Counters {
     pub dropped: u64,
     /// How often all buffers were in use and receiving paused; nothing is lost by that alone.
     pub starved: u64,
+    /// How often the ring had no room for what had happened, which the kernel kept meanwhile; nothing is lost by that.
+    pub overflowed: u64,
 }

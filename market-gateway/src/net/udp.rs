@@ -291,7 +291,7 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    fn new(config: &UdpConfig) -> Self {
+    pub(super) fn new(config: &UdpConfig) -> Self {
         let mut sources = vec![config.source; config.lines.len()];
         sources.push(config.source.and(config.rerequest).map(|server| *server.ip()));
         Self { longest: config.longest, sources, clock: Clock::new(), counters: Counters::default() }

@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 use std::{fs, io, mem};
 
+use io_uring::register::Restriction;
 use io_uring::types::{Fd, RecvMsgOut, SubmitArgs, Timespec};
 use io_uring::{Builder, IoUring, Submitter, cqueue, opcode, squeue};
 
@@ -103,15 +104,22 @@ unsafe impl Send for Ring {}
 impl Ring {
     /// A ring for `lines` sockets, disabled until the first poll makes the polling thread its owner.
     pub(super) fn new(config: &UdpConfig, lines: usize) -> Result<Self, RingRefused> {
+        // Each buffer completes once until it is given back, and each receive ends once until it is started again.
+        Self::sized(config, lines, lines + usize::from(config.buffers))
+    }
+
+    /// A ring with room for so many completions at least; further ones wait in the kernel.
+    fn sized(config: &UdpConfig, lines: usize, completions: usize) -> Result<Self, RingRefused> {
         let build = || {
             // Some sandboxes allow the set-up and refuse the use, which a disabled ring would show too late.
             builder().build(2)?.submit()?;
             let entries = u32::try_from(lines.next_power_of_two().max(8)).map_err(io::Error::other)?;
-            let ring =
-                builder().setup_r_disabled().setup_cqsize(2 * u32::from(config.buffers)).build(entries)?;
+            let completions = u32::try_from(completions).map_err(io::Error::other)?.max(entries);
+            let ring = builder().setup_r_disabled().setup_cqsize(completions).build(entries)?;
             let buffers = BufferRing::new(config.buffers, (config.longest + HEADROOM).next_multiple_of(64))?;
             // SAFETY: both move into one value whose ring is dropped first.
             unsafe { buffers.register(&ring.submitter()) }?;
+            restrict(&ring.submitter())?;
             Ok((ring, buffers))
         };
         let (ring, buffers) = build().map_err(RingRefused::new)?;
@@ -131,6 +139,7 @@ impl Ring {
             self.enabled = true;
         }
         self.arm(sockets)?;
+        intake.counters.overflowed += u64::from(self.ring.submission().cq_overflow());
         self.enter()?;
         let handed = self.sweep(intake, handle)?;
         self.buffers.publish();
@@ -218,6 +227,15 @@ fn builder() -> Builder {
     builder
 }
 
+/// From the moment it is enabled the ring receives into its buffers and does nothing else, whatever is asked of it.
+fn restrict(submitter: &Submitter<'_>) -> io::Result<()> {
+    submitter.register_restrictions(&mut [
+        Restriction::sqe_op(opcode::RecvMulti::CODE),
+        Restriction::sqe_op(opcode::RecvMsgMulti::CODE),
+        Restriction::sqe_flags_allowed(squeue::Flags::BUFFER_SELECT.bits()),
+    ])
+}
+
 fn receive(socket: &UdpSocket, message: Option<&libc::msghdr>) -> squeue::Entry {
     let fd = Fd(socket.as_raw_fd());
     match message {
@@ -252,6 +270,40 @@ mod tests {
 
     fn explained(error: i32, setting: &str) -> String {
         RingRefused::explain(io::Error::from_raw_os_error(error), setting).to_string()
+    }
+
+    #[test]
+    fn an_enabled_ring_does_nothing_but_receive() {
+        let Ok(Ring { mut ring, .. }) = Ring::new(&UdpConfig::default(), 1) else { return };
+        ring.submitter().register_enable_rings().expect("disabled until now");
+        // SAFETY: refers to nothing.
+        unsafe { ring.submission().push(&opcode::Nop::new().build()) }.expect("room");
+        ring.submit_and_wait(1).expect("taken");
+        let refused = ring.completion().next().expect("an answer").result();
+        assert_eq!(refused, -libc::EACCES);
+        let error = ring.submitter().register_files(&[-1]).expect_err("forbidden, too");
+        assert_eq!(error.raw_os_error(), Some(libc::EACCES));
+    }
+
+    #[test]
+    fn what_a_full_ring_cannot_take_is_counted_and_taken_later() {
+        let sender = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let config = UdpConfig { buffers: 64, ..UdpConfig::default() };
+        for (completions, overflows) in [(8, true), (65, false)] {
+            let Ok(mut ring) = Ring::sized(&config, 1, completions) else { return };
+            let mut intake = Intake::new(&config);
+            let (mut due, mut received) = (0..200u8, Vec::new());
+            while received.len() < 200 {
+                for number in due.by_ref().take(50) {
+                    sender.send_to(&[number], socket.local_addr().expect("bound")).expect("sent");
+                }
+                let mut keep = |packet: Packet<'_>| received.push(packet.bytes[0]);
+                ring.poll(std::slice::from_ref(&socket), &mut intake, &mut keep).expect("received");
+            }
+            assert!(received.iter().copied().eq(0..200), "{received:?}");
+            assert_eq!(intake.counters.overflowed > 0, overflows, "{:?}", intake.counters);
+        }
     }
 
     #[test]

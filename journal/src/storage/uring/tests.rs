@@ -157,3 +157,41 @@ fn a_wait_without_end_is_taken() {
     unsafe { engine.submit(write(&file, &bytes)) }.expect("taken");
     assert!(engine.complete(Some(Duration::MAX)).expect("it comes").result.is_ok());
 }
+
+#[test]
+fn an_enabled_ring_does_nothing_but_write() {
+    let Some((_directory, _)) = file(1) else { return };
+    let mut engine = UringEngine::new(1).expect("a ring");
+    if engine.enabled {
+        return;
+    }
+    engine.enable().expect("disabled until now");
+    // SAFETY: refers to nothing.
+    unsafe { engine.ring.submission().push(&opcode::Nop::new().build()) }.expect("room");
+    engine.ring.submit_and_wait(1).expect("taken");
+    let refused = engine.ring.completion().next().expect("an answer").result();
+    assert_eq!(refused, -libc::EACCES);
+    let error = engine.ring.submitter().register_probe(&mut Probe::new()).expect_err("forbidden, too");
+    assert_eq!(error.raw_os_error(), Some(libc::EACCES));
+}
+
+#[test]
+fn a_short_write_goes_on_where_it_ended() {
+    let Some((_directory, file)) = file(4) else { return };
+    let (mut engine, bytes) = (UringEngine::new(1).expect("a ring"), filled(4));
+    // SAFETY: the bytes outlive the engine.
+    unsafe { engine.submit(write(&file, &bytes)) }.expect("taken");
+    let done = loop {
+        engine.reap(Some(Duration::from_secs(1))).expect("waited");
+        if let Some(done) = engine.ring.completion().next() {
+            break done;
+        }
+    };
+    assert_eq!(done.result(), 4 * BLOCK as i32);
+    // As if all but the first block had not been written.
+    file.write_at(&AlignedBuffer::zeroed(3 * BLOCK), BLOCK as u64).expect("cleared");
+    assert!(engine.advance(0, BLOCK as i32).is_none() && engine.in_flight() == 1);
+    assert_eq!(engine.slots[0].as_ref().expect("in flight").done, BLOCK);
+    assert!(engine.complete(Some(Duration::MAX)).expect("it comes").result.is_ok());
+    assert_written(&*file, &bytes);
+}
