@@ -249,6 +249,19 @@ fn a_segment_that_is_cut_short_is_damage() {
 }
 
 #[test]
+fn a_topic_that_lost_its_schema_or_its_mark_is_damaged() {
+    for (lost, reason) in [("schema.json", "its schema.json is gone"), ("0/mark", "its mark is lost")] {
+        let (_directory, bus) = ground();
+        assert!(Process::start("process", &bus, "close").end().success());
+        std::fs::remove_file(bus.join("quotes").join(lost)).unwrap();
+        let (code, report) = report(&bus);
+        let topic = &report["topics"][0];
+        assert_eq!((code, &topic["state"]), (Some(1), &"damaged".into()), "{lost}: {report}");
+        assert!(topic["error"].as_str().unwrap().starts_with(reason), "{lost}: {topic}");
+    }
+}
+
+#[test]
 fn no_bus_is_refused_and_an_empty_one_is_told() {
     let (_directory, bus) = ground();
     let refused = status(&bus, &[]);

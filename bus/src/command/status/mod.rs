@@ -174,7 +174,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 }
 
 fn report(bus: &Bus) -> Result<Report, BusError> {
-    let topics: Vec<_> = bus.topics()?.into_iter().map(|topic| look_at(bus, topic)).collect();
+    let mut topics: Vec<_> = bus.topics()?.into_iter().map(|topic| look_at(bus, topic)).collect();
+    topics.extend(bus.topics_without_schema()?.into_iter().map(without_schema));
+    topics.sort_by(|one, other| one.topic.cmp(&other.topic));
     let mut report = Report {
         bus: bus.directory().display().to_string(),
         health: Health::Ok,
@@ -193,6 +195,11 @@ fn report(bus: &Bus) -> Result<Report, BusError> {
 fn room(directory: &Path) -> Option<Room> {
     let found = space(directory).ok()?;
     Some(Room { directory: directory.display().to_string(), total: found.total, free: found.free })
+}
+
+fn without_schema(topic: String) -> Topic {
+    let error = Some("its schema.json is gone; restore it from a copy".into());
+    Topic { topic, state: State::Damaged, error, details: None }
 }
 
 fn look_at(bus: &Bus, topic: String) -> Topic {
@@ -248,6 +255,11 @@ fn state(survey: &Survey) -> (State, Option<String>) {
     if let Some(number) = survey.shortened.first() {
         let what = format!("segment {number} is shorter than what was written; restore it from a copy");
         return (State::Damaged, Some(what));
+    }
+    // One that was ever written has turned.
+    if survey.mark.turn == 0 {
+        let what = "its mark is lost, and with it the proof of its end; run `replay verify`";
+        return (State::Damaged, Some(what.into()));
     }
     let state = match survey.owner {
         Owner::Live(_) => State::Open,
