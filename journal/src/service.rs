@@ -73,6 +73,11 @@ impl Service {
         Ok(Self { orders: Some(sender), thread: Some(thread), backend, next: 0 })
     }
 
+    /// Name of the engine that was chosen.
+    pub fn backend(&self) -> &'static str {
+        self.backend
+    }
+
     /// Gives a journal to the thread, with its lock, which is held until the journal is closed or the service ends.
     pub fn add(&mut self, write_out: WriteOut, lock: OwnerLock) -> Token {
         let token = self.next;

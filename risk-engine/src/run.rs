@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bus::Bus;
 use bus::agent::{self, AgentFailure};
 use bus::plan::{Plan, available_cores};
-use bus::program::{self, Arguments, Exit, Failure, Progress, Stop, note};
-use bus::{Bus, Gate, Start};
+use bus::program::{Arguments, Exit, Failure, Progress, Stop, note};
 use engine::Cut;
-use risk_engine::{Config, EngineError, MARKET_DATA, Measures, RISK, Runner, Settings, TRADES, Watch};
+use risk_engine::{Config, EngineError, MARKET_DATA, Measures, Runner, Settings, TRADES, Watch};
 
 use crate::summary::Summary;
 use crate::{GATEWAY, RISK_ROLE};
@@ -33,12 +33,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let running = agent::start(plan.place("risk"), &stop, runner)?;
     let mut progress = Progress::new();
     let mut measures = Measures::default();
-    let mut disk = String::new();
     while !stop.sleep(LOOK_EVERY) && !running.is_finished() {
         watch.take_measures(&mut measures);
-        if disk.is_empty() {
-            disk = backend(&bus);
-        }
         let is_time = length.is_some_and(|length| began.elapsed() >= length);
         if is_time && (watch.has_reached(there) || watch.is_stuck()) {
             stop.request();
@@ -46,18 +42,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         progress.show(|| describe(&watch));
     }
     drop(progress);
-    if !says_why(running.join())? {
-        return Ok(Exit::Fault);
-    }
+    let mut incomplete = Vec::from_iter(fault(running.join())?);
     watch.take_measures(&mut measures);
-    let Some(outcome) = watch.outcome() else { return Ok(Exit::Fault) };
-    let summary = Summary::new(&bus, disk, began.elapsed(), measures.summary(), &outcome)?;
-    if arguments.json() {
-        program::print_json(&summary)?
-    } else {
-        program::print_line(&summary.line())?
-    }
-    Ok(if outcome.complete { Exit::Good } else { Exit::Fault })
+    let outcome = watch.outcome();
+    incomplete.extend(outcome.iter().flat_map(|outcome| outcome.incomplete.clone()));
+    complain(&incomplete);
+    let Some(outcome) = &outcome else { return Ok(Exit::Fault) };
+    Summary::new(&bus, began.elapsed(), measures.summary(), outcome, &incomplete)?.print(arguments.json())
 }
 
 /// The configuration file that was named, if any.
@@ -79,24 +70,22 @@ fn there(bus: &Bus) -> Result<Cut, Failure> {
     Ok(Cut { market_data: published(MARKET_DATA)?, trades: published(TRADES)? })
 }
 
-/// How journals are written, as the control page of `risk` tells.
-pub(crate) fn backend(bus: &Bus) -> String {
-    let reader = bus.reader(RISK, Start::Newest, Gate::Published).ok();
-    reader.and_then(|reader| reader.control().map(|control| control.backend())).unwrap_or_default()
-}
-
 fn describe(watch: &Watch) -> String {
     let cut = watch.cut();
     let what = if watch.is_live() { "applied" } else { "applied again" };
     format!("{what}: {} of market-data, {} of trades", cut.market_data, cut.trades)
 }
 
-/// Whether an agent ended well; what is wrong with the data is said, and what kept it from running is the failure.
-pub(crate) fn says_why(ended: Result<(), AgentFailure>) -> Result<bool, Failure> {
-    let Err(failure) = ended else { return Ok(true) };
+/// What is wrong with the data, where that ended an agent; what kept it from running is the failure.
+pub(crate) fn fault(ended: Result<(), AgentFailure>) -> Result<Option<String>, Failure> {
+    let Err(failure) = ended else { return Ok(None) };
     if !failure.source.downcast_ref::<EngineError>().is_some_and(EngineError::is_fault) {
         return Err(failure.into());
     }
-    eprintln!("risk-engine: {failure}");
-    Ok(false)
+    Ok(Some(failure.to_string()))
+}
+
+/// Says what is incomplete.
+pub(crate) fn complain(incomplete: &[String]) {
+    incomplete.iter().for_each(|what| eprintln!("risk-engine: {what}"));
 }

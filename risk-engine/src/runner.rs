@@ -14,7 +14,7 @@ use bus::event::market::MarketEvent;
 use bus::event::risk::{RiskEvent, RiskEventRef};
 use bus::event::trade::TradeEvent;
 use bus::event::{Bytes, Cause, Time};
-use bus::program::note;
+use bus::program::{counted, note};
 use bus::wait::{Idle, WaitStrategy};
 use bus::{Bus, Publisher};
 use engine::{Cut, Effects, MergeRecorder, Positions, State};
@@ -44,7 +44,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// An input that lacks a message which `risk` follows from is waited for so long without a word.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What does not become durable in this time at the end waits for a cause that does not come.
-const DURABLE_WITHIN: Duration = Duration::from_secs(10);
+const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 /// Tries to publish what is left at the end, some of which nap for a millisecond.
 const LAST_TRIES: u32 = 512;
 
@@ -371,9 +371,18 @@ impl Runner {
             idle.idle(0);
             is_sent = self.send()?;
         }
-        let is_stuck = self.waiting.is_some_and(|(_, was_said)| was_said);
-        let is_durable = self.close()?;
-        if let Some(taken) = self.taken.take().filter(|_| is_durable) {
+        let mut incomplete = Vec::new();
+        if !is_sent {
+            incomplete.push("conclusions found no room: topic 'risk'; make some and start again".into());
+        }
+        if self.waiting.is_some_and(|(_, was_said)| was_said) {
+            incomplete.push("messages are missing from which 'risk' follows; run `replay verify`".into());
+        }
+        let undurable = self.close()?;
+        if undurable > 0 {
+            let count = counted(undurable, "message");
+            incomplete.push(format!("{count} of 'risk' not durable, as their causes are not; start again"));
+        } else if let Some(taken) = self.taken.take() {
             self.saver.save(taken);
         }
         let cut = self.positions().cut();
@@ -382,22 +391,21 @@ impl Runner {
             cut,
             state_hash: Bytes(self.state.state_hash(cut)),
             oddities: self.state.oddities(),
-            complete: is_sent && is_durable && !is_stuck,
+            incomplete,
         });
         Ok(())
     }
 
-    /// Makes `risk` durable and ends it; false if it waits for causes that do not come.
-    fn close(&mut self) -> Result<bool, EngineError> {
-        let Some(mut publisher) = self.publisher.take() else { return Ok(true) };
+    /// Makes `risk` durable and ends it; returns how many messages wait for causes that do not come.
+    fn close(&mut self) -> Result<u64, EngineError> {
+        let Some(mut publisher) = self.publisher.take() else { return Ok(0) };
         if publisher.flush_within(DURABLE_WITHIN)? {
             publisher.close()?;
-            return Ok(true);
+            return Ok(0);
         }
         let left = publisher.next_sequence() - publisher.durable();
-        note(&format!("{left} messages of 'risk' are not durable, since their causes are not: start again"));
         publisher.abandon();
-        Ok(false)
+        Ok(left)
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bus::event::Bytes;
+use bus::program::{self, Exit, Failure, counted};
 use bus::{Bus, BusError};
 use engine::{Cut, Oddities};
 use risk_engine::{MARKET_DATA, MeasuresSummary, Outcome, RISK, TRADES};
@@ -13,6 +14,10 @@ use serde::Serialize;
 /// The summary of `risk-engine run`, and of the whole path, which has more to say.
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary {
+    /// Whether nothing is lost, damaged, divergent or incomplete.
+    ok: bool,
+    /// What is.
+    incomplete: Vec<String>,
     pub(crate) bus: PathBuf,
     pub(crate) seconds: f64,
     pub(crate) io: Io,
@@ -40,6 +45,8 @@ pub(crate) struct Io {
 pub(crate) struct Input {
     pub(crate) packets: u64,
     pub(crate) messages: u64,
+    /// Messages that the exchange left out, since the machine did not take them at its rate.
+    pub(crate) behind: u64,
     pub(crate) lost_on_a: u64,
     pub(crate) lost_on_b: u64,
     pub(crate) recovered: u64,
@@ -71,15 +78,17 @@ impl Summary {
     /// What an engine and its bus say.
     pub(crate) fn new(
         bus: &Bus,
-        disk: String,
         ran: Duration,
         latency_ns: MeasuresSummary,
         outcome: &Outcome,
+        incomplete: &[String],
     ) -> Result<Self, BusError> {
         Ok(Self {
+            ok: incomplete.is_empty(),
+            incomplete: incomplete.to_vec(),
             bus: bus.directory().to_owned(),
             seconds: (ran.as_secs_f64() * 1e3).round() / 1e3,
-            io: Io { network: None, disk },
+            io: Io { network: None, disk: bus.disk_engine().unwrap_or("none").into() },
             input: None,
             topics: marks(bus)?,
             latency_ns,
@@ -90,14 +99,29 @@ impl Summary {
         })
     }
 
+    /// Prints it, and says how the program ends.
+    pub(crate) fn print(&self, is_json: bool) -> Result<Exit, Failure> {
+        if is_json {
+            program::print_json(self)?;
+        } else {
+            program::print_line(&self.line())?;
+        }
+        Ok(if self.ok { Exit::Good } else { Exit::Fault })
+    }
+
     /// The same in one line for people.
-    pub(crate) fn line(&self) -> String {
+    fn line(&self) -> String {
         let topics: Vec<_> = self
             .topics
             .iter()
             .map(|(topic, marks)| format!("{topic} {} ({} durable)", marks.published, marks.durable))
             .collect();
-        format!("{:.1} s; {}; state {}", self.seconds, topics.join(", "), &self.state_hash[..16])
+        let behind = self.input.map_or(0, |input| input.behind);
+        let slow = match behind {
+            0 => String::new(),
+            _ => format!("; the exchange left out {} of its rate", counted(behind, "message")),
+        };
+        format!("{:.1} s; {}{slow}; state {}", self.seconds, topics.join(", "), &self.state_hash[..16])
     }
 }
 

@@ -50,7 +50,7 @@ impl Measures {
 }
 
 /// How an engine ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Outcome {
     /// Where its inputs stand.
     pub cut: Cut,
@@ -58,8 +58,8 @@ pub struct Outcome {
     pub state_hash: Bytes<32>,
     /// What was not applied as it stood.
     pub oddities: Oddities,
-    /// Whether all that it concluded is journalled.
-    pub complete: bool,
+    /// What it concluded and could not journal, or could not conclude, each with what to do.
+    pub incomplete: Vec<String>,
 }
 
 /// Shared between an engine and whoever watches it.
@@ -113,7 +113,7 @@ impl Watch {
 
     /// How the engine ended, once it has.
     pub fn outcome(&self) -> Option<Outcome> {
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn set_cut(&self, cut: Cut) {

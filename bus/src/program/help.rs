@@ -6,7 +6,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  good
   1  ran, and data is lost, damaged, divergent or incomplete
-  2  could not run: a bad argument, a missing file, refused, unsupported
+  2  could not run: a bad argument, a missing file, refused, unsupported; or ended at once by a second signal
 ";
 
 /// The help of a whole program: all commands with their flags.

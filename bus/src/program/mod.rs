@@ -38,7 +38,7 @@ mod signals;
 pub use crate::event::decimal::{decimal, parse_decimal};
 pub use arguments::{Arguments, Command, Flag, Positional, Program, Value};
 pub use latency::{Latencies, LatencySummary};
-pub use number::{Date, Rate, Size};
+pub use number::{Date, Rate, Size, counted};
 pub use output::{Output, Progress, Tone, note, print_json, print_line};
 pub use signals::Stop;
 

@@ -4,6 +4,11 @@ use super::Value;
 use crate::event::{Money, Price, Time};
 use std::time::Duration;
 
+/// A number of things as people say it: `1 message`, `2 messages`.
+pub fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 impl Value for Duration {
     const EXPECTED: &'static str = "a duration such as 500ms, 10s, 2m or 1h";
     fn parse(text: &str) -> Option<Self> {
@@ -181,6 +186,12 @@ impl std::fmt::Display for Date {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn one_thing_and_many() {
+        let said = [0, 1, 2].map(|count| counted(count, "message"));
+        assert_eq!(said, ["0 messages", "1 message", "2 messages"]);
+    }
 
     #[test]
     fn durations() {

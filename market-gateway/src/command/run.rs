@@ -55,6 +55,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     } else {
         program::print_line(&report.describe())?;
     }
+    if summary.undurable > 0 {
+        program::note(&format!(
+            "{} not durable, since the disk takes nothing: make room and start again",
+            program::counted(summary.undurable, "message")
+        ));
+    }
     let is_incomplete = summary.is_incomplete() || summary.never_logged_on();
     Ok(if is_incomplete { Exit::Fault } else { Exit::Good })
 }

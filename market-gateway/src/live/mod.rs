@@ -244,6 +244,11 @@ where
         self.feed.output().0.next_sequence()
     }
 
+    /// Sequence of the next event in the topic of the drop copy, if there is one.
+    pub fn executions(&mut self) -> Option<u64> {
+        self.drop_copy.as_mut().map(|drop_copy| drop_copy.trades().next_sequence())
+    }
+
     /// How far the current session is.
     pub fn reached(&self) -> Option<Reached> {
         self.feed.reached()

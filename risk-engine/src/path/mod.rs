@@ -5,9 +5,10 @@
 //!          └▶ drop copy ──────────────┘         └▶ trades ─────┘
 //!                                                   all three, once durable ─▶ compliance, Kafka listener
 //! ```
-//! The parts end in the order of this picture: each once the one before it has nothing more to say.
+//! The parts end in the order of this picture: each once the one before it has nothing more to say, or after a deadline.
 
 mod compliance;
+mod ending;
 mod exchange;
 mod gateway;
 mod parts;
@@ -21,17 +22,20 @@ use archive::{ServeError, Server};
 use bus::Bus;
 use bus::config::{BusConfig, TopicConfig, WhenFull};
 use bus::plan::{Plan, Role, available_cores};
-use bus::program::{self, Arguments, Exit, Failure, Rate, Size, Stop, Value, note};
-use market_gateway::live::LiveSummary;
+use bus::program::{Arguments, Exit, Failure, Rate, Size, Stop, Value, note};
 use risk_engine::{MARKET_DATA, Measures, RISK, TRADES};
 
+use crate::run::complain;
 use crate::summary::{Input, Summary};
 use crate::{GATEWAY, RISK_ROLE};
+use ending::Ended;
 use parts::Parts;
 use view::View;
 
 /// Disk of each topic.
 const RETENTION: Size = Size(1 << 30);
+/// What is waited for at the end has so long.
+const DEADLINE: Duration = Duration::from_secs(5);
 /// Between two looks at the parts.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -80,16 +84,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let kafka = server.as_ref().map_or_else(|| "off".into(), |server| server.address().to_string());
     drop(server);
     ended.watch.take_measures(&mut measures);
-    let mut summary = Summary::new(&bus, ended.disk, began.elapsed(), measures.summary(), &ended.outcome)?;
+    complain(&ended.incomplete);
+    let Some(outcome) = &ended.outcome else { return Ok(Exit::Fault) };
+    let mut summary = Summary::new(&bus, began.elapsed(), measures.summary(), outcome, &ended.incomplete)?;
     summary.io.network = Some(ended.gateway.io.into());
-    summary.input = Some(input(&ended.gateway));
+    summary.input = Some(input(&ended));
     summary.kafka = Some(kafka);
-    if arguments.json() {
-        program::print_json(&summary)?
-    } else {
-        program::print_line(&summary.line())?
-    }
-    Ok(if ended.is_complete { Exit::Good } else { Exit::Fault })
+    summary.print(arguments.json())
 }
 
 /// Every topic keeps within its retention; what the last snapshots need is never removed.
@@ -117,16 +118,16 @@ fn listen(bus: &Bus, kafka: &Kafka, was_asked_for: bool) -> Result<Option<Server
 }
 
 /// What the gateway took from the lines.
-fn input(summary: &LiveSummary) -> Input {
-    let feed = &summary.feed;
+fn input(ended: &Ended) -> Input {
+    let feed = &ended.gateway.feed;
     let lost = |line: usize| feed.lines.get(line).map_or(0, |line| line.lost);
-    let open = feed.gaps.iter().filter(|(_, is_recovered)| !is_recovered);
     Input {
         packets: feed.packets,
         messages: feed.messages,
+        behind: ended.venue.behind(),
         lost_on_a: lost(0),
         lost_on_b: lost(1),
         recovered: feed.recovered,
-        gaps: open.map(|(range, _)| range.end - range.start).sum::<u64>() + feed.unlisted_gaps,
+        gaps: ended.lost,
     }
 }

@@ -1,39 +1,31 @@
-//! The parts of the path: started together, ended one after the other.
+//! The parts of the path, started together.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bus::Bus;
-use bus::agent::{self, Agent, AgentFailure, Running};
+use bus::agent::{self, Agent, Running};
 use bus::event::Price;
 use bus::plan::{Placement, Plan};
 use bus::program::{Failure, Stop, note};
 use bus::wait::WaitStrategy;
-use engine::Cut;
 use market_gateway::fix::session::SessionConfig;
-use market_gateway::live::{DropCopyConfig, LiveConfig, LiveGateway, LiveSummary};
+use market_gateway::live::{DropCopyConfig, LiveConfig, LiveGateway};
 use market_gateway::net::UdpConfig;
 use market_gateway::normalise::Itch;
 use market_gateway::simulate::{Exchange, ExchangeConfig};
-use risk_engine::{
-    FeeConfig, LimitConfig, MARKET_DATA, Outcome, RiskConfig, Runner, Settings, TRADES, Watch,
-};
+use risk_engine::{FeeConfig, LimitConfig, RiskConfig, Runner, Settings, Watch};
 
 use super::compliance::{Compliance, Verdict};
 use super::exchange::{ExchangeAgent, Venue};
 use super::gateway::{Desk, GatewayAgent};
-use crate::run::{backend, says_why};
 
 /// The exchange tells the gateway where it is at least so often.
-const VENUE_HEARTBEAT: Duration = Duration::from_millis(200);
+const VENUE_HEARTBEAT: Duration = Duration::from_millis(50);
 /// Interval of heartbeats on the drop copy.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// The exchange leaves when nobody has asked for anything for so long.
-const QUIET: Duration = Duration::from_millis(100);
-/// Between two looks whether a part has everything.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// A part that gets nothing more to do for so long will not finish.
+/// How long the gateway waits for a missing message before it goes on without. Here somebody answers, sooner or later.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The position limit of the demonstration, in shares of one account in one instrument.
 const LIMIT: i64 = 20_000;
@@ -46,30 +38,21 @@ const ANY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
 
 /// All parts while they run.
 pub(crate) struct Parts {
-    bus: Bus,
+    pub(super) bus: Bus,
     pub(crate) venue: Arc<Venue>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) watch: Arc<Watch>,
-    verdict: Verdict,
-    exchange: Part,
-    gateway: Part,
-    engine: Part,
-    compliance: Part,
-}
-
-/// How the path ended.
-pub(crate) struct Ended {
-    pub(crate) watch: Arc<Watch>,
-    pub(crate) gateway: LiveSummary,
-    pub(crate) outcome: Outcome,
-    pub(crate) disk: String,
-    pub(crate) is_complete: bool,
+    pub(super) verdict: Verdict,
+    pub(super) exchange: Part,
+    pub(super) gateway: Part,
+    pub(super) engine: Part,
+    pub(super) compliance: Part,
 }
 
 /// A running agent with its own stop.
-struct Part {
-    running: Running,
-    stop: Stop,
+pub(super) struct Part {
+    pub(super) running: Running,
+    pub(super) stop: Stop,
 }
 
 impl Part {
@@ -78,11 +61,6 @@ impl Part {
         let running = agent::start(placement, &stop, agent)
             .map_err(|error| Failure::new("cannot start a thread", placement.role, error))?;
         Ok(Self { running, stop })
-    }
-
-    fn end(self) -> Result<(), AgentFailure> {
-        self.stop.request();
-        self.running.join()
     }
 }
 
@@ -113,7 +91,8 @@ impl Parts {
         if exchange.sent() > 0 {
             note(&format!("session {} goes on after message {}", exchange.session(), exchange.sent()));
         }
-        let (venue, desk, verdict) = (Arc::default(), Arc::default(), Verdict::default());
+        let desk = Arc::new(Desk::new(&gateway, exchange.sent()));
+        let (venue, verdict) = (Arc::new(Venue::new(rate)), Verdict::default());
         // Where the plan parks the gateway, its sockets wait in the kernel, and no packet has to wait for a nap.
         let waits = if placement.wait == WaitStrategy::Park { WaitStrategy::Spin } else { placement.wait };
         let placement = Placement { wait: waits, ..placement.clone() };
@@ -121,7 +100,7 @@ impl Parts {
         let compliance = Compliance::new(bus, Arc::clone(&verdict));
         let compliance = Part::start(plan.place("compliance"), compliance)?;
         let gateway = Part::start(&placement, GatewayAgent::new(gateway, Arc::clone(&desk)))?;
-        let exchange = ExchangeAgent::new(exchange, Arc::clone(&venue));
+        let exchange = ExchangeAgent::new(exchange, Arc::clone(&venue), Arc::clone(&desk));
         let exchange = Part::start(plan.place("exchange"), exchange)?;
         Ok(Self { bus: bus.clone(), venue, desk, watch, verdict, exchange, gateway, engine, compliance })
     }
@@ -132,73 +111,6 @@ impl Parts {
             .iter()
             .any(|part| part.running.is_finished())
     }
-
-    /// Ends the venue's session and then one part after the other, each once it has everything.
-    pub(crate) fn end(self) -> Result<Ended, Failure> {
-        let mut is_complete = true;
-        self.venue.close();
-        if !self.has_failed() {
-            is_complete &= self.wait_until("the gateway has everything", || self.has_delivered());
-        }
-        let disk = backend(&self.bus);
-        let Self { bus, desk, watch, verdict, exchange, gateway, engine, compliance, .. } = self;
-        let mut failures = vec![exchange.end(), gateway.end()];
-        let cut = cut(&bus);
-        let is_caught_up = || watch.has_reached(cut) || engine.running.is_finished();
-        is_complete &= wait_until("the engine has everything", || watch.cut(), is_caught_up);
-        failures.push(engine.end());
-        failures.push(compliance.end());
-        for failure in failures {
-            is_complete &= says_why(failure)?;
-        }
-        let summary = verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let missing = summary.map_or(0, |summary| summary.incomplete.count());
-        if missing > 0 {
-            note(&format!(
-                "compliance misses {missing} things; `replay blotter` names them in its last line"
-            ));
-        }
-        let gateway = desk.ask().ok_or_else(|| unfinished("gateway"))?;
-        let outcome = watch.outcome().ok_or_else(|| unfinished("engine"))?;
-        is_complete &= outcome.complete && missing == 0 && !gateway.is_incomplete();
-        Ok(Ended { watch, gateway, outcome, disk, is_complete })
-    }
-
-    /// Whether the gateway has journalled all that the exchange has to say.
-    fn has_delivered(&self) -> bool {
-        let trades = self.bus.watermarks(TRADES).map_or(0, |marks| marks.published);
-        self.desk.is_ended() && self.venue.quiet() >= QUIET && trades >= self.venue.fills()
-    }
-
-    fn wait_until(&self, what: &str, is_over: impl Fn() -> bool) -> bool {
-        wait_until(what, || cut(&self.bus), || self.has_failed() || is_over())
-    }
-}
-
-/// Waits until `is_over`; false, and said, if `progress` stands still for too long before.
-fn wait_until<P: PartialEq>(what: &str, progress: impl Fn() -> P, is_over: impl Fn() -> bool) -> bool {
-    let (mut last, mut since) = (progress(), Instant::now());
-    while !is_over() {
-        std::thread::sleep(LOOK_EVERY);
-        let now = progress();
-        if now != last {
-            (last, since) = (now, Instant::now());
-        } else if since.elapsed() > PATIENCE {
-            note(&format!("not waited for any longer: that {what}; start again to complete it"));
-            return false;
-        }
-    }
-    true
-}
-
-/// How far the inputs of the engine are published.
-fn cut(bus: &Bus) -> Cut {
-    let published = |topic| bus.watermarks(topic).map_or(0, |marks| marks.published);
-    Cut { market_data: published(MARKET_DATA), trades: published(TRADES) }
-}
-
-fn unfinished(part: &str) -> Failure {
-    Failure::new("ended without a summary", part, "start again")
 }
 
 /// Fees and a limit, so that there is something to see.
@@ -229,6 +141,7 @@ fn live_config(exchange: &Exchange, placement: &Placement) -> Result<LiveConfig,
             ..UdpConfig::default()
         },
         drop_copy: Some(DropCopyConfig { address, session }),
+        patience: Some(PATIENCE),
         ..LiveConfig::default()
     })
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bus::event::risk::{PositionUpdate, RiskEvent, RiskEventRef};
 use bus::event::{Money, Symbol, Text};
-use bus::program::{self, Failure, LatencySummary, Tone, decimal, note};
+use bus::program::{self, Failure, LatencySummary, Tone, counted, decimal, note};
 use bus::{Bus, Gate, Reader, Start, Subscriber};
 use market_gateway::live::LiveSummary;
 use risk_engine::{MARKET_DATA, Measures, RISK, TRADES};
@@ -25,6 +25,8 @@ const LINE_EVERY: Duration = Duration::from_secs(1);
 const POSITIONS: usize = 8;
 /// Messages of `risk` that are taken for one picture.
 const UPDATES: usize = 100_000;
+/// An engine that is so many messages behind is shown to be.
+const LAG: u64 = 10_000;
 /// Money is shown in hundredths.
 const HUNDREDTH: i128 = 10_000_000;
 
@@ -47,10 +49,10 @@ impl Topic {
         Self { name, reader, marks, rate: 0.0 }
     }
 
-    /// Looks at the topic's control page, which costs next to nothing and lags behind what the engine has `applied`.
-    fn look(&mut self, since: Duration, applied: u64) {
+    /// Looks at the topic's control page, which costs next to nothing and lags behind what others have `known`.
+    fn look(&mut self, since: Duration, known: u64) {
         let Some(control) = self.reader.as_ref().and_then(Reader::control) else { return };
-        let published = control.published().1.max(applied);
+        let published = control.published().1.max(known);
         let marks = Marks { published, durable: control.durable_sequence() };
         self.rate = marks.published.saturating_sub(self.marks.published) as f64 / since.as_secs_f64();
         self.marks = marks;
@@ -74,6 +76,9 @@ pub(crate) struct View {
     began: Instant,
     shown: Instant,
     topics: [Topic; 3],
+    /// What the exchange had left out at the last look, and how often the gateway was refused.
+    behind: u64,
+    refused: u64,
     risk: Option<Subscriber<RiskEvent>>,
     positions: BTreeMap<(Text<16>, Symbol), PositionUpdate>,
 }
@@ -96,6 +101,8 @@ impl View {
             began: now,
             shown: now,
             topics,
+            behind: 0,
+            refused: 0,
             risk,
             positions: BTreeMap::new(),
         }
@@ -114,16 +121,17 @@ impl View {
         }
         self.shown = Instant::now();
         let cut = parts.watch.cut();
-        for (topic, applied) in self.topics.iter_mut().zip([cut.market_data, cut.trades, 0]) {
-            topic.look(since, applied);
+        for (topic, known) in self.topics.iter_mut().zip([parts.desk.published(), cut.trades, 0]) {
+            topic.look(since, known);
         }
         let gateway = parts.desk.ask();
+        let waits = self.waits(parts, gateway.as_ref());
         match self.place {
-            Place::Notes => note(&self.line(measures)),
-            Place::Lines => program::print_line(&self.line(measures))?,
+            Place::Notes => note(&self.line(measures, &waits)),
+            Place::Lines => program::print_line(&self.line(measures, &waits))?,
             Place::Terminal(above) => {
                 self.take_positions();
-                let picture = self.picture(gateway.as_ref(), measures);
+                let picture = self.picture(gateway.as_ref(), measures, &waits);
                 self.draw(above, &picture)?;
             }
         }
@@ -158,7 +166,32 @@ impl View {
         Ok(())
     }
 
-    fn picture(&self, gateway: Option<&LiveSummary>, measures: &Measures) -> String {
+    /// What is slower than it should be, and what is waited for.
+    fn waits(&mut self, parts: &Parts, gateway: Option<&LiveSummary>) -> Vec<String> {
+        let mut waits = Vec::new();
+        let behind = parts.venue.behind();
+        if behind > std::mem::replace(&mut self.behind, behind) {
+            let seconds = parts.venue.behind_for().as_secs_f64();
+            waits.push(format!(
+                "this machine takes less than the rate: the exchange is {seconds:.1} s behind"
+            ));
+        }
+        let missing = parts.desk.missing();
+        if missing > 0 {
+            waits.push(format!("the gateway waits for {}", counted(missing, "missing message")));
+        }
+        let refused = gateway.map_or(0, |gateway| gateway.refused);
+        if refused > std::mem::replace(&mut self.refused, refused) {
+            waits.push("market-data waits for room".into());
+        }
+        let lag = parts.desk.published().saturating_sub(parts.watch.cut().market_data);
+        if lag > LAG {
+            waits.push(format!("the engine has {} to go", counted(lag, "message")));
+        }
+        waits
+    }
+
+    fn picture(&self, gateway: Option<&LiveSummary>, measures: &Measures, waits: &[String]) -> String {
         let mut text = self.heading();
         let _ = writeln!(text, "  {:<22}{:>12}{:>16}{:>16}", "topic", "a second", "published", "durable");
         for Topic { name, marks: Marks { published, durable }, rate, .. } in &self.topics {
@@ -173,17 +206,21 @@ impl View {
         latency(&mut text, "receive → risk", &summary.receive_to_risk);
         latency(&mut text, "published → durable", &summary.published_to_durable);
         text += &self.portfolio();
+        for wait in waits {
+            let _ = writeln!(text, "  {}", Tone::Warning.paint(wait));
+        }
         text += &self.farewell();
         text
     }
 
     /// The whole path in one line.
-    fn line(&self, measures: &Measures) -> String {
+    fn line(&self, measures: &Measures, waits: &[String]) -> String {
         let topic =
             |Topic { name, marks, rate, .. }: &Topic| format!("{name} {} (+{rate:.0}/s)", marks.published);
         let summary = measures.summary();
+        let waits: String = waits.iter().map(|wait| format!("; {wait}")).collect();
         format!(
-            "{}; p50 receive to published {}, to risk {}, published to durable {}",
+            "{}; p50 receive to published {}, to risk {}, published to durable {}{waits}",
             self.topics.iter().map(topic).collect::<Vec<_>>().join(", "),
             time(summary.receive_to_published.p50),
             time(summary.receive_to_risk.p50),
