@@ -38,7 +38,8 @@ pub struct BusConfig {
     /// What differs for a topic, by its name.
     #[serde(deserialize_with = "topics")]
     pub topics: BTreeMap<String, TopicConfig>,
-    /// What differs from the automatic core plan, by role.
+    /// What differs from the automatic core plan, by role. The bus itself heeds the core of `write-out`, the thread that
+    /// writes to disk; the roles of programs are theirs to heed.
     pub cores: BTreeMap<String, PlacementConfig>,
 }
 

@@ -1,8 +1,16 @@
 //! The core plan: which thread runs on which core, and how it waits.
 //!
 //! Roles that react in nanoseconds are *hot*; each spins on a core of its own where at least one core is left for the
-//! rest. Where hot roles share cores with others, none spins purely; where they outnumber the cores, all park and the
-//! system places them. Roles that are not hot always park, on the cores that no spinner has.
+//! rest. Roles that are not hot always park, on the cores that no spinner has; of these [the write-out](WRITE_OUT) has one
+//! to itself where there are two. On too few cores:
+//!
+//! | Cores | Hot roles | The write-out, if the process has one, and the rest |
+//! | --- | --- | --- |
+//! | more than hot roles | spin, each on its own | park on the other cores |
+//! | as many, without a write-out | yield, each on its own | park anywhere |
+//! | as many, with a write-out; fewer | park anywhere | park anywhere |
+//!
+//! Nobody spins or yields on a core that the write-out has to share: what became durable would wait for milliseconds.
 
 use crate::wait::WaitStrategy;
 use serde::Deserialize;
@@ -17,6 +25,9 @@ pub struct Role {
     is_hot: bool,
 }
 
+/// The thread that writes a process's journals to disk. It waits in its own way, which the plan calls parking.
+pub const WRITE_OUT: Role = Role::cold("write-out");
+
 impl Role {
     /// A role that must react in nanoseconds.
     pub const fn hot(name: &'static str) -> Self {
@@ -25,6 +36,10 @@ impl Role {
     /// Any other role.
     pub const fn cold(name: &'static str) -> Self {
         Self { name, is_hot: false }
+    }
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        self.name
     }
 }
 
@@ -63,18 +78,21 @@ impl Plan {
         let hot = roles.iter().filter(|role| role.is_hot).count();
         let placements = match cores.len() {
             available if available > hot => Self::spread(roles, cores.split_at(available - hot)),
-            available if available == hot => Self::shared(roles, cores),
+            available if available == hot && !roles.contains(&WRITE_OUT) => Self::shared(roles, cores),
             _ => roles.iter().map(|role| place(role, None, WaitStrategy::Park)).collect(),
         };
         Self { placements, cores: cores.len() }
     }
 
-    /// Hot roles spin, each on a core of its own; the others go round on the rest.
+    /// Hot roles spin, each on a core of its own; the write-out takes the first of the rest, and the others go round on
+    /// what is left of it.
     fn spread(roles: &[Role], (rest, own): (&[usize], &[usize])) -> Vec<Placement> {
-        let (mut own, mut rest) = (own.iter(), rest.iter().cycle());
+        let shared = if roles.contains(&WRITE_OUT) && rest.len() > 1 { &rest[1..] } else { rest };
+        let (mut own, mut shared) = (own.iter(), shared.iter().cycle());
         let placed = |role: &Role| match role.is_hot {
             true => place(role, own.next().copied(), WaitStrategy::Spin),
-            false => place(role, rest.next().copied(), WaitStrategy::Park),
+            false if *role == WRITE_OUT => place(role, rest.first().copied(), WaitStrategy::Park),
+            false => place(role, shared.next().copied(), WaitStrategy::Park),
         };
         roles.iter().map(placed).collect()
     }
@@ -92,7 +110,8 @@ impl Plan {
     /// The automatic plan with what a configuration says in its place, checked.
     ///
     /// # Errors
-    /// An unknown role, a core that this process may not use, a spinner that shares its core.
+    /// An unknown role, a core that this process may not use, a spinner that shares its core, a write-out that does not
+    /// park.
     pub fn configured(
         roles: &[Role],
         cores: &[usize],
@@ -114,6 +133,9 @@ impl Plan {
     fn check(&self, cores: &[usize]) -> Result<(), PlanError> {
         for placement in &self.placements {
             let Placement { role, core, wait } = *placement;
+            if role == WRITE_OUT.name && wait != WaitStrategy::Park {
+                return Err(PlanError::WriteOutParks);
+            }
             if let Some(core) = core.filter(|core| !cores.contains(core)) {
                 return Err(PlanError::UnknownCore { role, core, cores: cores.to_vec() });
             }
@@ -140,6 +162,15 @@ impl Plan {
     pub fn place(&self, role: &str) -> &Placement {
         let found = self.placements.iter().find(|placement| placement.role == role);
         found.unwrap_or_else(|| panic!("the role '{role}' is not in the plan"))
+    }
+
+    /// Writes into a configuration where the write-out runs, for the bus that is opened with it.
+    ///
+    /// # Panics
+    /// If the plan was made without [`WRITE_OUT`].
+    pub fn place_write_out(&self, cores: &mut BTreeMap<String, PlacementConfig>) {
+        let Placement { role, core, .. } = *self.place(WRITE_OUT.name);
+        cores.insert(role.into(), PlacementConfig { core, wait: None });
     }
 
     /// All placements, in the order of the roles.
@@ -201,6 +232,8 @@ pub enum PlanError {
         /// The spinner.
         role: &'static str,
     },
+    /// The write-out is to wait otherwise than it does.
+    WriteOutParks,
 }
 
 impl fmt::Display for PlanError {
@@ -221,6 +254,9 @@ impl fmt::Display for PlanError {
                     f,
                     "a spinner without a core of its own: {role}; give it one of several cores or let it yield"
                 )
+            }
+            Self::WriteOutParks => {
+                write!(f, "the write-out always parks: {}; give it a core only", WRITE_OUT.name)
             }
         }
     }
@@ -256,8 +292,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ROLES: [Role; 4] =
-        [Role::hot("gateway"), Role::hot("risk"), Role::cold("write-out"), Role::cold("listener")];
+    const ROLES: [Role; 4] = [Role::hot("gateway"), Role::hot("risk"), WRITE_OUT, Role::cold("listener")];
 
     fn cores(count: usize) -> Vec<usize> {
         (0..count).collect()
@@ -276,7 +311,7 @@ mod tests {
         );
         assert_eq!(
             line(2),
-            "core plan for 2 cores: gateway on core 0 (yield), risk on core 1 (yield), write-out on any (park), \
+            "core plan for 2 cores: gateway on any (park), risk on any (park), write-out on any (park), \
              listener on any (park)"
         );
         assert_eq!(
@@ -286,6 +321,13 @@ mod tests {
         );
         assert!(line(4).ends_with("write-out on core 0 (park), listener on core 1 (park)"));
         assert!(line(16).contains("gateway on core 14 (spin), risk on core 15 (spin), write-out on core 0"));
+        assert!(line(16).ends_with("listener on core 1 (park)"));
+    }
+
+    #[test]
+    fn without_a_write_out_hot_roles_share_cores_by_yielding() {
+        let line = Plan::automatic(&ROLES[..2], &cores(2)).describe();
+        assert_eq!(line, "core plan for 2 cores: gateway on core 0 (yield), risk on core 1 (yield)");
     }
 
     fn configured(role: &str, core: Option<usize>, wait: Option<WaitStrategy>) -> Result<Plan, String> {
@@ -295,8 +337,10 @@ mod tests {
 
     #[test]
     fn a_configuration_replaces_what_it_names() {
-        let plan = configured("write-out", Some(1), Some(WaitStrategy::Yield)).unwrap();
-        assert_eq!(plan.place("write-out").to_string(), "write-out on core 1 (yield)");
+        let plan = configured("listener", Some(0), Some(WaitStrategy::Yield)).unwrap();
+        assert_eq!(plan.place("listener").to_string(), "listener on core 0 (yield)");
+        let plan = configured("write-out", Some(1), None).unwrap();
+        assert_eq!(plan.place("write-out").to_string(), "write-out on core 1 (park)");
         assert_eq!(plan.place("risk").to_string(), "risk on core 3 (spin)");
     }
 
@@ -316,6 +360,10 @@ mod tests {
                 configured("write-out", Some(3), None),
                 "a spinner shares its core: risk and write-out on core 3",
             ),
+            (
+                configured("write-out", None, Some(WaitStrategy::Yield)),
+                "the write-out always parks: write-out",
+            ),
         ] {
             let error = plan.unwrap_err();
             assert!(error.starts_with(want), "{error}");
@@ -328,14 +376,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn automatic_plans_are_right_for_any_numbers(hot in 0..20_usize, cold in 0..20_usize, count in 1..40_usize) {
+        fn automatic_plans_are_right_for_any_numbers(hot in 0..20_usize, cold in 0..20_usize, count in 1..40_usize, has_write_out: bool) {
             let names: Vec<&'static str> = (0..hot + cold).map(|n| &*format!("r{n}").leak()).collect();
             let role = |(n, name): (usize, &&'static str)| if n < hot { Role::hot(name) } else { Role::cold(name) };
-            let roles: Vec<_> = names.iter().enumerate().map(role).collect();
+            let mut roles: Vec<_> = names.iter().enumerate().map(role).collect();
+            roles.extend(has_write_out.then_some(WRITE_OUT));
             let plan = Plan::automatic(&roles, &cores(count));
             prop_assert_eq!(plan.check(&cores(count)), Ok(()));
-            let spinners = plan.placements().iter().filter(|placed| placed.wait == WaitStrategy::Spin).count();
-            prop_assert_eq!(spinners, if count > hot { hot } else { 0 });
+            let waits = |wait| plan.placements().iter().filter(|placed| placed.wait == wait).count();
+            prop_assert_eq!(waits(WaitStrategy::Spin), if count > hot { hot } else { 0 });
+            prop_assert!(!has_write_out || waits(WaitStrategy::Yield) == 0);
             prop_assert_eq!(plan.placements().len(), roles.len());
         }
     }

@@ -26,6 +26,8 @@ use crate::{
     error::BusError,
     event::{Message, schema::Schema},
     memory,
+    plan::{self, WRITE_OUT},
+    program::note,
     publisher::Publisher,
     subscriber::{Gate, Reader, Start, Subscriber, Watermarks},
     upstream::Upstream,
@@ -385,9 +387,10 @@ impl Bus {
             // What others forgot is swept on the way; should that fail, nothing of ours depends on it.
             let _ = journal::instance::sweep(&journal::instance::root());
             let clock = Clock::new();
+            let core = self.shared.config.cores.get(WRITE_OUT.name()).and_then(|placement| placement.core);
             let service = Service::start(
                 journal::fastest_engine(&self.shared.directory),
-                || (),
+                move || take_core(core),
                 move || clock.resync(),
             )
             .map_err(|source| BusError::Io {
@@ -478,6 +481,13 @@ impl Bus {
             path,
             source,
         })
+    }
+}
+
+/// Pins the write-out, if it has a core.
+fn take_core(core: Option<usize>) {
+    if let Some(core) = core.filter(|core| !plan::pin(*core)) {
+        note(&format!("cannot pin {}: core {core} is not available; it runs on any", WRITE_OUT.name()));
     }
 }
 

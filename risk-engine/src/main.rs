@@ -24,7 +24,8 @@ static PROGRAM: Program = Program {
 const PATH: Command = Command {
     name: "",
     about: "the whole path in one process: a simulated exchange, the gateway, the journals, the risk engine, \
-            the compliance consumer, the Kafka listener",
+            the compliance consumer, the Kafka listener; gateway and engine spin where each has a core of its own and \
+            one is left for the write-out and the rest, else all park",
     positional: None,
     flags: &[
         Flag::value("for", "D", "end after this time; else at the first Ctrl-C"),
@@ -46,7 +47,7 @@ const RUN: Command = Command {
     about: "the risk engine alone, on a bus that others feed; resumes where its topic 'risk' ends",
     positional: None,
     flags: &[
-        Flag::value("config", "FILE", "limits, fees, cores (TOML)"),
+        Flag::value("config", "FILE", "limits, fees, cores of risk and write-out (TOML)"),
         Flag::value("for", "D", "end after this time, once it has caught up; else at the first Ctrl-C"),
     ],
     examples: &["risk-engine run", "risk-engine run --for 10s --config busbar.toml --json"],

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bus::Bus;
 use bus::agent::{self, AgentFailure};
-use bus::plan::{Plan, available_cores};
+use bus::plan::{Plan, WRITE_OUT, available_cores};
 use bus::program::{Arguments, Exit, Failure, Progress, Stop, note};
 use engine::Cut;
 use risk_engine::{Config, EngineError, MARKET_DATA, Measures, Runner, Settings, TRADES, Watch};
@@ -19,10 +19,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let began = Instant::now();
     let length: Option<Duration> = arguments.find("for")?;
-    let config = load(arguments)?;
+    let mut config = load(arguments)?;
     let settings = Settings::new(&config.risk)?;
     // A gateway has its place on this machine too, though in another process, which takes the last core.
-    let plan = Plan::configured(&[RISK_ROLE, GATEWAY], available_cores(), &config.bus.cores)?;
+    let plan = Plan::configured(&[RISK_ROLE, GATEWAY, WRITE_OUT], available_cores(), &config.bus.cores)?;
+    plan.place_write_out(&mut config.bus.cores);
     let bus = Bus::with_config(arguments.bus(), config.bus)?;
     let stop = Stop::on_signals();
     let watch = Arc::new(Watch::default());

@@ -2,7 +2,7 @@
 
 use bus::Bus;
 use bus::config::{self, BusConfig};
-use bus::plan::{self, Placement, Plan, Role, available_cores};
+use bus::plan::{self, Placement, Plan, Role, WRITE_OUT, available_cores};
 use bus::program::{self, Arguments, Exit, Failure, Progress, Stop, Value};
 use bus::wait::{Idle, WaitStrategy};
 use market_gateway::feed::LINES;
@@ -36,8 +36,9 @@ type Gateway = LiveGateway<Itch>;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let path: Option<PathBuf> = arguments.find("config")?;
-    let file: File = path.map(|path| config::load(&path)).transpose()?.unwrap_or_default();
+    let mut file: File = path.map(|path| config::load(&path)).transpose()?.unwrap_or_default();
     let plan = core_plan(&file.bus)?;
+    plan.place_write_out(&mut file.bus.cores);
     let placement = plan.place(GATEWAY);
     let config = live_config(arguments, &file.gateway, placement)?;
     let length: Option<Duration> = arguments.find("for")?;
@@ -136,14 +137,16 @@ impl DropCopyReport {
     }
 }
 
-/// Where the gateway runs. A file may also place the roles of other programs.
+/// Where the gateway and the write-out run. A file may also place the roles of other programs.
 fn core_plan(bus: &BusConfig) -> Result<Plan, Failure> {
-    let (ours, others): (Vec<_>, Vec<_>) = bus.cores.iter().partition(|(role, _)| *role == GATEWAY);
+    let roles = [Role::hot(GATEWAY), WRITE_OUT];
+    let is_ours = |name: &String| roles.iter().any(|role| role.name() == name);
+    let (ours, others): (Vec<_>, Vec<_>) = bus.cores.iter().partition(|(name, _)| is_ours(name));
     for (role, _) in others {
         program::note(&format!("the role {role} of the core plan is not one of this program"));
     }
     let ours = ours.into_iter().map(|(role, placement)| (role.clone(), *placement)).collect();
-    Ok(Plan::configured(&[Role::hot(GATEWAY)], available_cores(), &ours)?)
+    Ok(Plan::configured(&roles, available_cores(), &ours)?)
 }
 
 fn live_config(

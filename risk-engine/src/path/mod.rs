@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use archive::{ServeError, Server};
 use bus::Bus;
 use bus::config::{BusConfig, TopicConfig, WhenFull};
-use bus::plan::{Plan, Role, available_cores};
+use bus::plan::{Plan, Role, WRITE_OUT, available_cores};
 use bus::program::{Arguments, Exit, Failure, Rate, Size, Stop, Value, note};
 use risk_engine::{MARKET_DATA, Measures, RISK, TRADES};
 
@@ -63,8 +63,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         return Err(Failure::new("bad value", "--rate 0", "at least one message a second is expected"));
     }
     let kafka = arguments.get("kafka")?;
-    let plan = Plan::automatic(&[RISK_ROLE, GATEWAY, EXCHANGE, COMPLIANCE], available_cores());
-    let bus = Bus::with_config(arguments.bus(), config())?;
+    let plan = Plan::automatic(&[RISK_ROLE, GATEWAY, WRITE_OUT, EXCHANGE, COMPLIANCE], available_cores());
+    let mut config = config();
+    plan.place_write_out(&mut config.cores);
+    let bus = Bus::with_config(arguments.bus(), config)?;
     let stop = Stop::on_signals();
     let parts = Parts::open(&bus, &plan, rate, arguments.find("seed")?)?;
     let server = listen(&bus, &kafka, arguments.has("kafka"))?;
