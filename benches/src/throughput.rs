@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use bus::{
     Bus, Gate, Publisher, Start, Subscriber,
+    config::{BusConfig, TopicConfig, WhenFull},
     event::Event,
-    program::{Arguments, Exit, Failure},
+    program::{Arguments, Exit, Failure, Size},
 };
 use journal::storage::{AlignedBuffer, DiskStorage, Storage};
 
@@ -27,6 +28,10 @@ pub(crate) struct Message {
 const ROUND_TRIPS: u64 = 100_000;
 /// Timed together: reading the clock costs as much as a publish.
 const GROUP: u64 = 100;
+/// What a publisher prepares when it starts takes a core meanwhile.
+const PREPARED_WITHIN: Duration = Duration::from_millis(300);
+/// Disk that the sustained flow keeps where it recycles.
+const KEPT: u64 = 128 << 20;
 /// Bytes of one write of the raw disk figure.
 const RAW_WRITE: usize = 256 * 1024;
 const RAW_WRITES: usize = 256;
@@ -66,8 +71,10 @@ fn one_round_trip() -> Result<f64, Failure> {
     let bus = Bus::open(directory.path())?;
     let mut there: Publisher<Message> = bus.publisher("there")?;
     let mut back: Publisher<Message> = bus.publisher("back")?;
-    let mut arriving: Subscriber<Message> = bus.subscriber("there", Start::Oldest, Gate::Published)?;
-    let mut returning: Subscriber<Message> = bus.subscriber("back", Start::Oldest, Gate::Published)?;
+    settle(&mut there)?;
+    settle(&mut back)?;
+    let mut arriving: Subscriber<Message> = bus.subscriber("there", Start::Newest, Gate::Published)?;
+    let mut returning: Subscriber<Message> = bus.subscriber("back", Start::Newest, Gate::Published)?;
     let echo = std::thread::spawn(move || -> Result<(), Failure> {
         for _ in 0..ROUND_TRIPS {
             let message = take(&mut arriving)?;
@@ -89,6 +96,14 @@ fn one_round_trip() -> Result<f64, Failure> {
     Ok(median(&mut times))
 }
 
+/// Waits until a new publisher has its segments prepared.
+fn settle(publisher: &mut Publisher<Message>) -> Result<(), Failure> {
+    publisher.publish(&message(0))?;
+    publisher.flush()?;
+    std::thread::sleep(PREPARED_WITHIN);
+    Ok(())
+}
+
 #[inline]
 fn take(subscriber: &mut Subscriber<Message>) -> Result<Message, Failure> {
     loop {
@@ -104,15 +119,17 @@ pub(crate) fn rate(arguments: &Arguments) -> Result<Exit, Failure> {
     let (rounds, length): (u64, Duration) = (arguments.get("rounds")?, arguments.get("for")?);
     let how = format!("unpinned, {rounds} rounds of {} s sustained", length.as_secs_f64());
     conditions::print(arguments.json(), "64-byte messages one way, one publisher, one subscriber", &how)?;
-    let (mut bursts, mut sustained, mut disk, mut shares) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut bursts, mut disk) = (Vec::new(), Vec::new());
+    let (mut fresh, mut recycled) = (Sustained::default(), Sustained::default());
     for _ in 0..rounds {
-        let raw_before = raw_disk()?;
         bursts.push(burst()?);
-        let (messages, bytes) = flow(length)?;
-        let raw = f64::midpoint(raw_before, raw_disk()?);
-        sustained.push(messages);
-        disk.push(raw);
-        shares.push(bytes / raw);
+        for (sustained, retention) in [(&mut fresh, None), (&mut recycled, Some(KEPT))] {
+            let before = raw_disk()?;
+            let flow = flow(length, retention)?;
+            let raw = f64::midpoint(before, raw_disk()?);
+            disk.push(raw);
+            sustained.add(flow, raw);
+        }
     }
     let figure = |figure, system: &str, unit, value, ratio| Figure {
         figure,
@@ -125,10 +142,25 @@ pub(crate) fn rate(arguments: &Arguments) -> Result<Exit, Failure> {
         .print(arguments.json())?;
     figure("burst, published and read", "busbar", "M msg/s", median(&mut bursts), None)
         .print(arguments.json())?;
-    let share = Some(("raw disk bytes", median(&mut shares)));
-    figure("sustained, to durable", "busbar", "M msg/s", median(&mut sustained), share)
-        .print(arguments.json())?;
+    for (name, mut sustained) in [("sustained, all kept", fresh), ("sustained, retention", recycled)] {
+        let share = Some(("raw disk bytes", median(&mut sustained.shares)));
+        figure(name, "busbar", "M msg/s", median(&mut sustained.rates), share).print(arguments.json())?;
+    }
     Ok(Exit::Good)
+}
+
+/// Rates until all is durable, in millions of messages a second, and what they are of the disk's.
+#[derive(Default)]
+struct Sustained {
+    rates: Vec<f64>,
+    shares: Vec<f64>,
+}
+
+impl Sustained {
+    fn add(&mut self, (rate, bytes): (f64, f64), raw: f64) {
+        self.rates.push(rate);
+        self.shares.push(bytes / raw);
+    }
 }
 
 /// Millions of messages a second through a burst that the prepared segments take.
@@ -136,10 +168,8 @@ fn burst() -> Result<f64, Failure> {
     let directory = scratch::directory()?;
     let bus = Bus::open(directory.path())?;
     let mut publisher: Publisher<Message> = bus.publisher("burst")?;
-    // What was prepared ahead by now is the room of the burst: wait until it is there.
-    publisher.publish(&message(0))?;
-    publisher.flush()?;
-    std::thread::sleep(Duration::from_millis(300));
+    // What is prepared ahead is the room of the burst.
+    settle(&mut publisher)?;
     let count = 200_000;
     let mut subscriber: Subscriber<Message> = bus.subscriber("burst", Start::Newest, Gate::Published)?;
     let reading = std::thread::spawn(move || -> Result<Instant, Failure> {
@@ -156,23 +186,39 @@ fn burst() -> Result<f64, Failure> {
     Ok(count as f64 / (end - start).as_secs_f64() / 1e6)
 }
 
-/// Millions of messages, and megabytes of journal, a second over `length`, until all is durable.
-fn flow(length: Duration) -> Result<(f64, f64), Failure> {
+/// Millions of messages, and megabytes of journal, a second over `length`, until all is durable. With a retention the
+/// disk copies of retired segments are written again; without one every segment's blocks are written twice, once before
+/// it is used.
+fn flow(length: Duration, retention: Option<u64>) -> Result<(f64, f64), Failure> {
     let directory = scratch::directory()?;
-    let bus = Bus::open(directory.path())?;
+    let when_full = retention.map(|_| WhenFull::Expire);
+    let topic = TopicConfig { retention: retention.map(Size), when_full };
+    let config = BusConfig { topics: [("flow".to_owned(), topic)].into(), ..BusConfig::default() };
+    let bus = Bus::with_config(directory.path(), config)?;
     let mut publisher: Publisher<Message> = bus.publisher("flow")?;
+    settle(&mut publisher)?;
+    while retention.is_some() && bus.watermarks("flow")?.first == 0 {
+        publish(&mut publisher, Duration::from_millis(100))?;
+    }
+    publisher.flush()?;
     let start = Instant::now();
-    let mut count: u64 = 0;
+    let count = publish(&mut publisher, length)?;
+    publisher.flush()?;
+    let seconds = start.elapsed().as_secs_f64();
+    let frame = 16 + size_of::<Message>();
+    Ok((count as f64 / seconds / 1e6, count as f64 * frame as f64 / seconds / 1e6))
+}
+
+/// Publishes for a while, as fast as it goes; returns how many messages.
+fn publish(publisher: &mut Publisher<Message>, length: Duration) -> Result<u64, Failure> {
+    let (start, mut count) = (Instant::now(), 0);
     while start.elapsed() < length {
         for _ in 0..1_000 {
             publisher.publish(&message(count))?;
             count += 1;
         }
     }
-    publisher.flush()?;
-    let seconds = start.elapsed().as_secs_f64();
-    let frame = 16 + size_of::<Message>();
-    Ok((count as f64 / seconds / 1e6, count as f64 * frame as f64 / seconds / 1e6))
+    Ok(count)
 }
 
 /// Megabytes a second of durable writes into blocks that were written before.
