@@ -1,5 +1,6 @@
 //! `risk-engine run`: the engine alone, on a bus that others feed.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,5 +89,8 @@ pub(crate) fn fault(ended: Result<(), AgentFailure>) -> Result<Option<String>, F
 
 /// Says what is incomplete.
 pub(crate) fn complain(incomplete: &[String]) {
-    incomplete.iter().for_each(|what| eprintln!("risk-engine: {what}"));
+    for what in incomplete {
+        // Nobody may be listening; the exit code says it too.
+        let _ = writeln!(io::stderr(), "risk-engine: {what}");
+    }
 }
