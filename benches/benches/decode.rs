@@ -1,5 +1,8 @@
 //! What a message costs before the books: ITCH in place, and ITCH to events.
 
+#[path = "../src/random.rs"]
+mod random;
+
 #[path = "../src/flow.rs"]
 #[expect(dead_code, reason = "files and their sizes are the program's")]
 mod flow;

@@ -9,6 +9,8 @@ use market_gateway::itch::{
 use market_gateway::mold::Blocks;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
+use crate::random::Random;
+
 const SYMBOLS: u16 = 500;
 /// One cent in ITCH's prices.
 const CENT: u64 = 100;
@@ -50,28 +52,6 @@ impl Framed {
         self.bytes.extend_from_slice(&length.to_be_bytes());
         self.bytes.extend_from_slice(message);
         self.count += 1;
-    }
-}
-
-/// Marsaglia's xorshift64*: the same flow on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
-    }
-
-    /// 0, 1, 2 … each half as likely as `mean` steps before.
-    fn distance(&mut self, mean: u64) -> u64 {
-        let uniform = self.below(1 << 20) + 1;
-        ((20 - u64::from(uniform.ilog2())) * mean + self.below(mean)) / 2
     }
 }
 

@@ -7,6 +7,7 @@ mod figure;
 mod flow;
 mod path;
 mod placement;
+mod random;
 mod scratch;
 mod throughput;
 
