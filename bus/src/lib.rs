@@ -149,13 +149,15 @@
 //! let bus = Bus::with_config(dir, config)?;
 //! # Ok(()) }
 //! ```
-//! All journals of a process share one thread that writes to disk, made with the first publisher. Where threads run and
-//! how they wait is the [core plan](plan) of a program; an [agent] is a duty cycle that runs where the plan says:
+//! All journals of a process share one thread that writes to disk, made with the first publisher; it may run where the
+//! thread that made it may, so pin yours later. Where threads run and how they wait is the [core plan](plan) of a
+//! program, in which one that publishes gives that thread its place ([`WRITE_OUT`](plan::WRITE_OUT)); an [agent] is a duty
+//! cycle that runs where the plan says:
 //! ```
-//! use bus::plan::{Plan, Role, available_cores};
+//! use bus::plan::{Plan, Role, WRITE_OUT, available_cores};
 //!
-//! let plan = Plan::automatic(&[Role::hot("strategy"), Role::cold("log")], available_cores());
-//! println!("{}", plan.describe()); // core plan for 2 cores: strategy on core 1 (spin), log on core 0 (park)
+//! let plan = Plan::automatic(&[Role::hot("strategy"), WRITE_OUT], available_cores());
+//! println!("{}", plan.describe()); // core plan for 2 cores: strategy on core 1 (spin), write-out on core 0 (park)
 //! ```
 //!
 //! # Seen from outside

@@ -1,13 +1,12 @@
 //! `risk-engine run`: the engine alone, on a bus that others feed.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus::Bus;
 use bus::agent::{self, AgentFailure};
 use bus::plan::{Plan, WRITE_OUT, available_cores};
-use bus::program::{Arguments, Exit, Failure, Progress, Stop, note};
+use bus::program::{Arguments, Exit, Failure, Progress, Stop, error, note};
 use engine::Cut;
 use risk_engine::{Config, EngineError, MARKET_DATA, Measures, Runner, Settings, TRADES, Watch};
 
@@ -89,8 +88,5 @@ pub(crate) fn fault(ended: Result<(), AgentFailure>) -> Result<Option<String>, F
 
 /// Says what is incomplete.
 pub(crate) fn complain(incomplete: &[String]) {
-    for what in incomplete {
-        // Nobody may be listening; the exit code says it too.
-        let _ = writeln!(io::stderr(), "risk-engine: {what}");
-    }
+    incomplete.iter().for_each(|what| error("risk-engine", what));
 }

@@ -39,7 +39,7 @@ pub use crate::event::decimal::{decimal, parse_decimal};
 pub use arguments::{Arguments, Command, Flag, Positional, Program, Value};
 pub use latency::{Latencies, LatencySummary};
 pub use number::{Date, Rate, Size, counted};
-pub use output::{Output, Progress, Tone, note, print_json, print_line};
+pub use output::{Output, Progress, Tone, error, note, print_json, print_line};
 pub use signals::Stop;
 
 use arguments::Parsed;
@@ -115,7 +115,7 @@ pub fn run(program: &'static Program) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) if failure.closed => Exit::Good.into(),
         Err(failure) => {
-            output::error(program.name, &failure.line);
+            error(program.name, &failure.line);
             Exit::CouldNotRun.into()
         }
     }

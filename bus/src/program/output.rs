@@ -11,8 +11,8 @@ pub fn note(text: &str) {
     stderr_line(&format!("{prefix}{}", one_line(text)));
 }
 
-/// Writes the one line of a failure.
-pub(super) fn error(program: &str, line: &str) {
+/// Writes the one line of a failure, or of what is incomplete, to stderr.
+pub fn error(program: &str, line: &str) {
     stderr_line(&format!("{program}: {}", one_line(line)));
 }
 
