@@ -17,9 +17,9 @@ use crate::figure::median;
 struct Line(AtomicU64);
 
 /// Groups of rounds in one measurement, at most.
-const GROUPS: usize = 2_000;
+const GROUPS: usize = 10_000;
 /// Rounds timed together: reading the clock costs as much as a round.
-const GROUP: u64 = 100;
+const GROUP: u64 = 10;
 /// Longest measurement: on a crowded machine a round may take a turn of the scheduler.
 const LONGEST: Duration = Duration::from_millis(500);
 /// The round that ends it.

@@ -26,8 +26,9 @@ pub(crate) struct Message {
 }
 
 const ROUND_TRIPS: u64 = 100_000;
-/// Timed together: reading the clock costs as much as a publish.
-const GROUP: u64 = 100;
+/// Timed together: reading the clock costs as much as a publish. Few, since the median is to be that of a round trip, and
+/// what interrupts one spoils its group.
+const GROUP: u64 = 10;
 /// What a publisher prepares when it starts takes a core meanwhile.
 const PREPARED_WITHIN: Duration = Duration::from_millis(300);
 /// Disk that the sustained flow keeps where it recycles.

@@ -33,6 +33,10 @@ impl protocol::Word<u64> for AtomicU64 {
     }
 }
 
+/// Bytes of a cache line, and how far ahead of the writer lines are fetched.
+pub(crate) const LINE: usize = 64;
+const FETCH_AHEAD: usize = 4 * LINE;
+
 /// Where the bytes are.
 enum Bytes {
     Shared(SegmentMemory),
@@ -181,6 +185,18 @@ impl Segment {
     #[inline]
     pub(crate) fn place(&self, offset: usize, word: Word) {
         protocol::place(self.word_at(offset), word.pack());
+    }
+
+    /// Fetches the lines into which the frames after the next will go: their memory is new, and a store into it would
+    /// else wait for the memory itself.
+    #[inline]
+    pub(crate) fn fetch_ahead(&self, offset: usize) {
+        #[cfg(target_arch = "x86_64")]
+        for line in [FETCH_AHEAD, FETCH_AHEAD + LINE] {
+            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            // SAFETY: a prefetch is a hint, also where nothing is mapped; the address is made without being dereferenced.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(self.base().wrapping_add(offset + line).cast()) };
+        }
     }
 
     /// Publishes the frame at `offset` and the batch that it opens.

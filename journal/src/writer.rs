@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering, compiler_fence},
     },
 };
 
@@ -18,7 +18,7 @@ use crate::{
         ANCHOR_EVERY, ANCHOR_FRAME, Anchor, FIRST_FRAME, FLAG_MORE, FRAME_HEADER, KIND_ANCHOR, KIND_SEAL,
         KIND_USER_MAX, SEAL_FRAME, SEGMENT_MAGIC, Seal, SegmentHeader, VERSION, Word, largest_body, stride,
     },
-    segment::Segment,
+    segment::{LINE, Segment},
     waiters::{Event, Waiters},
 };
 
@@ -166,9 +166,12 @@ impl Writer {
     /// [`PublishError`]; the journal is as it was.
     #[inline]
     pub fn append(&mut self, kind: u16, flags: u16, body: &[u8], now: u64) -> Result<u64, PublishError> {
-        let claim = self.claim(kind, flags, body.len(), now)?;
-        claim.body.copy_from_slice(body);
-        Ok(claim.commit())
+        let offset = self.reserve(kind, body.len(), now)?;
+        let word = Word { length: (FRAME_HEADER + body.len()) as u32, kind, flags };
+        self.segment.clear(offset + word.stride());
+        // SAFETY: `&mut self` excludes other claims; the frame lies behind all committed ones.
+        copy_backwards(unsafe { self.segment.claimed(offset, body.len()) }, body);
+        Ok(self.commit(offset, word, now))
     }
 
     /// Opens a batch: messages that survive together or not at all.
@@ -222,6 +225,19 @@ impl Writer {
     #[inline]
     fn check_poison(&self) -> Result<(), PublishError> {
         self.control.poison().map_or(Ok(()), |code| Err(PublishError::Poisoned(code)))
+    }
+
+    /// Publishes the frame at `offset`, behind which is cleared.
+    #[inline]
+    fn commit(&mut self, offset: usize, word: Word, now: u64) -> u64 {
+        self.segment.fill(offset, self.delta(now));
+        self.segment.commit(offset, word);
+        self.offset = offset + word.stride();
+        self.segment.fetch_ahead(self.offset);
+        let sequence = self.sequence;
+        self.sequence += 1;
+        self.waiters.wake(Event::Published);
+        sequence
     }
 
     #[inline]
@@ -297,6 +313,21 @@ impl Writer {
     }
 }
 
+/// Copies so that the line of the frame's word is written last and at one go: a reader that looks at the word meanwhile
+/// takes the line away, and who comes back to it waits for it twice.
+#[inline]
+fn copy_backwards(into: &mut [u8], body: &[u8]) {
+    const CHUNK: usize = 16;
+    let (head, tail) = body.split_at(body.len().min(LINE - FRAME_HEADER));
+    let (into_head, into_tail) = into.split_at_mut(head.len());
+    into_tail.copy_from_slice(tail);
+    for (into, from) in into_head.rchunks_mut(CHUNK).zip(head.rchunks(CHUNK)) {
+        // ORDERING: only the compiler is kept from joining the copies; correctness asks for no order here.
+        compiler_fence(Ordering::Release);
+        into.copy_from_slice(from);
+    }
+}
+
 /// Writes and commits the SEAL frame of a segment at `end`.
 pub(crate) fn seal(segment: &Segment, end: usize, sequence: u64, epoch: u32, time: u64) {
     let seal = Seal { sequence, time, epoch, reserved: [0; 12], chain: [0; 32], signature: [0; 64] };
@@ -350,15 +381,8 @@ impl Claim<'_> {
     fn finish(self, length: usize) -> u64 {
         let Self { writer, kind, flags, now, .. } = self;
         let word = Word { length: (FRAME_HEADER + length) as u32, kind, flags };
-        let next = writer.offset + word.stride();
-        writer.segment.fill(writer.offset, writer.delta(now));
-        writer.segment.clear(next);
-        writer.segment.commit(writer.offset, word);
-        writer.offset = next;
-        let sequence = writer.sequence;
-        writer.sequence += 1;
-        writer.waiters.wake(Event::Published);
-        sequence
+        writer.segment.clear(writer.offset + word.stride());
+        writer.commit(writer.offset, word, now)
     }
 }
 
