@@ -14,6 +14,7 @@ mod choice;
 mod control;
 mod disk_copy;
 mod error;
+mod in_flight;
 pub mod instance;
 mod journal;
 mod keepers;

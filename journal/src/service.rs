@@ -189,7 +189,7 @@ impl Loop {
         while let Some(done) = self.engine.complete(wait.take()) {
             let now = self.now();
             if let Some(kept) = self.journals.iter_mut().find(|kept| kept.token == done.token) {
-                kept.write_out.complete(done.result, now);
+                kept.write_out.complete(done, now);
             }
             count += 1;
         }

@@ -1,9 +1,10 @@
 //! The write-out of a journal: from the live segments to disk, in order, a few large writes at a time.
 //!
 //! It walks the frames behind the writer, stamps their checksums, and writes whole blocks straight from the shared
-//! memory; a short tail goes through a bounce buffer, so that a block in flight never changes. One write of a journal
-//! is in flight at a time; `durable` moves when it completes. Frames of a derived journal wait until the messages that
-//! caused them are durable in their own journals. Between writes it prepares segments and retires old ones.
+//! memory; a short tail goes through a bounce buffer, so that a block in flight never changes. Where more waits than the
+//! disk takes, a second write follows the first; `durable` moves when all up to it is complete. Frames of a derived
+//! journal wait until the messages that caused them are durable in their own journals. While the disk is busy it
+//! prepares segments and retires old ones, one slow step at a time.
 
 use std::{collections::VecDeque, fmt, io, path::PathBuf, sync::Arc};
 
@@ -11,6 +12,7 @@ use crate::{
     checksum::Salt,
     control::{Control, State},
     error::Room,
+    in_flight::{self, Group, InFlight},
     keepers,
     layout::{BLOCK, FIRST_FRAME, FLAG_MORE, KIND_SEAL, Word},
     mark::Mark,
@@ -19,13 +21,17 @@ use crate::{
     readers,
     retention::{Retained, Retired, Step},
     segment::Segment,
-    storage::{AlignedBuffer, Engine, Storage, Write},
+    storage::{AlignedBuffer, Completion, Engine, Storage, Write},
     waiters::{Event, Waiters},
     writer::Shortage,
 };
 
-/// Largest write from shared memory.
-const GROUP: usize = 256 * 1024;
+/// Largest write from shared memory, in a segment of this size: what is in flight at once is a small part of it, so that
+/// recovery tells a torn tail from damage.
+const fn group(segment_size: usize) -> usize {
+    let (part, most) = (segment_size / 8, 512 * 1024);
+    if part < most { part } else { most }
+}
 /// What is shorter goes through the bounce buffer, tail included.
 const BOUNCE: usize = 64 * 1024;
 /// Under load a short write begins this long after the one before, so that it has company, in nanoseconds.
@@ -37,9 +43,9 @@ const RETRY: u64 = 50_000_000;
 /// Segments ready ahead of the writer.
 pub(crate) const AHEAD: usize = 4;
 /// Valid frames may lie this far behind the first invalid one: the largest batch, of which all but the end may be on disk,
-/// and one write.
+/// and the writes in flight.
 pub(crate) fn window(segment_size: usize) -> u32 {
-    (segment_size / 4 + GROUP + BLOCK) as u32
+    (segment_size / 4 + in_flight::DEPTH * group(segment_size) + BLOCK) as u32
 }
 
 /// What an input of a derived journal has made durable.
@@ -60,12 +66,16 @@ struct Live {
     twin: Twin,
 }
 
-/// A write in flight.
-#[derive(Debug, Clone, Copy)]
-struct Group {
-    /// Offset up to which the segment is on disk when it completes.
-    end: usize,
-    length: usize,
+/// A segment that is durable to its end, whose memory was not given up yet.
+#[derive(Debug)]
+struct Over {
+    live: Live,
+    /// Bytes of it that are used.
+    used: usize,
+    /// Sequence after its last message.
+    end: u64,
+    /// Whether the mark says so.
+    is_marked: bool,
 }
 
 /// How far the front segment was walked and written.
@@ -81,6 +91,14 @@ struct Progress {
     /// End of the last durable batch.
     durable: usize,
     sealed: bool,
+}
+
+/// What a new segment waits for.
+enum Wait {
+    /// That the mark says that an old one goes.
+    ForMark,
+    /// That somebody who needs the old ones gives them up.
+    ForKeepers,
 }
 
 /// What a write-out starts from.
@@ -106,15 +124,21 @@ pub(crate) struct Parts {
 pub struct WriteOut {
     parts: Settings,
     salt: Salt,
+    /// Bytes of the largest write.
+    group: usize,
+    /// Segments to write, the first of them now.
     queue: VecDeque<Live>,
+    over: VecDeque<Over>,
     progress: Progress,
-    in_flight: Option<Group>,
+    in_flight: InFlight,
     bounce: AlignedBuffer,
     preparation: Option<Preparation>,
     next_number: u64,
     prepared: rtrb::Producer<Arc<Segment>>,
     retained: Retained,
     recycled: Option<String>,
+    /// The oldest retired segment goes with the next mark; whether a keeper is overruled.
+    cut: Option<bool>,
     last_write: u64,
     /// Whether more had come by the end of the last write: then waiting for company pays, and costs nobody who publishes
     /// one message and waits for it to be durable.
@@ -154,15 +178,18 @@ impl WriteOut {
         parts.control.set_retention(parts.retained.retention().map(|retention| retention.bytes));
         Self {
             salt: Salt::new(&parts.journal, parts.epoch),
+            group: group(parts.segment_size),
             next_number: segment.number() + 1,
             queue: VecDeque::from([Live { segment, twin }]),
+            over: VecDeque::new(),
             progress: Progress { at: FIRST_FRAME, sequence: parts.sequence, ..Progress::default() },
-            in_flight: None,
+            in_flight: InFlight::default(),
             bounce: AlignedBuffer::zeroed(BOUNCE + BLOCK),
             preparation: None,
             prepared: parts.prepared,
             retained: parts.retained,
             recycled: None,
+            cut: None,
             last_write: 0,
             is_under_load: false,
             retry_at: 0,
@@ -200,31 +227,43 @@ impl WriteOut {
     }
 
     fn try_work(&mut self, engine: &mut dyn Engine, token: u64, now: u64) -> io::Result<usize> {
-        let mut work = 0;
-        if self.in_flight.is_none() {
-            work += self.walk()?;
-            work += self.write(engine, token, now)?;
+        // What follows a write in flight is walked meanwhile, so that the disk goes on at once when it is free.
+        let mut work = self.walk()?;
+        if self.leave(now) {
+            work += 1 + self.walk()?;
         }
-        work += self.retire()?;
-        if self.mark_due.is_some_and(|due| now >= due) {
-            self.mark()?;
-            work += 1;
-        }
-        if self.in_flight.is_none() || work == 0 {
-            work += self.prepare(now)?;
-        }
-        Ok(work)
+        work += self.write(engine, token, now)?;
+        Ok(work + self.keep_house(now)?)
     }
 
-    /// Takes the completion of this journal's write.
-    pub fn complete(&mut self, result: io::Result<()>, now: u64) {
-        let Some(group) = self.in_flight.take() else { return };
-        if self.poisoned {
-            return;
+    /// One step of what is slow, while the disk is busy or nothing waits for it.
+    fn keep_house(&mut self, now: u64) -> io::Result<usize> {
+        if self.over.front().is_some_and(|over| over.is_marked) {
+            return self.retire().map(|()| 1);
         }
-        if let Err(error) = result {
-            return self.fail(&error, now);
+        // One mark serves all that wait for it. It comes at once only where writer and disk would run out of segments.
+        let is_waited_for = self.cut.is_some() || !self.over.is_empty();
+        let is_pressed = is_waited_for && self.ahead() == 0 && self.queue.len() <= 2;
+        if is_pressed || self.mark_due.is_some_and(|due| now >= due) {
+            return self.mark().map(|()| 1);
         }
+        self.prepare(now)
+    }
+
+    /// Takes the completion of a write of this journal.
+    pub fn complete(&mut self, done: Completion, now: u64) {
+        self.in_flight.complete(done.offset, done.result);
+        while let Some((group, result)) = self.in_flight.pop() {
+            match result {
+                _ if self.poisoned => {}
+                Ok(()) => self.advance(group, now),
+                Err(error) => self.fail(&error, now),
+            }
+        }
+    }
+
+    /// Books a write that is durable, and all before it.
+    fn advance(&mut self, group: Group, now: u64) {
         self.end_stall();
         let progress = &mut self.progress;
         progress.written = progress.written.max(group.end / BLOCK * BLOCK);
@@ -248,7 +287,8 @@ impl WriteOut {
     fn walk(&mut self) -> io::Result<usize> {
         let Some(live) = self.queue.front() else { return Ok(0) };
         let (segment, progress) = (&live.segment, &mut self.progress);
-        let limit = progress.written + GROUP + BLOCK;
+        let begun = self.in_flight.end().unwrap_or(0);
+        let limit = progress.written.max(begun) + self.group + BLOCK;
         let mut batches = 0;
         let (mut at, mut sequence) = (progress.at, progress.sequence);
         while !progress.sealed && progress.at < limit {
@@ -266,7 +306,7 @@ impl WriteOut {
             if word.flags & FLAG_MORE == 0 {
                 batches += 1;
                 (progress.at, progress.sequence) = (at, sequence);
-                note_end(&mut progress.ends, at, sequence);
+                note_end(&mut progress.ends, at, sequence, begun);
                 progress.sealed = word.kind == KIND_SEAL;
             }
         }
@@ -281,15 +321,19 @@ impl WriteOut {
         let Some(live) = self.queue.front() else { return Ok(0) };
         let progress = &self.progress;
         let end = progress.ends.back().map_or(progress.durable, |(offset, _)| *offset);
-        let pending = end.saturating_sub(progress.written);
+        let offset = self.in_flight.end().unwrap_or(progress.written);
+        let pending = end.saturating_sub(offset);
         if end <= progress.durable || !live.twin.is_ready() || engine.in_flight() >= engine.depth() {
+            return Ok(0);
+        }
+        // A second write only where the disk is the bottleneck: a small one would only make the next one smaller.
+        if !self.in_flight.is_empty() && (pending < self.group || !self.in_flight.may_begin()) {
             return Ok(0);
         }
         let is_early = self.is_under_load && now.saturating_sub(self.last_write) < PACE;
         if is_early && pending <= BOUNCE && !progress.sealed {
             return Ok(0);
         }
-        let offset = progress.written;
         let base = live.segment.base();
         let (bytes, group) = if pending <= BOUNCE {
             let length = pending.next_multiple_of(BLOCK);
@@ -297,11 +341,11 @@ impl WriteOut {
             let committed = unsafe { std::slice::from_raw_parts(base.add(offset), pending) };
             self.bounce[..pending].copy_from_slice(committed);
             self.bounce[pending..length].fill(0);
-            (self.bounce.as_ptr(), Group { end, length })
+            (self.bounce.as_ptr(), Group { offset, end, length })
         } else {
-            let length = (pending / BLOCK * BLOCK).min(GROUP);
+            let length = (pending / BLOCK * BLOCK).min(self.group);
             // SAFETY: `offset` lies inside the segment.
-            (unsafe { base.add(offset) }, Group { end: offset + length, length })
+            (unsafe { base.add(offset) }, Group { offset, end: offset + length, length })
         };
         let write = Write {
             file: Arc::clone(&live.twin.file),
@@ -313,25 +357,33 @@ impl WriteOut {
         // SAFETY: the bounce buffer is not touched and the segment neither unmapped nor, below `group.end`, changed
         // until `complete` has taken this write's completion; a drop before that gives both up.
         unsafe { engine.submit(write)? };
-        self.in_flight = Some(group);
+        self.in_flight.begin(group);
         self.last_write = now;
         Ok(1)
     }
 
-    /// Retires the front segment once all of it is durable: mark first, then the memory's name goes.
-    fn retire(&mut self) -> io::Result<usize> {
+    /// Leaves the front segment once all of it is durable, if the writer has gone on to the next.
+    fn leave(&mut self, now: u64) -> bool {
         if !self.front_is_over() || !self.is_left() {
-            return Ok(0);
+            return false;
         }
-        self.mark()?;
-        let Some(live) = self.queue.front() else { return Ok(0) };
-        let (number, sequence) = (live.segment.number(), self.progress.sequence);
-        let bytes = live.twin.shorten(self.progress.durable)?;
-        self.queue.pop_front();
+        let (used, end) = (self.progress.durable, self.progress.sequence);
+        let left = self.queue.pop_front().map(|live| Over { live, used, end, is_marked: false });
+        self.over.extend(left);
+        self.progress = Progress { at: FIRST_FRAME, sequence: end, ..Progress::default() };
+        self.mark_due.get_or_insert(now + MARK_WITHIN);
+        true
+    }
+
+    /// Gives up the memory of a segment that is over.
+    fn retire(&mut self) -> io::Result<()> {
+        let Some(Over { live, used, end, .. }) = self.over.front() else { return Ok(()) };
+        let (number, end) = (live.segment.number(), *end);
+        let bytes = live.twin.shorten(*used)?;
+        self.over.pop_front();
         remove_memory(&self.parts.memory_dir, number);
-        self.retained.segments.push_back(Retired { number, end: sequence, bytes });
-        self.progress = Progress { at: FIRST_FRAME, sequence, ..Progress::default() };
-        Ok(1)
+        self.retained.segments.push_back(Retired { number, end, bytes });
+        Ok(())
     }
 
     /// Whether the writer has gone on to the segment behind the front one.
@@ -341,38 +393,35 @@ impl WriteOut {
 
     /// Whether the front segment is sealed and durable to its end.
     fn front_is_over(&self) -> bool {
-        self.progress.sealed && self.progress.ends.is_empty() && self.in_flight.is_none()
+        self.progress.sealed && self.progress.ends.is_empty() && self.in_flight.is_empty()
     }
 
-    /// Makes room within the retention for one more segment; false where nothing may go.
-    fn make_room(&mut self) -> io::Result<bool> {
+    /// Whether the retention has room for one more segment now.
+    fn has_room(&mut self) -> io::Result<Result<(), Wait>> {
         // With the one that is to be made, which a recycled twin would become.
-        let live = ((self.queue.len() + 1) * self.parts.segment_size) as u64;
+        let live = ((self.queue.len() + self.over.len() + 1) * self.parts.segment_size) as u64;
         if self.retained.fits(live) {
-            return Ok(true);
+            return Ok(Ok(()));
         }
         let keepers = keepers::list(self.parts.storage.as_ref())?;
-        loop {
-            let (_, first) = self.parts.control.floor();
-            match self.retained.step(live, first, &keepers) {
-                Step::Make => return Ok(true),
-                Step::Refuse => return Ok(false),
-                Step::Cut { overrules } => {
-                    self.cut_oldest()?;
-                    if overrules {
-                        self.parts.control.count_overruled();
-                    }
-                }
+        let (_, first) = self.parts.control.floor();
+        Ok(match self.retained.step(live, first, &keepers) {
+            Step::Make => Ok(()),
+            Step::Refuse => Err(Wait::ForKeepers),
+            Step::Cut { overrules } => {
+                self.cut = Some(overrules);
+                Err(Wait::ForMark)
             }
-        }
+        })
     }
 
-    /// Removes the oldest retired segment. The floor is durable before its name goes.
-    fn cut_oldest(&mut self) -> io::Result<()> {
-        let floor = self.retained.segments.get(1).map_or(self.front_number(), |next| next.number);
-        self.mark_from(floor)?;
+    /// Removes the oldest retired segment, behind the mark that says so.
+    fn cut_oldest(&mut self, floor: u64, overrules: bool) -> io::Result<()> {
         let Some(oldest) = self.retained.segments.pop_front() else { return Ok(()) };
         self.parts.control.set_floor(floor, oldest.end);
+        if overrules {
+            self.parts.control.count_overruled();
+        }
         let name = names::segment(oldest.number);
         if self.recycled.is_none() && oldest.bytes == self.parts.segment_size as u64 {
             self.recycled = Some(name);
@@ -386,6 +435,11 @@ impl WriteOut {
         self.queue.front().map_or(self.next_number, |live| live.segment.number())
     }
 
+    /// Number of the oldest segment whose memory was not given up.
+    fn oldest_in_memory(&self) -> u64 {
+        self.over.front().map_or(self.front_number(), |over| over.live.segment.number())
+    }
+
     /// One step of preparing: twins first, since the front one may hold up the writes.
     fn prepare(&mut self, now: u64) -> io::Result<usize> {
         if let Some(live) = self.queue.iter_mut().find(|live| !live.twin.is_ready()) {
@@ -393,17 +447,23 @@ impl WriteOut {
             self.end_stall();
             return Ok(1);
         }
-        let live = self.queue.len() + usize::from(self.preparation.is_some());
-        let ahead = AHEAD - self.prepared.slots().min(AHEAD);
-        let room = ahead < AHEAD && live * self.parts.segment_size < self.parts.memory_budget;
+        let live = self.queue.len() + self.over.len() + usize::from(self.preparation.is_some());
+        let room = self.ahead() < AHEAD && live * self.parts.segment_size < self.parts.memory_budget;
         if self.preparation.is_none() {
-            if !room || now < self.retry_at {
+            if !room || now < self.retry_at || self.cut.is_some() {
                 return Ok(0);
             }
-            if !self.make_room()? {
-                self.retry_at = now + RETRY;
-                self.parts.shortage.set(Some(Room::Retention));
-                return Ok(0);
+            match self.has_room()? {
+                Ok(()) => {}
+                Err(Wait::ForMark) => {
+                    self.mark_due.get_or_insert(now + MARK_WITHIN);
+                    return Ok(1);
+                }
+                Err(Wait::ForKeepers) => {
+                    self.retry_at = now + RETRY;
+                    self.parts.shortage.set(Some(Room::Retention));
+                    return Ok(0);
+                }
             }
             let directory = self.parts.memory_dir.clone();
             self.preparation = Some(Preparation::new(self.next_number, self.parts.segment_size, directory));
@@ -428,18 +488,23 @@ impl WriteOut {
         Ok(1)
     }
 
+    /// Segments that are ready for the writer.
+    fn ahead(&self) -> usize {
+        AHEAD - self.prepared.slots().min(AHEAD)
+    }
+
     /// Shows the engine's name on the control page.
     pub(crate) fn show_backend(&self, name: &str) {
         self.parts.control.set_backend(name);
     }
 
     pub(crate) fn is_writing(&self) -> bool {
-        self.in_flight.is_some()
+        !self.in_flight.is_empty()
     }
 
     /// Whether the writer has sealed its last segment and all of it is durable.
     pub fn is_drained(&self) -> bool {
-        self.poisoned || (self.front_is_over() && !self.is_left())
+        self.poisoned || (self.front_is_over() && !self.is_left() && self.over.is_empty())
     }
 
     /// Ends a journal whose writer has sealed it and of which everything is durable: marks it clean and leaves no
@@ -483,15 +548,14 @@ impl WriteOut {
         Ok(true)
     }
 
+    /// Makes evidence durable of how far the journal is durable and where it begins, for all that waits for it.
     fn mark(&mut self) -> io::Result<()> {
-        self.mark_from(self.retained.segments.front().map_or(self.front_number(), |oldest| oldest.number))
-    }
-
-    /// Makes evidence durable of how far the journal is durable, and that it begins at the segment `floor`.
-    fn mark_from(&mut self, floor: u64) -> io::Result<()> {
         let control = &self.parts.control;
         let (durable, sequence) = (control.durable_position(), control.durable_sequence());
         let newest = self.front_number();
+        let cut = self.cut.filter(|_| !self.retained.segments.is_empty());
+        let mut retained = self.retained.segments.iter().skip(usize::from(cut.is_some()));
+        let floor = retained.next().map_or(self.oldest_in_memory(), |oldest| oldest.number);
         self.parts.mark.write(|slot| {
             slot.durable = slot.durable.max(durable);
             slot.sequence = slot.sequence.max(sequence);
@@ -502,7 +566,9 @@ impl WriteOut {
         self.mark_due = None;
         self.parts.control.count_mark();
         self.end_stall();
-        Ok(())
+        self.over.iter_mut().for_each(|over| over.is_marked = true);
+        self.cut = None;
+        cut.map_or(Ok(()), |overrules| self.cut_oldest(floor, overrules))
     }
 
     /// What an error of the disk means: no room is waited out, since nothing of a refused write was vouched for and it
@@ -533,7 +599,7 @@ impl WriteOut {
 impl Drop for WriteOut {
     /// What a write in flight reads is given up with it: the engine may still be writing from there.
     fn drop(&mut self) {
-        if self.in_flight.is_some() {
+        if !self.in_flight.is_empty() {
             std::mem::forget(std::mem::replace(&mut self.bounce, AlignedBuffer::zeroed(0)));
             std::mem::forget(self.queue.front().map(|live| Arc::clone(&live.segment)));
         }
@@ -555,11 +621,11 @@ pub(crate) fn stamp(salt: Salt, segment: &Segment, offset: usize, word: Word) {
     segment.stamp(offset, sum);
 }
 
-/// Notes the end of a batch, keeping the last one of each block.
-fn note_end(ends: &mut VecDeque<(usize, u64)>, offset: usize, sequence: u64) {
+/// Notes the end of a batch, keeping the last one of each block, and the one at which the last write ends that was `begun`.
+fn note_end(ends: &mut VecDeque<(usize, u64)>, offset: usize, sequence: u64, begun: usize) {
     let block = |offset: usize| offset.div_ceil(BLOCK);
     match ends.back_mut() {
-        Some(last) if block(last.0) == block(offset) => *last = (offset, sequence),
+        Some(last) if last.0 > begun && block(last.0) == block(offset) => *last = (offset, sequence),
         _ => ends.push_back((offset, sequence)),
     }
 }

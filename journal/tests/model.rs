@@ -96,7 +96,7 @@ impl Run {
     fn work(&mut self) {
         self.clock += 1_000_000;
         while let Some(completion) = self.engine.complete(None) {
-            self.journal.write_out.complete(completion.result, self.clock);
+            self.journal.write_out.complete(completion, self.clock);
         }
         self.journal.write_out.work(self.engine.as_mut(), 0, self.clock);
     }
@@ -152,7 +152,7 @@ impl Run {
         while !write_out.is_drained() {
             self.clock += 1_000_000;
             while let Some(completion) = self.engine.complete(None) {
-                write_out.complete(completion.result, self.clock);
+                write_out.complete(completion, self.clock);
             }
             write_out.work(self.engine.as_mut(), 0, self.clock);
         }

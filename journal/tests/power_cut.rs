@@ -44,6 +44,8 @@ struct Known {
     durable: u64,
     /// Ends of batches.
     ends: Vec<u64>,
+    /// How often a write began while another was in flight.
+    doubled: u64,
 }
 
 /// How an act ended.
@@ -215,9 +217,11 @@ impl Life<'_> {
         self.now += 1_000_000;
         let poisoned = self.journal.writer.poison().is_some();
         while let Some(completion) = self.engine.complete(None) {
-            self.journal.write_out.complete(completion.result, self.now);
+            self.journal.write_out.complete(completion, self.now);
         }
+        let before = self.engine.in_flight();
         self.journal.write_out.work(self.engine.as_mut(), 0, self.now);
+        self.known.doubled += u64::from(before > 0 && self.engine.in_flight() > before);
         let durable = self.journal.writer.durable();
         assert!(durable >= self.known.durable, "durable went back");
         assert!(!poisoned || durable == self.known.durable, "acknowledged after the poison");
@@ -230,7 +234,7 @@ impl Life<'_> {
         while !write_out.is_drained() {
             now += 1_000_000;
             while let Some(completion) = engine.complete(None) {
-                write_out.complete(completion.result, now);
+                write_out.complete(completion, now);
             }
             write_out.work(engine.as_mut(), 0, now);
         }
@@ -307,11 +311,12 @@ fn power_may_fail_at_every_operation() {
                 found.goes_on(end).unwrap_or_else(|error| panic!("cut at {operation}: {error}"));
             }
         }
-        fired
+        (fired, known.doubled)
     });
     let mut sum = Fired::default();
-    fired.into_iter().for_each(|fired| add(&mut sum, fired));
-    assert!(operations > 150, "{operations}");
+    let doubled: u64 = fired.iter().map(|(_, doubled)| doubled).sum();
+    fired.into_iter().for_each(|(fired, _)| add(&mut sum, fired));
+    assert!(operations > 150 && doubled > operations, "{operations}, {doubled}");
     assert!(sum.torn_writes > 50 && sum.torn_sectors > 50 && sum.lost_names > 50, "{sum:?}");
     assert!(sum.dropped_sectors > 1_000 && sum.kept_sectors > 1_000, "{sum:?}");
 }

@@ -186,6 +186,8 @@ unsafe impl Send for Write {}
 pub struct Completion {
     /// The write's token.
     pub token: u64,
+    /// Where in its file it was.
+    pub offset: u64,
     /// `Ok` when all of its bytes are durable; short writes are continued inside the engine and never
     /// answered short. After an error it is unknown which blocks are on disk.
     pub result: io::Result<()>,

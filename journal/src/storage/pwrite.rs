@@ -288,7 +288,7 @@ impl Engine for PwriteEngine {
         // which is after this borrow.
         let bytes = unsafe { std::slice::from_raw_parts(write.bytes, write.length) };
         let result = write.file.write_durable_at(bytes, write.offset);
-        self.done = Some(Completion { token: write.token, result });
+        self.done = Some(Completion { token: write.token, offset: write.offset, result });
         Ok(())
     }
 

@@ -141,7 +141,7 @@ impl UringEngine {
             Err(error) => Err(error),
         };
         let write = self.slots[slot].take().expect("a completion of a write in flight").write;
-        Some(Completion { token: write.token, result })
+        Some(Completion { token: write.token, offset: write.offset, result })
     }
 
     /// Starts what is left after `written` more bytes; answers whether that is nothing.

@@ -127,7 +127,7 @@ impl Live {
         self.now += 1_000_000;
         let mut done = 0;
         while let Some(completion) = self.engine.complete(Some(Duration::from_millis(1))) {
-            self.journal.write_out.complete(completion.result, self.now);
+            self.journal.write_out.complete(completion, self.now);
             done += 1;
         }
         done + self.journal.write_out.work(self.engine.as_mut(), 0, self.now)
@@ -148,7 +148,7 @@ impl Live {
         while !write_out.is_drained() {
             self.now += 1_000_000;
             while let Some(completion) = self.engine.complete(Some(Duration::from_millis(1))) {
-                write_out.complete(completion.result, self.now);
+                write_out.complete(completion, self.now);
             }
             write_out.work(self.engine.as_mut(), 0, self.now);
         }

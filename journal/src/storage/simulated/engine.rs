@@ -47,7 +47,7 @@ impl SimulatedEngine {
             }
             verdict.answer()
         });
-        Completion { token: write.token, result }
+        Completion { token: write.token, offset: write.offset, result }
     }
 }
 

@@ -1,0 +1,117 @@
+//! The writes of a journal that are in flight: begun in order, completed in any order, counted in order.
+
+use std::{collections::VecDeque, io};
+
+use crate::layout::BLOCK;
+
+/// Writes of one journal in flight at once: one that the disk works on, and one that it goes on with.
+pub(crate) const DEPTH: usize = 2;
+
+/// A write, by offsets in its segment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Group {
+    /// Where it begins.
+    pub(crate) offset: usize,
+    /// Up to where the segment is on disk when it completes. Not at a block's end where it writes a block that is not
+    /// full yet.
+    pub(crate) end: usize,
+    /// Bytes of it.
+    pub(crate) length: usize,
+}
+
+/// The writes in flight, in the order in which they were begun.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    groups: VecDeque<(Group, Option<io::Result<()>>)>,
+    /// One failed: those begun behind it count for nothing, and none begins before they have ended.
+    is_broken: bool,
+}
+
+impl InFlight {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Where the last one ends.
+    pub(crate) fn end(&self) -> Option<usize> {
+        self.groups.back().map(|(group, _)| group.end)
+    }
+
+    /// Whether another may begin behind the last one: never into a block that is being written.
+    pub(crate) fn may_begin(&self) -> bool {
+        let is_whole = self.end().is_none_or(|end| end.is_multiple_of(BLOCK));
+        self.groups.len() < DEPTH && is_whole && !self.is_broken
+    }
+
+    pub(crate) fn begin(&mut self, group: Group) {
+        debug_assert!(self.may_begin());
+        self.groups.push_back((group, None));
+    }
+
+    /// Takes what became of the write at `offset`.
+    pub(crate) fn complete(&mut self, offset: u64, result: io::Result<()>) {
+        let mut groups = self.groups.iter_mut();
+        if let Some((_, done)) = groups.find(|(group, done)| group.offset as u64 == offset && done.is_none())
+        {
+            *done = Some(result);
+        }
+    }
+
+    /// The next one that has ended after all before it, and what became of it.
+    pub(crate) fn pop(&mut self) -> Option<(Group, io::Result<()>)> {
+        while let Some((group, result)) = self.groups.pop_front_if(|(_, done)| done.is_some()) {
+            let was_broken = self.is_broken;
+            self.is_broken = (was_broken || matches!(result, Some(Err(_)))) && !self.groups.is_empty();
+            if !was_broken {
+                return result.map(|result| (group, result));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begun(ends: &[usize]) -> InFlight {
+        let mut in_flight = InFlight::default();
+        let mut offset = 0;
+        for end in ends {
+            in_flight.begin(Group { offset, end: *end, length: end - offset });
+            offset = *end;
+        }
+        in_flight
+    }
+
+    fn pops(in_flight: &mut InFlight) -> Vec<(usize, bool)> {
+        std::iter::from_fn(|| in_flight.pop()).map(|(group, result)| (group.end, result.is_ok())).collect()
+    }
+
+    #[test]
+    fn writes_count_in_the_order_in_which_they_began() {
+        let mut in_flight = begun(&[BLOCK, 3 * BLOCK]);
+        assert!(!in_flight.may_begin());
+        in_flight.complete(BLOCK as u64, Ok(()));
+        assert_eq!(pops(&mut in_flight), []);
+        in_flight.complete(0, Ok(()));
+        assert_eq!(pops(&mut in_flight), [(BLOCK, true), (3 * BLOCK, true)]);
+        assert!(in_flight.is_empty() && in_flight.may_begin());
+    }
+
+    #[test]
+    fn what_began_behind_a_failed_write_counts_for_nothing() {
+        let mut in_flight = begun(&[BLOCK, 2 * BLOCK]);
+        in_flight.complete(0, Err(io::ErrorKind::StorageFull.into()));
+        assert_eq!(pops(&mut in_flight), [(BLOCK, false)]);
+        assert!(!in_flight.may_begin() && !in_flight.is_empty());
+        in_flight.complete(BLOCK as u64, Ok(()));
+        assert_eq!(pops(&mut in_flight), []);
+        assert!(in_flight.is_empty() && in_flight.may_begin());
+    }
+
+    #[test]
+    fn nothing_begins_behind_a_block_that_is_not_full() {
+        assert!(!begun(&[100]).may_begin() && begun(&[BLOCK]).may_begin());
+    }
+}
