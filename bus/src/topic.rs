@@ -115,7 +115,7 @@ impl Bus {
         &self.shared.config
     }
 
-    /// What this process writes journals to disk with, such as `io_uring` or `pwritev2`, once it has had a publisher.
+    /// What this process writes journals to disk with now, `io_uring` or `pwritev2`, once it has had a publisher.
     pub fn disk_engine(&self) -> Option<&'static str> {
         let writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
         writing.as_ref().map(|held| held.service.backend())

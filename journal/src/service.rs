@@ -2,7 +2,10 @@
 
 use std::{
     fmt, io,
-    sync::mpsc::{Receiver, Sender, TryRecvError, channel},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, Sender, TryRecvError, channel},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -31,8 +34,8 @@ enum Order {
 pub struct Service {
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
-    /// Name of its engine.
-    backend: &'static str,
+    /// Name of the engine that writes now.
+    backend: Arc<Mutex<&'static str>>,
     next: u64,
 }
 
@@ -59,30 +62,33 @@ impl Service {
     ) -> io::Result<Self> {
         let (sender, receiver) = channel();
         let (chosen, choice) = channel();
+        let backend = Arc::new(Mutex::new(""));
+        let shown = Arc::clone(&backend);
         let thread = std::thread::Builder::new().name("write-out".into()).spawn(move || {
             setup();
             sleep_precisely();
             let engine = engine();
-            let _ = chosen.send(engine.name());
-            Loop { engine, journals: Vec::new(), start: Instant::now(), upkeep: Box::new(upkeep) }
-                .run(&receiver);
+            let (journals, start, upkeep) = (Vec::new(), Instant::now(), Box::new(upkeep));
+            let mut this = Loop { engine, journals, start, upkeep, shown: "", backend: shown };
+            this.show_backend();
+            let _ = chosen.send(());
+            this.run(&receiver);
         })?;
         // A thread that died while it chose has told why by its panic.
-        let backend =
-            choice.recv().map_err(|_| io::Error::other("the write-out thread ended at its start"))?;
+        choice.recv().map_err(|_| io::Error::other("the write-out thread ended at its start"))?;
         Ok(Self { orders: Some(sender), thread: Some(thread), backend, next: 0 })
     }
 
-    /// Name of the engine that was chosen.
+    /// Name of the engine that writes now.
     pub fn backend(&self) -> &'static str {
-        self.backend
+        *self.backend.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives a journal to the thread, with its lock, which is held until the journal is closed or the service ends.
     pub fn add(&mut self, write_out: WriteOut, lock: OwnerLock) -> Token {
         let token = self.next;
         self.next += 1;
-        write_out.show_backend(self.backend);
+        write_out.show_backend(self.backend());
         self.order(Order::Add(token, Box::new(write_out), lock));
         Token(token)
     }
@@ -126,9 +132,24 @@ struct Loop {
     journals: Vec<Kept>,
     start: Instant,
     upkeep: Box<dyn FnMut() + Send>,
+    /// Name of the engine that was shown last, and where.
+    shown: &'static str,
+    backend: Arc<Mutex<&'static str>>,
 }
 
 impl Loop {
+    /// Shows what writes now, if that has changed.
+    fn show_backend(&mut self) {
+        if self.shown == self.engine.name() {
+            return;
+        }
+        self.shown = self.engine.name();
+        *self.backend.lock().unwrap_or_else(PoisonError::into_inner) = self.shown;
+        for kept in &self.journals {
+            kept.write_out.show_backend(self.shown);
+        }
+    }
+
     fn run(mut self, orders: &Receiver<Order>) {
         let (mut idle, mut kept_up): (u32, u64) = (0, 0);
         loop {
@@ -136,6 +157,7 @@ impl Loop {
             if now - kept_up > UPKEEP {
                 kept_up = now;
                 (self.upkeep)();
+                self.show_backend();
             }
             match orders.try_recv() {
                 Ok(order) => self.take(order),
