@@ -305,14 +305,12 @@ impl<W: Write + Send> Blotter<W> {
                 let session = gap.session.to_string();
                 Incomplete::Gap { topic: topic.to_string(), session, from: gap.from, count: gap.count }
             });
-            incomplete.append(feed.damage(), |damage| {
+            let damaged = |damage: &Damage| {
                 let Damage { kind, from, to, .. } = *damage;
                 Incomplete::Damage { topic: topic.to_string(), from, to, kind: kind.name() }
-            });
-            if !feed.is_end_proven() {
-                let (end, kind) = (feed.next_sequence(), DamageKind::Missing.name());
-                incomplete.push(Incomplete::Damage { topic: topic.to_string(), from: end, to: end, kind });
-            }
+            };
+            incomplete.append(feed.damage(), damaged);
+            feed.doubt().iter().for_each(|doubt| incomplete.push(damaged(doubt)));
         }
         Summary { lines: self.lines.clone(), incomplete }
     }

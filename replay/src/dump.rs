@@ -18,6 +18,7 @@ pub struct Dump {
     schema: Schema,
     line: String,
     asked: u64,
+    last: u64,
     end: Option<u64>,
 }
 
@@ -73,7 +74,7 @@ impl Dump {
         }
         let end = if follow { None } else { Some(feed.end()) };
         feed.stop_at(last.saturating_add(1));
-        Ok(Self { schema: feed.schema().clone(), feed, line: String::new(), asked, end })
+        Ok(Self { schema: feed.schema().clone(), feed, line: String::new(), asked, last, end })
     }
 
     /// The next message as one JSON object without a line end, if there is one now.
@@ -106,6 +107,11 @@ impl Dump {
     /// What could not be read.
     pub fn damage(&self) -> &Findings<Damage> {
         self.feed.damage()
+    }
+
+    /// What is missing where messages up to the end or beyond were asked for and no evidence proves that end.
+    pub fn doubt(&self) -> Option<Damage> {
+        self.end.filter(|end| self.last >= *end).and_then(|_| self.feed.doubt())
     }
 
     /// The oldest sequence that is retained, if messages that were asked for are older.

@@ -153,19 +153,17 @@ impl Feed {
         self.begins
     }
 
-    /// Whether evidence proves that the topic ends where it seems to.
-    pub(crate) fn is_end_proven(&self) -> bool {
-        self.reader.is_end_proven()
+    /// What is missing where no evidence proves that the topic ends where the reading is.
+    pub(crate) fn doubt(&self) -> Option<Damage> {
+        let end = self.reader.next_sequence().min(self.end);
+        let detail = Some("the mark, and with it the proof that nothing follows".into());
+        let damage = Damage { kind: DamageKind::Missing, from: end, to: end, positions: None, detail };
+        (!self.reader.is_end_proven()).then_some(damage)
     }
 
     /// Oldest sequence that can be read.
     pub(crate) fn first(&self) -> u64 {
         self.first
-    }
-
-    /// Sequence of the next message to read.
-    pub(crate) fn next_sequence(&self) -> u64 {
-        self.reader.next_sequence()
     }
 
     /// Sequence behind the last message that will be read.

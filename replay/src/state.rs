@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::path::PathBuf;
 
 use bus::event::market::MarketEvent;
 use bus::event::risk::{RiskEvent, RiskEventRef};
@@ -102,6 +103,15 @@ pub enum StateError {
         /// The bus directory.
         bus: String,
     },
+    /// A topic is there, but not all that makes it one.
+    Lost {
+        /// The topic.
+        topic: String,
+        /// What is gone.
+        what: &'static str,
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// A cut in a topic that is no input.
     NoInput {
         /// The topic.
@@ -120,6 +130,9 @@ impl fmt::Display for StateError {
                     f,
                     "neither '{MARKET_DATA}' nor '{TRADES}': {bus}; start a gateway or name another --bus"
                 )
+            }
+            Self::Lost { topic, what, path } => {
+                write!(f, "topic '{topic}' lost its {what}: {}; restore it from a copy", path.display())
             }
             Self::NoInput { topic } => {
                 write!(f, "not an input of the state: '{topic}'; use '{MARKET_DATA}' or '{TRADES}'")
@@ -147,7 +160,7 @@ pub fn derive(bus: &Bus, at: Option<&At>, progress: &mut Progress) -> Result<Der
         None => while derivation.step(progress).is_some() {},
         Some(at) => derivation.run_to(at, progress)?,
     }
-    Ok(derivation.finish())
+    Ok(derivation.finish(at))
 }
 
 struct Derivation {
@@ -318,10 +331,14 @@ impl Derivation {
         (self.is_order_lost, self.expected.is_known) = (true, false);
     }
 
-    fn finish(self) -> Derived {
+    /// Ends behind the message asked for, whose topic's end is then no concern.
+    fn finish(self, at: Option<&At>) -> Derived {
         let feeds = self.inputs.iter().chain([&self.risk]).flatten();
         let damage = feeds.flat_map(|feed| {
-            feed.damage().listed().iter().map(|damage| (feed.topic().to_owned(), damage.clone()))
+            let is_to_its_end = feed.is_at_end() && at.is_none_or(|at| at.topic != feed.topic());
+            let doubt = if is_to_its_end { feed.doubt() } else { None };
+            let damage = feed.damage().listed().iter().cloned().chain(doubt);
+            damage.map(|damage| (feed.topic().to_owned(), damage))
         });
         let cut = |[market_data, trades]: [u64; INPUTS]| Cut { market_data, trades };
         Derived {
@@ -374,11 +391,11 @@ fn open(
     topic: &str,
     start: Start,
     wanted: Result<Schema, bus::event::SchemaError>,
-) -> Result<Option<Feed>, BusError> {
+) -> Result<Option<Feed>, StateError> {
     let feed = match Feed::bounded(bus, topic, start, Gate::Published) {
         Ok(feed) => feed,
-        Err(error) if error.is_missing() => return Ok(None),
-        Err(error) => return Err(error),
+        Err(error) if error.is_missing() => return lost(bus, topic)?.map_or(Ok(None), Err),
+        Err(error) => return Err(error.into()),
     };
     let fits = wanted.and_then(|wanted| {
         feed.schema().serves(&wanted)?;
@@ -386,6 +403,20 @@ fn open(
     });
     fits.map_err(|source| BusError::Schema { topic: topic.into(), source })?;
     Ok(Some(feed))
+}
+
+/// What a topic that cannot be found has lost; `None` where it never was.
+fn lost(bus: &Bus, topic: &str) -> Result<Option<StateError>, BusError> {
+    let is_among = |topics: Vec<String>| topics.iter().any(|known| known == topic);
+    let (what, name) = if is_among(bus.topics()?) {
+        ("journal", "0")
+    } else if is_among(bus.topics_without_schema()?) {
+        ("schema", "schema.json")
+    } else {
+        return Ok(None);
+    };
+    let path = bus.directory().join(topic).join(name);
+    Ok(Some(StateError::Lost { topic: topic.into(), what, path }))
 }
 
 fn head(feed: &mut Feed) -> Option<Head> {

@@ -92,11 +92,7 @@ pub fn verify(bus: &Bus, topic: &str, progress: &mut Progress) -> Result<TopicRe
     }
     let mut damage = feed.damage().clone();
     damage.append(&inputs, Damage::clone);
-    if !feed.is_end_proven() {
-        let (kind, end) = (DamageKind::Missing, feed.end());
-        let detail = Some("the mark, and with it the proof that nothing follows".into());
-        damage.push(Damage { kind, from: end, to: end, positions: None, detail });
-    }
+    feed.doubt().into_iter().for_each(|doubt| damage.push(doubt));
     Ok(TopicReport {
         topic: topic.into(),
         messages: contents.messages,

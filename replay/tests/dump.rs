@@ -94,6 +94,30 @@ fn what_lies_beyond_the_end_is_refused_with_the_end_as_state_does() {
 }
 
 #[test]
+fn a_dump_without_the_mark_and_the_newest_segment_is_short_and_says_so() {
+    let ground = filled(40_000);
+    let newest = (0..).find(|next| !ground.segment("market-data", next + 1).exists()).unwrap();
+    assert!(newest > 1, "of several");
+    std::fs::remove_file(ground.segment("market-data", newest)).unwrap();
+    std::fs::remove_file(ground.segment("market-data", 0).with_file_name("mark")).unwrap();
+    let dump = |arguments: &[&str]| {
+        let ran = replay(ground.bus.directory(), &[&["dump", "--topic", "market-data"], arguments].concat());
+        (ran.code, ran.out.lines().count(), ran.error)
+    };
+    let (code, left, told) = dump(&[]);
+    assert!(code == 1 && left < 40_000, "{left}");
+    assert_eq!(told, "note: market-data: missing (the mark, and with it the proof that nothing follows)\n");
+    let last = left - 1;
+    assert_eq!(
+        dump(&["--to", &last.to_string()]),
+        (0, left, String::new()),
+        "all that was asked for is there"
+    );
+    let (code, lines, told) = dump(&["--to", "39999"]);
+    assert!((code, lines) == (1, left) && told.contains("the mark"), "{told}");
+}
+
+#[test]
 fn a_dump_that_follows_waits_for_a_message_that_is_not_there_yet() {
     let ground = filled(2);
     let mut follower = program(ground.bus.directory())

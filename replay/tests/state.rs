@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::fs;
+
 use bus::event::market::MarketEvent;
 use bus::event::risk::{EngineConfigured, FeeSet, LimitSet, MergeRun, RiskEvent};
 use bus::event::trade::TradeEvent;
@@ -185,6 +187,52 @@ fn beyond_what_was_recorded_the_order_is_canonical() {
     live.take_market(33);
     live.take_trades(3);
     assert_eq!(derived.state_hash(), live.hash());
+}
+
+/// A bus whose engine told one limit.
+fn with_a_limit() -> Ground {
+    let ground = Ground::new();
+    ground.market().publish(&add(1)).unwrap();
+    let mut risk = ground.bus.derived_publisher::<RiskEvent>("risk", &["market-data", "trades"]).unwrap();
+    let cause = Cause { input: Cause::NONE, ..Cause::default() };
+    risk.publish(&LimitSet { cause, ..LimitSet::default() }).unwrap();
+    risk.close().unwrap();
+    assert_eq!(replay(ground.bus.directory(), &["state"]).code, 0);
+    ground
+}
+
+#[test]
+fn a_topic_that_lost_its_journal_or_its_schema_is_not_taken_for_one_that_never_was() {
+    for topic in ["risk", "market-data"] {
+        for (gone, told) in [("0", "journal"), ("schema.json", "schema")] {
+            let ground = with_a_limit();
+            let path = ground.bus.directory().join(topic).join(gone);
+            match path.is_dir() {
+                true => fs::remove_dir_all(&path).unwrap(),
+                false => fs::remove_file(&path).unwrap(),
+            }
+            let ran = replay(ground.bus.directory(), &["state"]);
+            let path = path.display();
+            let told = format!("replay: topic '{topic}' lost its {told}: {path}; restore it from a copy\n");
+            assert_eq!((ran.code, ran.out.as_str(), ran.error), (2, "", told));
+        }
+    }
+}
+
+#[test]
+fn a_topic_that_lost_its_mark_may_lack_its_end_and_only_a_cut_before_it_is_proven() {
+    for topic in ["risk", "market-data"] {
+        let ground = with_a_limit();
+        fs::remove_file(ground.segment(topic, 0).with_file_name("mark")).unwrap();
+        let told = format!("{topic}: missing (the mark, and with it the proof that nothing follows)");
+        let state = |arguments: &[&str]| {
+            let ran = replay(ground.bus.directory(), &[&["state"], arguments].concat());
+            (ran.code, ran.error.contains(&told))
+        };
+        assert_eq!(state(&[]), (1, true), "{topic}");
+        let is_short = topic == "risk";
+        assert_eq!(state(&["--at", "market-data=0"]), (i32::from(is_short), is_short), "{topic}");
+    }
 }
 
 #[test]

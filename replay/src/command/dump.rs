@@ -60,10 +60,11 @@ fn faults(dump: &Dump, topic: &str, arguments: &Arguments) -> Exit {
     {
         program::note(&format!("{topic}: ends before sequence {end}; message {last} is not there yet"));
     }
-    for damage in dump.damage().listed() {
+    let doubt = dump.doubt();
+    for damage in dump.damage().listed().iter().chain(&doubt) {
         program::note(&format!("{topic}: {}", super::damage_text(damage)));
     }
     // Who asks for the oldest gets it; who names a sequence that is gone gets less than asked for.
     let is_short = dump.begins_later().is_some() && arguments.has("from");
-    if is_short || !dump.damage().is_empty() { Exit::Fault } else { Exit::Good }
+    if is_short || doubt.is_some() || !dump.damage().is_empty() { Exit::Fault } else { Exit::Good }
 }
