@@ -74,7 +74,11 @@ const SIMULATE: Command = Command {
         Flag::value("rate", "R", "messages a second").default("20k"),
         Flag::value("seed", "N", "seed of the market; else the bus directory's own, or 1"),
         Flag::value("for", "D", "end the session after this time; else at the first Ctrl-C"),
-        Flag::value("truth", "FILE", "day file of what the session really sent"),
+        Flag::value(
+            "truth",
+            "FILE",
+            "day file of what the session really sent; refused where it holds anything else",
+        ),
         Flag::switch("perfect", "lose, repeat and reorder nothing"),
     ],
     examples: &[

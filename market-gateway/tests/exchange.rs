@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use market_gateway::itch::day_file;
 use market_gateway::mold::{Body, Header, Packet, Request};
-use market_gateway::simulate::{Exchange, ExchangeConfig, Execution, Faults};
+use market_gateway::simulate::{Exchange, ExchangeConfig, ExchangeError, Execution, Faults};
 use zerocopy::IntoBytes;
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -229,6 +229,45 @@ fn a_restart_continues_the_session_and_answers_for_the_past() {
 
     let third = Venue::open(directory.path(), Faults::NONE, None);
     assert!(third.exchange.session() != session && third.exchange.sent() == 0);
+}
+
+#[test]
+fn a_day_file_goes_on_with_its_session_and_nothing_else_is_overwritten() {
+    let directory = tempfile::tempdir().unwrap();
+    let truth = directory.path().join("truth.itch50");
+    let refused = |truth: &Path| {
+        let config = ExchangeConfig {
+            directory: directory.path().to_owned(),
+            seed: Some(5),
+            truth: Some(truth.to_owned()),
+            ..ExchangeConfig::default()
+        };
+        let before = std::fs::read(truth).unwrap();
+        let Err(error) = Exchange::open(&config) else { panic!("{} was taken", truth.display()) };
+        assert!(matches!(error, ExchangeError::ForeignTruth(_)), "{error}");
+        assert_eq!(std::fs::read(truth).unwrap(), before);
+    };
+    let mut heard = <[Heard; 2]>::default();
+    for cut in [0, 1, 40, 3_000] {
+        let mut venue = Venue::open(directory.path(), Faults::NONE, Some(&truth));
+        venue.run(1_000, &mut heard);
+        drop(venue);
+        let written = std::fs::read(&truth).unwrap();
+        std::fs::write(&truth, &written[..written.len() - cut]).unwrap();
+    }
+    let mut other = std::fs::read(&truth).unwrap();
+    *other.last_mut().unwrap() ^= 1;
+    let longer = [&std::fs::read(&truth).unwrap()[..], &[0; 50_000]].concat();
+    for content in [&other, &longer, &b"notes of somebody".to_vec()] {
+        let foreign = directory.path().join("foreign");
+        std::fs::write(&foreign, content).unwrap();
+        refused(&foreign);
+    }
+    let mut last = Venue::open(directory.path(), Faults::NONE, Some(&truth));
+    last.exchange.end(last.now).unwrap();
+    assert!(day(&truth).iter().eq(heard[0].messages.values()));
+    drop(last);
+    refused(&truth);
 }
 
 #[test]

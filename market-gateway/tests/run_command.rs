@@ -1,4 +1,4 @@
-//! `market-gateway run` as a user runs it: what it refuses, and what it says at its end.
+//! The commands of `market-gateway` as a user runs them: what they refuse, and what they say at their end.
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
@@ -67,4 +67,35 @@ fn what_cannot_be_meant_is_refused_in_one_line_and_leaves_nothing() {
         assert!(complaint.starts_with("market-gateway: ") && output.stdout.is_empty(), "{complaint}");
         assert!(!bus.exists(), "{arguments:?} has left something behind");
     }
+}
+
+#[test]
+fn an_exchange_that_cannot_open_says_so_and_leaves_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let bus = place.path().join("bus");
+    let notes = place.path().join("notes");
+    std::fs::write(&notes, "not a day file").unwrap();
+    let (folder, notes) = (place.path().to_str().unwrap(), notes.to_str().unwrap());
+    let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let taken_udp = &udp.local_addr().unwrap().to_string();
+    let taken_tcp = &tcp.local_addr().unwrap().to_string();
+    let refused: [(&[&str], &str); 7] = [
+        (&["--rerequest", taken_udp], taken_udp),
+        (&["--fix", taken_tcp], taken_tcp),
+        (&["--fix", "192.0.2.1:9880"], "192.0.2.1:9880"),
+        (&["--interface", "192.0.2.1"], "cannot use the address"),
+        (&["--truth", folder], "cannot write the day file"),
+        (&["--truth", notes], "holds something else than this session"),
+        (&["--rate", "0"], "--rate 0"),
+    ];
+    for (arguments, what) in refused {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_market-gateway"));
+        command.args(["simulate", "--for", "1s", "--mold", "239.1.1.1:31001", "--bus"]).arg(&bus);
+        let output = command.args(arguments).output().unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {complaint}");
+        assert!(complaint.lines().count() == 1 && complaint.contains(what), "{arguments:?}: {complaint}");
+        assert!(!bus.exists(), "{arguments:?} has left something behind");
+    }
+    assert_eq!(std::fs::read_to_string(notes).unwrap(), "not a day file");
 }

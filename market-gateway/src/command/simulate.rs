@@ -36,8 +36,8 @@ struct Rerequests {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let mut exchange = Exchange::open(&config(arguments)?)?;
     let length: Option<Duration> = arguments.find("for")?;
+    let mut exchange = Exchange::open(&config(arguments)?)?;
     program::note(&format!("session {} with seed {}", exchange.session(), exchange.seed()));
     if exchange.sent() > 0 {
         program::note(&format!("continues after message {}", exchange.sent()));

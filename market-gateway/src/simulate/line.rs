@@ -1,6 +1,5 @@
 //! One line of the simulated exchange.
 
-use std::io;
 use std::net::{SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,6 @@ use super::history::History;
 use super::random::Random;
 use super::venue::ExchangeConfig;
 use crate::mold::{END_OF_SESSION, Header, PacketWriter, SessionId};
-use crate::net;
 
 /// Payload of a packet that fits an Ethernet frame.
 pub(super) const PAYLOAD: usize = 1_400;
@@ -38,15 +36,15 @@ pub(super) struct Line {
 
 impl Line {
     /// A line that begins after `packed` messages of the session.
-    pub(super) fn open(
+    pub(super) fn new(
+        socket: UdpSocket,
         address: SocketAddrV4,
         config: &ExchangeConfig,
         seed: u64,
         packed: u64,
-    ) -> io::Result<Self> {
-        let socket = net::sender(config.interface)?;
+    ) -> Self {
         let mut random = Random::new(seed);
-        Ok(Self {
+        Self {
             socket,
             address,
             network: Network::new(config.faults, random.next()),
@@ -57,7 +55,7 @@ impl Line {
             heartbeat: config.heartbeat,
             spoke: None,
             is_busy: false,
-        })
+        }
     }
 
     /// Sends all messages that were made since the last call; packets with one that is `lost` go nowhere.

@@ -12,6 +12,7 @@ mod market_tests;
 mod progress;
 mod random;
 mod schedule;
+mod truth;
 mod venue;
 
 pub use faults::{Faults, LineCounters};

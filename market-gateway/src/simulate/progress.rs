@@ -188,6 +188,11 @@ impl ProgressFile {
         Ok((file, progress))
     }
 
+    /// Whether an exchange has ever kept its progress in `directory`.
+    pub(super) fn is_there(directory: &Path) -> bool {
+        directory.join(FILE).exists()
+    }
+
     /// Replaces the record.
     pub(super) fn write(&self, progress: &Progress) -> Result<(), ProgressError> {
         let record = || {

@@ -1,10 +1,9 @@
 //! The simulated exchange: the market's messages on redundant lines at their intended times, and answers to re-requests.
 
 use std::fmt::{self, Display, Formatter};
-use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bus::clock::Clock;
@@ -16,11 +15,11 @@ use super::fills::Fills;
 use super::history::History;
 use super::line::{Line, PAYLOAD};
 use super::market::Market;
-use super::progress::{Progress, ProgressError, ProgressFile};
+use super::progress::{Day, Progress, ProgressError, ProgressFile};
 use super::random::mix;
 use super::schedule::Schedule;
+use super::truth::{Found, Truth};
 use crate::fix::numbers::NumberFile;
-use crate::itch::day_file;
 use crate::mold::{PacketWriter, Request, SessionId, session_id};
 use crate::net;
 
@@ -52,7 +51,7 @@ pub struct ExchangeConfig {
     pub faults: Faults,
     /// A line that is silent for so long sends a heartbeat.
     pub heartbeat: Duration,
-    /// Day file of all messages of the session.
+    /// Day file of all messages of the session. A file that is there must be empty, or an earlier run's of this session.
     pub truth: Option<PathBuf>,
 }
 
@@ -93,6 +92,8 @@ pub enum ExchangeError {
         /// What the system said.
         error: io::Error,
     },
+    /// The day file holds something else than this session's messages.
+    ForeignTruth(PathBuf),
 }
 
 impl Display for ExchangeError {
@@ -105,6 +106,11 @@ impl Display for ExchangeError {
             Self::Truth { path, error } => {
                 write!(f, "cannot write the day file: {}: {error}; give another one", path.display())
             }
+            Self::ForeignTruth(path) => write!(
+                f,
+                "the day file holds something else than this session: {}; move it away, or give another one",
+                path.display()
+            ),
         }
     }
 }
@@ -171,17 +177,21 @@ impl Exchange {
         assert!(config.rate > 0, "at least one message a second");
         let clock = Clock::new();
         let today = Date::of(clock.now()).number();
+        let Outside { lines, server, listener, truth } = Outside::open(config)?;
         let (file, progress) = ProgressFile::open(&config.directory, config.seed, today)?;
-        let seed = progress.seed;
+        let Progress { seed, day: Day { session, .. }, sent, .. } = progress;
+        let listener = config.fix.zip(listener);
         let mut exchange = Self {
-            session: session_name(seed, progress.day.session),
-            history: History::new(seed, progress.day.session, progress.sent),
+            session: session_name(seed, session),
+            history: History::new(seed, session, sent),
             schedule: None,
             lines: Vec::new(),
-            server: config.rerequest.map(serve).transpose()?,
-            drop_copy: config.fix.map(|address| report(address, config, &progress)).transpose()?,
+            server,
+            drop_copy: listener
+                .map(|(address, listener)| report(address, listener, config, &progress))
+                .transpose()?,
             clock,
-            truth: config.truth.as_deref().map(Truth::create).transpose()?,
+            truth: truth.map(|found| found.begin(|| Market::new(seed, session), sent)).transpose()?,
             config: config.clone(),
             counters: ExchangeCounters::default(),
             held_at: u64::MAX,
@@ -189,8 +199,9 @@ impl Exchange {
             progress,
             file,
         };
-        config.lines.iter().try_for_each(|&address| exchange.add_line(address))?;
-        exchange.write_earlier_truth()?;
+        for (socket, &address) in lines.into_iter().zip(&config.lines) {
+            exchange.push_line(socket, address);
+        }
         Ok(exchange)
     }
 
@@ -200,11 +211,15 @@ impl Exchange {
     /// # Errors
     /// The socket is refused.
     pub fn add_line(&mut self, address: SocketAddrV4) -> Result<(), ExchangeError> {
+        let socket = sender(address, &self.config)?;
+        self.push_line(socket, address);
+        Ok(())
+    }
+
+    fn push_line(&mut self, socket: UdpSocket, address: SocketAddrV4) {
         let Progress { seed, day, sent, .. } = &self.progress;
         let drawn = mix(&[*seed, u64::from(day.session), *sent, self.lines.len() as u64]);
-        let line = Line::open(address, &self.config, drawn, *sent);
-        self.lines.push(line.map_err(|error| ExchangeError::Socket { address, error })?);
-        Ok(())
+        self.lines.push(Line::new(socket, address, &self.config, drawn, *sent));
     }
 
     /// The name of the session, as it is on the wire.
@@ -325,13 +340,6 @@ impl Exchange {
         Ok(count)
     }
 
-    /// The messages of the session that an earlier run sent belong to the truth as well.
-    fn write_earlier_truth(&mut self) -> Result<(), ExchangeError> {
-        let Some(truth) = &mut self.truth else { return Ok(()) };
-        let mut market = Market::new(self.progress.seed, self.progress.day.session);
-        (0..self.progress.sent).try_for_each(|_| truth.write(market.make().as_bytes()))
-    }
-
     /// Tells of fills on the drop copy.
     fn report(&mut self, now: Instant) -> usize {
         let fills = self.progress.fills();
@@ -395,6 +403,33 @@ pub(super) fn session_name(seed: u64, session: u32) -> SessionId {
     session_id(wire)
 }
 
+/// What a configuration names outside the exchange's directory. It is opened first: where it is refused, nothing is left
+/// in the directory.
+struct Outside {
+    /// The sockets of the lines, in their order.
+    lines: Vec<UdpSocket>,
+    server: Option<UdpSocket>,
+    listener: Option<TcpListener>,
+    truth: Option<Found>,
+}
+
+impl Outside {
+    fn open(config: &ExchangeConfig) -> Result<Self, ExchangeError> {
+        let lines = config.lines.iter().map(|&address| sender(address, config)).collect::<Result<_, _>>()?;
+        let server = config.rerequest.map(serve).transpose()?;
+        let listener = config.fix.map(listen).transpose()?;
+        let truth = config.truth.as_deref().map(Found::open).transpose()?;
+        if let Some(truth) = truth.as_ref().filter(|_| !ProgressFile::is_there(&config.directory)) {
+            truth.must_be_empty()?;
+        }
+        Ok(Self { lines, server, listener, truth })
+    }
+}
+
+fn sender(address: SocketAddrV4, config: &ExchangeConfig) -> Result<UdpSocket, ExchangeError> {
+    net::sender(config.interface).map_err(|error| ExchangeError::Socket { address, error })
+}
+
 fn serve(address: SocketAddrV4) -> Result<UdpSocket, ExchangeError> {
     let open = || {
         let socket = UdpSocket::bind(address)?;
@@ -404,42 +439,22 @@ fn serve(address: SocketAddrV4) -> Result<UdpSocket, ExchangeError> {
     open().map_err(|error| ExchangeError::Socket { address, error })
 }
 
+fn listen(address: SocketAddrV4) -> Result<TcpListener, ExchangeError> {
+    TcpListener::bind(address).map_err(|error| ExchangeError::Socket { address, error })
+}
+
 fn report(
     address: SocketAddrV4,
+    listener: TcpListener,
     config: &ExchangeConfig,
     progress: &Progress,
 ) -> Result<DropCopyServer, ExchangeError> {
+    let path = config.directory.join(NUMBERS);
+    let numbers = NumberFile::open(&path).map_err(|error| ProgressError::File { path, error })?;
     let mut fills = Fills::new(progress);
-    let open = || {
-        let numbers = NumberFile::open(&config.directory.join(NUMBERS))?;
-        let listener = TcpListener::bind(address)?;
-        DropCopyServer::new(listener, &config.comp_id, numbers, move |number| fills.execution(number))
-    };
-    let mut server = open().map_err(|error| ExchangeError::Socket { address, error })?;
+    let server =
+        DropCopyServer::new(listener, &config.comp_id, numbers, move |number| fills.execution(number));
+    let mut server = server.map_err(|error| ExchangeError::Socket { address, error })?;
     server.publish_up_to(progress.fills());
     Ok(server)
-}
-
-/// The day file of the session.
-struct Truth {
-    day: Option<day_file::Writer<BufWriter<File>>>,
-    path: PathBuf,
-}
-
-impl Truth {
-    fn create(path: &Path) -> Result<Self, ExchangeError> {
-        let failed = |error| ExchangeError::Truth { path: path.to_owned(), error };
-        let file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(failed)?);
-        Ok(Self { day: Some(day_file::Writer::new(file)), path: path.to_owned() })
-    }
-
-    fn write(&mut self, message: &[u8]) -> Result<(), ExchangeError> {
-        let Some(day) = &mut self.day else { return Ok(()) };
-        day.message(message).map_err(|error| ExchangeError::Truth { path: self.path.clone(), error })
-    }
-
-    fn finish(&mut self) -> Result<(), ExchangeError> {
-        let Some(day) = self.day.take() else { return Ok(()) };
-        day.finish().map(drop).map_err(|error| ExchangeError::Truth { path: self.path.clone(), error })
-    }
 }
