@@ -15,7 +15,7 @@ mod parts;
 mod view;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use archive::{ServeError, Server};
@@ -63,13 +63,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         return Err(Failure::new("bad value", "--rate 0", "at least one message a second is expected"));
     }
     let kafka = arguments.get("kafka")?;
+    let was_asked_for = arguments.has("kafka");
+    if was_asked_for {
+        can_listen(&kafka)?;
+    }
     let plan = Plan::automatic(&[RISK_ROLE, GATEWAY, WRITE_OUT, EXCHANGE, COMPLIANCE], available_cores());
     let mut config = config();
     plan.place_write_out(&mut config.cores);
     let bus = Bus::with_config(arguments.bus(), config)?;
     let stop = Stop::on_signals();
     let parts = Parts::open(&bus, &plan, rate, arguments.find("seed")?)?;
-    let server = listen(&bus, &kafka, arguments.has("kafka"))?;
+    let server = listen(&bus, &kafka, was_asked_for)?;
     note(&plan.describe());
     bus.scanty_memory().iter().for_each(|line| note(line));
     let mut view = View::new(&bus, server.as_ref().map(Server::address), arguments.json());
@@ -102,6 +106,13 @@ fn config() -> BusConfig {
         topics: [MARKET_DATA, TRADES, RISK].map(|name| (name.into(), topic)).into(),
         ..BusConfig::default()
     }
+}
+
+/// Refuses an address that cannot be had before there is a bus to serve.
+fn can_listen(kafka: &Kafka) -> Result<(), Failure> {
+    let &Kafka::At(address) = kafka else { return Ok(()) };
+    TcpListener::bind(address).map_err(|source| ServeError::Bind { address, source })?;
+    Ok(())
 }
 
 /// The listener. If the address is taken that nobody asked for, a free port serves.
