@@ -6,6 +6,7 @@ use bus::event::{Bytes, Cause, Price, Quantity, Symbol, Text};
 use bus::program::Failure;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
 
 /// A configuration file as the engine reads it.
 ///
@@ -97,14 +98,16 @@ impl Settings {
     /// The settings that a configuration means; `None` where it gives none.
     ///
     /// # Errors
-    /// A name that is no account or instrument, a limit below 0.
+    /// A name that is no account or instrument, a limit below 0, two entries for one account and instrument.
     pub fn new(config: &RiskConfig) -> Result<Option<Self>, Failure> {
         let RiskConfig { limits, fees, .. } = config;
         if limits.is_none() && fees.is_none() {
             return Ok(None);
         }
-        let limits = limits.iter().flatten().map(limit).collect::<Result<_, _>>()?;
-        let fees = fees.iter().flatten().map(fee).collect::<Result<_, _>>()?;
+        let limits = limits.iter().flatten().map(limit).collect::<Result<Vec<_>, _>>()?;
+        let fees = fees.iter().flatten().map(fee).collect::<Result<Vec<_>, _>>()?;
+        each_once("risk.limits", limits.iter().map(|limit| (limit.account, limit.instrument)))?;
+        each_once("risk.fees", fees.iter().map(|fee| (fee.account, fee.instrument)))?;
         Ok(Some(Self { limits, fees }))
     }
 
@@ -144,6 +147,24 @@ fn fee(config: &FeeConfig) -> Result<FeeSet, Failure> {
         per_unit: config.per_unit,
         of_notional: config.of_notional,
     })
+}
+
+/// Refuses a second entry for the same accounts and instruments: which of the two is meant, nobody can tell.
+fn each_once(list: &str, scopes: impl Iterator<Item = (Text<16>, Symbol)>) -> Result<(), Failure> {
+    let mut first_of = BTreeMap::new();
+    for (entry, scope) in (1..).zip(scopes) {
+        let Some(first) = first_of.insert(scope, entry) else { continue };
+        let (account, instrument) = (shown(&scope.0), shown(&scope.1));
+        let place =
+            format_args!("{list}: entries {first} and {entry}, account {account}, instrument {instrument}");
+        return Err(Failure::new("wrong configuration", place, "leave one of them"));
+    }
+    Ok(())
+}
+
+/// A name in quotes, or `any` where it is blank.
+fn shown<const N: usize>(name: &Text<N>) -> String {
+    if *name == Text::default() { "any".into() } else { format!("\"{name}\"") }
 }
 
 /// A name of at most `N` characters; blank stands for every one.

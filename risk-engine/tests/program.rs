@@ -122,11 +122,32 @@ fn a_second_engine_and_wrong_configurations_are_refused() {
         ("[risk]\nlimit = 3", "unknown field `limit`"),
         ("[[risk.limits]]\nposition = -1", "position = -1"),
         ("[[risk.fees]]\naccount = \"a much too long account\"", "1 to 16 ASCII characters"),
+        (
+            "[[risk.limits]]\nposition = 1\n[[risk.limits]]\naccount = \"A\"\nposition = 1\n[[risk.limits]]\nposition = 2",
+            "risk.limits: entries 1 and 3, account any, instrument any; leave one",
+        ),
+        (
+            "[[risk.fees]]\ninstrument = \"AAPL\"\n[[risk.fees]]\ninstrument = \"AAPL\"",
+            "risk.fees: entries 1 and 2, account any, instrument \"AAPL\"; leave one",
+        ),
         ("[bus.cores]\nrisk = { core = 9999 }", "no such core"),
     ] {
         std::fs::write(&file, text).unwrap();
         let why = refused(&ground.path(), &["run", "--for", "0s", "--config", file.to_str().unwrap()]);
         assert!(why.contains(what), "{why}");
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_had_is_refused_before_there_is_a_bus() {
+    let place = tempfile::tempdir().unwrap();
+    let bus = place.path().join("bus");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    for address in [&taken, "192.0.2.1:9092", "nowhere"] {
+        let why = refused(&bus, &["--for", "1s", "--kafka", address]);
+        assert!(why.contains(address) && why.lines().count() == 1, "{why}");
+        assert!(!bus.exists(), "--kafka {address} has left something behind");
     }
 }
 
