@@ -1,6 +1,6 @@
 //! A segment's file on disk: its header, and the whole of it read into memory of the caller's own. Never mapped.
 
-use std::io;
+use std::{fmt, io};
 
 use crate::{
     error::ReadError,
@@ -9,6 +9,41 @@ use crate::{
     segment::Segment,
     storage::{Access, AlignedBuffer, DiskFile, Storage},
 };
+
+/// Why a segment was not read, in words with the remedy.
+#[derive(Debug)]
+pub(crate) enum LoadError {
+    /// The system refuses this file.
+    Refused(String),
+    /// This says nothing about the file: another try may read it.
+    Failed(String),
+}
+
+impl LoadError {
+    /// What an error of the system means for segment `number`.
+    pub(crate) fn of(number: u64, error: &io::Error) -> Self {
+        let why = format!("cannot read: {}: {error}; mend that and try again", names::segment(number));
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR | libc::EAGAIN) => {
+                Self::Failed(why)
+            }
+            _ => Self::Refused(why),
+        }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Refused(why) | Self::Failed(why)) = self;
+        f.write_str(why)
+    }
+}
+
+impl From<LoadError> for ReadError {
+    fn from(error: LoadError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
 
 /// The header of a segment on disk; `None` where there is no such file, or it holds no segment of this journal (yet).
 pub(crate) fn header(
@@ -32,11 +67,9 @@ pub(crate) fn load(
     mark: &MarkSlot,
     number: u64,
     access: Access,
-) -> Result<Option<(Segment, SegmentHeader)>, ReadError> {
+) -> Result<Option<(Segment, SegmentHeader)>, LoadError> {
     let name = names::segment(number);
-    let failed = |error: io::Error| {
-        ReadError::Failed(format!("cannot read: {name}: {error}; mend that and try again"))
-    };
+    let failed = |error: io::Error| LoadError::of(number, &error);
     let file = match storage.open(&name, access) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -51,9 +84,8 @@ pub(crate) fn load(
     let Some(header) = segment.header(&mark.journal) else { return Ok(None) };
     if header.version != VERSION {
         let found = header.version;
-        return Err(ReadError::Failed(format!(
-            "unknown format version {found}: {name}; use the version that wrote it"
-        )));
+        let why = format!("unknown format version {found}: {name}; use the version that wrote it");
+        return Err(LoadError::Failed(why));
     }
     Ok(Some((segment, header)))
 }

@@ -168,7 +168,12 @@ pub enum ReadError {
         /// Oldest sequence.
         first: u64,
     },
-    /// Bytes between two positions are damaged. The reader goes on behind them.
+    /// Bytes between two positions are damaged or gone. The reader goes on behind them.
+    ///
+    /// A segment counts as lost with its file: where that is not there, holds no header of this journal, or is refused by
+    /// the system (a directory of its name, no permission, an I/O error) twice, some time apart, while the segment is not
+    /// in shared memory either. What is refused for want of something on the reader's side (descriptors, memory) is
+    /// [`ReadError::Failed`], and nothing is passed over.
     Damage {
         /// First damaged position.
         from: u64,
@@ -176,13 +181,15 @@ pub enum ReadError {
         to: u64,
         /// Messages that are lost, where the surrounding evidence tells.
         sequences: (u64, u64),
+        /// What the system said, where it refuses a segment of the range that may be whole behind that.
+        refused: Option<String>,
     },
     /// What was read beyond this sequence was lost with the memory of a machine that went down. The reader goes on there.
     Regressed {
         /// The next sequence that will be delivered.
         to: u64,
     },
-    /// The operating system or the format refused.
+    /// The operating system or the format refused. The next poll tries again.
     Failed(String),
 }
 
@@ -192,11 +199,12 @@ impl fmt::Display for ReadError {
             Self::Retired { first } => {
                 write!(f, "retired: the journal begins at sequence {first}; start there")
             }
-            Self::Damage { from, to, sequences: (first, next) } => {
-                write!(
-                    f,
-                    "damage: positions {from} to {to}, sequences {first} to {next}; restore from a copy"
-                )
+            Self::Damage { from, to, sequences: (first, next), refused } => {
+                write!(f, "damage: positions {from} to {to}, sequences {first} to {next}; ")?;
+                match refused {
+                    Some(why) => write!(f, "{why}"),
+                    None => f.write_str("restore from a copy"),
+                }
             }
             Self::Regressed { to } => {
                 write!(f, "regressed: to sequence {to}; take a snapshot at or below it")

@@ -1,9 +1,9 @@
 //! Which segments a journal has now, in memory or on disk, and which of them holds a message.
 
-use std::fs;
+use std::{cell::OnceCell, fs};
 
 use crate::{
-    disk_copy,
+    disk_copy::{self, LoadError},
     layout::{MarkSlot, SegmentHeader},
     memory::SegmentMemory,
     names,
@@ -19,6 +19,8 @@ pub(crate) struct Listing<'a> {
     places: &'a Places,
     mark: &'a MarkSlot,
     numbers: Vec<u64>,
+    /// Why the first segment of which the system refused the header was passed over.
+    refused: OnceCell<LoadError>,
 }
 
 impl<'a> Listing<'a> {
@@ -33,7 +35,7 @@ impl<'a> Listing<'a> {
         numbers.retain(|number| *number >= mark.floor);
         numbers.sort_unstable();
         numbers.dedup();
-        Self { places, mark, numbers }
+        Self { places, mark, numbers, refused: OnceCell::new() }
     }
 
     /// The header of a segment, from memory if it is there, else from disk.
@@ -41,7 +43,21 @@ impl<'a> Listing<'a> {
         if let Some(segment) = shared(self.places, self.mark, number) {
             return segment.header(&self.mark.journal);
         }
-        disk_copy::header(self.places.storage.as_ref(), &self.mark.journal, number).ok().flatten()
+        let header = disk_copy::header(self.places.storage.as_ref(), &self.mark.journal, number);
+        header.unwrap_or_else(|error| {
+            self.refused.get_or_init(|| LoadError::of(number, &error));
+            None
+        })
+    }
+
+    /// What was passed over because the system refuses it, if anything that was asked for so far.
+    pub(crate) fn refused(&self) -> Option<&LoadError> {
+        self.refused.get()
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn into_refused(self) -> Option<LoadError> {
+        self.refused.into_inner()
     }
 
     /// All of them, oldest first.

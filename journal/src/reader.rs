@@ -35,6 +35,9 @@ pub use ends::Watermarks;
 const GLANCE_EVERY: u32 = 256;
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
+/// Between two tries to read what the system refuses, after which it counts as lost.
+const SECOND_TRY: Duration = Duration::from_millis(20);
+
 /// Where a journal lives.
 #[derive(Debug, Clone)]
 pub struct Places {
@@ -308,7 +311,8 @@ impl Reader {
         if hole.next < self.from || (hole.next == self.from && hole.first < hole.next) {
             return Ok(());
         }
-        Err(ReadError::Damage { from, to, sequences: (hole.first.max(self.from), hole.next) })
+        let sequences = (hole.first.max(self.from), hole.next);
+        Err(ReadError::Damage { from, to, sequences, refused: None })
     }
 
     /// Nothing here yet: now and then looks whether the journal goes on elsewhere.
@@ -333,7 +337,7 @@ impl Reader {
         self.next = current.segment.number() + 1;
         let from = current.segment.position(current.offset);
         let to = current.segment.position(current.segment.size());
-        ReadError::Damage { from, to, sequences: (self.sequence, self.sequence) }
+        ReadError::Damage { from, to, sequences: (self.sequence, self.sequence), refused: None }
     }
 
     /// Sleeps until something may have happened at the gate, at most `limit`.

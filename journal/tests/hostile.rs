@@ -60,7 +60,7 @@ impl Given {
         let mut missing: Vec<Range<u64>> = Vec::new();
         let mut reached = 0;
         for fault in &faults {
-            let ReadError::Damage { from, to, sequences } = fault else { panic!("{what}: {fault}") };
+            let ReadError::Damage { from, to, sequences, .. } = fault else { panic!("{what}: {fault}") };
             assert!(reached <= *from && from <= to && sequences.0 <= sequences.1, "{what}: {faults:?}");
             reached = *to;
             missing.push(sequences.0..sequences.1);
@@ -336,7 +336,8 @@ fn a_spoiled_word_in_memory_poisons_the_writer_and_is_damage_to_readers() {
     poke(&given.ground.memory.join(segment_name(0)), at, &u64::MAX.to_le_bytes());
     let (messages, faults) = read_rest(&mut reader);
     assert_eq!(messages.len(), 50);
-    let damage = ReadError::Damage { from: at as u64, to: SEGMENT as u64, sequences: (50, 50) };
+    let sequences = (50, 50);
+    let damage = ReadError::Damage { from: at as u64, to: SEGMENT as u64, sequences, refused: None };
     assert_eq!(faults, [damage]);
     live.settle();
     assert_eq!(live.journal.writer.append(1, 0, b"more", 0), Err(PublishError::Poisoned(5)));

@@ -272,7 +272,9 @@ fn a_flipped_bit_in_a_sealed_segment_is_found_with_its_range() {
     bytes[300_000] ^= 4;
     std::fs::write(&path, &bytes).unwrap();
     let (messages, faults) = ground.read_all(Gate::Durable);
-    let [ReadError::Damage { from, to, sequences: (first, next) }] = faults[..] else { panic!("{faults:?}") };
+    let [ReadError::Damage { from, to, sequences: (first, next), .. }] = faults[..] else {
+        panic!("{faults:?}")
+    };
     assert!(from <= 300_000 && 300_000 < to && to - from <= 2 * 64 * 1024, "{from} to {to}");
     assert_eq!(messages.len() as u64 + (next - first), 30_000, "all but the damaged ones");
     for (sequence, body) in &messages {

@@ -33,7 +33,9 @@ fn remove(ground: &Ground, segment: usize) {
 /// The damage that a reader reports, after it was checked that all other messages are there.
 fn lost(ground: &Ground) -> (u64, u64) {
     let (messages, faults) = ground.read_all(Gate::Published);
-    let [ReadError::Damage { from, to, sequences: (first, next) }] = faults[..] else { panic!("{faults:?}") };
+    let [ReadError::Damage { from, to, sequences: (first, next), .. }] = faults[..] else {
+        panic!("{faults:?}")
+    };
     assert!(from.is_multiple_of(SEGMENT as u64) && from < to, "{from} to {to}");
     let sequences: Vec<u64> = messages.iter().map(|(sequence, _)| *sequence).collect();
     assert_eq!(sequences, (0..first).chain(next..COUNT).collect::<Vec<_>>());
@@ -61,7 +63,8 @@ fn a_beginning_that_is_gone_was_not_retired() {
     for start in [0, 5, firsts[1] - 1] {
         let mut reader = ground.reader(Start::Sequence(start), Gate::Durable);
         assert_eq!((reader.begins(), reader.watermarks().first), (0, firsts[1]));
-        let fault = ReadError::Damage { from: 0, to: SEGMENT as u64, sequences: (start, firsts[1]) };
+        let sequences = (start, firsts[1]);
+        let fault = ReadError::Damage { from: 0, to: SEGMENT as u64, sequences, refused: None };
         assert_eq!(reader.poll().unwrap_err(), fault);
         assert_eq!(reader.poll().unwrap().unwrap().sequence, firsts[1]);
     }

@@ -239,7 +239,7 @@ fn row_10_what_the_mark_proves_is_never_cut() {
     given.flip(positions[650] + 20);
     let then = given.recover();
     // Reading goes on where the mark says; once it says something else, at the next anchor.
-    let [ReadError::Damage { from, to, sequences }] = then.before.1[..] else {
+    let [ReadError::Damage { from, to, sequences, .. }] = then.before.1[..] else {
         panic!("{:?}", then.before.1)
     };
     assert_eq!((from, to, sequences), (positions[650], positions[700], (650, 700)));
@@ -282,7 +282,9 @@ fn row_10_damage_inside_a_sealed_segment_is_reported_with_its_range() {
     given.flip(positions[2_000] + 20);
     let then = given.recover();
     let faults = &then.after.1;
-    let [ReadError::Damage { from, to, sequences: (2_000, next) }] = faults[..] else { panic!("{faults:?}") };
+    let [ReadError::Damage { from, to, sequences: (2_000, next), .. }] = faults[..] else {
+        panic!("{faults:?}")
+    };
     assert_eq!(then.lacks(2_000..next, 5_000), (from, to));
     assert_eq!(then.recovery.damage, [(from, to)]);
     assert!(to - from <= 80 << 10);

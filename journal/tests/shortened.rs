@@ -89,7 +89,7 @@ impl Closed {
                     next += 1;
                 }
                 Ok(None) => panic!("nothing at {next}"),
-                Err(ReadError::Damage { from, to, sequences: (first, behind) }) => {
+                Err(ReadError::Damage { from, to, sequences: (first, behind), .. }) => {
                     assert_eq!(first, next);
                     lost.push((from, to, first..behind));
                     next = behind;

@@ -248,11 +248,15 @@ impl Feed {
         let damage = |kind, from, to, positions| Damage { kind, from, to, positions, detail: None };
         match error {
             ReadError::Retired { first } => (self.begins, self.first) = (first, first),
-            ReadError::Damage { from, to, sequences: (first, next) } => {
+            ReadError::Damage { from, to, sequences: (first, next), refused } => {
                 // Frames begin behind a segment's header, so a range from a segment's start is a segment that is gone.
                 let is_whole = from.is_multiple_of(self.reader.segment_size());
-                let kind = if is_whole { DamageKind::Missing } else { DamageKind::Damage };
-                self.damage.push(damage(kind, first, next, Some((from, to))));
+                let kind = match &refused {
+                    Some(_) => DamageKind::Unreadable,
+                    None if is_whole => DamageKind::Missing,
+                    None => DamageKind::Damage,
+                };
+                self.damage.push(Damage { detail: refused, ..damage(kind, first, next, Some((from, to))) });
             }
             ReadError::Regressed { to } => {
                 self.damage.push(damage(DamageKind::Regressed, to, next.max(to), None));

@@ -115,6 +115,27 @@ fn a_segment_that_is_gone_is_missing() {
 }
 
 #[test]
+fn a_segment_that_the_system_refuses_is_a_range_with_the_reason_and_all_else_is_read() {
+    let ground = filled(40_000);
+    let path = ground.segment("market-data", 1);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+    let report = &ran.json()["topics"][0];
+    assert_eq!((ran.code, &report["damage_count"], &report["last"]), (1, &json!(1), &json!(39_999)));
+    let damage = &report["damage"][0];
+    let (from, to) = (damage["from"].as_u64().unwrap(), damage["to"].as_u64().unwrap());
+    assert_eq!(report["messages"], 40_000 - (to - from));
+    assert_eq!(damage["positions"], json!({"from": 1 << 20, "to": 2 << 20}));
+    let why = "cannot read: 0000000000000001.segment: not a regular file; mend that and try again";
+    assert_eq!((&damage["kind"], &damage["detail"]), (&json!("unreadable"), &json!(why)));
+    let dump = replay(ground.bus.directory(), &["dump", "--topic", "market-data"]);
+    assert_eq!((dump.code, dump.out.lines().count() as u64), (1, 40_000 - (to - from)));
+    let told = format!("note: market-data: unreadable: sequences {from} to before {to}, ");
+    assert!(dump.error.starts_with(&told) && dump.error.contains(why), "{}", dump.error);
+}
+
+#[test]
 fn a_shortened_segment_is_one_range_and_all_else_is_read() {
     let ground = filled(40_000);
     // Where each message begins, and where its bytes end.

@@ -1,11 +1,11 @@
 //! Where a reader is, and where it goes next: from segment to segment, from memory to disk, from epoch to epoch.
 
-use std::time::Instant;
+use std::{thread, time::Instant};
 
-use super::{Copied, Current, GLANCE_EVERY, Reader, Start};
+use super::{Copied, Current, GLANCE_EVERY, Reader, SECOND_TRY, Start};
 use crate::{
     control::Control,
-    disk_copy,
+    disk_copy::{self, LoadError},
     error::ReadError,
     layout::{FIRST_FRAME, MarkSlot, SegmentHeader},
     listing::{Listing, shared},
@@ -66,12 +66,20 @@ impl Reader {
         }
         let (number, epoch, offset) = (current.segment.number(), current.epoch, current.offset);
         let (from, is_copy) = (current.segment.position(offset), current.copy.is_some());
-        let listing = Listing::new(&self.places, &self.mark);
-        let here = listing.header(number).filter(|header| header.epoch != epoch);
-        let Some(later) = here.or_else(|| listing.after(number)) else {
+        let here = Listing::new(&self.places, &self.mark).header(number);
+        let here = here.filter(|header| header.epoch != epoch);
+        let found = here.map_or_else(|| self.behind(number, false), |here| Ok((Some(here), None)));
+        let (later, refused) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                self.pending = Some(error);
+                return true;
+            }
+        };
+        let Some(later) = later else {
             let is_behind_all = !is_copy || from >= self.mark.durable;
             if !is_behind_all {
-                self.skip_to_mark(from);
+                self.skip_to_mark(from, refused);
             }
             return !is_behind_all;
         };
@@ -88,31 +96,54 @@ impl Reader {
             }
             fresh => {
                 let has_no_end = fresh.and_then(|fresh| fresh.copy).is_some_and(|copy| !copy.is_sealed);
-                self.skip_to(&later, from, has_no_end);
+                self.skip_to(&later, from, has_no_end, refused);
             }
         }
         true
     }
 
+    /// The first segment behind `number` that can be read, and what the system says where it refuses one before that. All is
+    /// tried a second time after a refusal, which may have passed by then.
+    fn behind(
+        &self,
+        number: u64,
+        is_refused: bool,
+    ) -> Result<(Option<SegmentHeader>, Option<String>), ReadError> {
+        let listing = Listing::new(&self.places, &self.mark);
+        let later = listing.after(number);
+        if !is_refused && listing.refused().is_none() {
+            return Ok((later, None));
+        }
+        thread::sleep(SECOND_TRY);
+        let listing = Listing::new(&self.places, &self.mark);
+        let later = listing.after(number);
+        match listing.into_refused() {
+            None => Ok((later, None)),
+            Some(LoadError::Refused(why)) => Ok((later, Some(why))),
+            Some(error @ LoadError::Failed(_)) => Err(error.into()),
+        }
+    }
+
     /// Goes to a segment behind a gap in the positions from `from` on, and reports what messages are lost in it. Where there
     /// `is_damage` the gap is reported even if it held none.
-    fn skip_to(&mut self, later: &SegmentHeader, from: u64, is_damage: bool) {
+    fn skip_to(&mut self, later: &SegmentHeader, from: u64, is_damage: bool, refused: Option<String>) {
         self.next = later.number;
         let (first, next) = (self.next_sequence(), later.sequence);
         let to = later.number * u64::from(later.segment_size);
         if next > first || (is_damage && next == first && to > from) {
-            self.pending = Some(ReadError::Damage { from, to, sequences: (first, next) });
+            self.pending = Some(ReadError::Damage { from, to, sequences: (first, next), refused });
         }
         self.sequence = self.sequence.max(next);
     }
 
     /// Goes behind what the mark proves and nothing holds any more.
-    fn skip_to_mark(&mut self, from: u64) {
+    fn skip_to_mark(&mut self, from: u64, refused: Option<String>) {
         self.current = None;
         self.next = self.mark.durable.div_ceil(u64::from(self.mark.segment_size));
         let (first, next) = (self.next_sequence(), self.mark.sequence);
         if next > first {
-            self.pending = Some(ReadError::Damage { from, to: self.mark.durable, sequences: (first, next) });
+            let (to, sequences) = (self.mark.durable, (first, next));
+            self.pending = Some(ReadError::Damage { from, to, sequences, refused });
         }
         self.sequence = self.sequence.max(next);
     }
@@ -124,12 +155,19 @@ impl Reader {
 
     /// Goes to where a start says.
     pub(super) fn locate(&mut self, start: Start) {
-        let listing = Listing::new(&self.places, &self.mark);
-        let header = match start {
+        let find = |listing: &Listing<'_>| match start {
             Start::Oldest => listing.first(),
             Start::Newest => listing.newest(),
             Start::Sequence(sequence) => listing.holding(sequence).or_else(|| listing.first()),
         };
+        let mut listing = Listing::new(&self.places, &self.mark);
+        let mut header = find(&listing);
+        if listing.refused().is_some() {
+            thread::sleep(SECOND_TRY);
+            listing = Listing::new(&self.places, &self.mark);
+            header = find(&listing);
+        }
+        let refused = listing.into_refused().map(|why| why.to_string());
         let size = u64::from(self.mark.segment_size);
         let floor = self.mark.floor;
         (self.next, self.sequence) = match header {
@@ -141,7 +179,8 @@ impl Reader {
         if start == Start::Oldest && header.is_some() && self.next > floor {
             // Of what is damaged before the first segment, the messages are known only where the journal began.
             let sequences = (if floor == 0 { 0 } else { self.sequence }, self.sequence);
-            self.pending = Some(ReadError::Damage { from: floor * size, to: self.next * size, sequences });
+            let (from, to) = (floor * size, self.next * size);
+            self.pending = Some(ReadError::Damage { from, to, sequences, refused: refused.clone() });
         }
         self.from = match start {
             Start::Oldest => 0,
@@ -149,7 +188,10 @@ impl Reader {
             Start::Sequence(sequence) if sequence < self.sequence => {
                 let first = self.sequence;
                 self.pending = Some(match floor {
-                    0 => ReadError::Damage { from: 0, to: self.next * size, sequences: (sequence, first) },
+                    0 => {
+                        let (to, sequences) = (self.next * size, (sequence, first));
+                        ReadError::Damage { from: 0, to, sequences, refused }
+                    }
                     _ => ReadError::Retired { first },
                 });
                 first
@@ -168,9 +210,11 @@ impl Reader {
     #[cold]
     pub(super) fn enter(&mut self) -> Result<bool, ReadError> {
         self.glance();
-        match self.load(self.next)? {
-            Some(current) => self.begin(current),
-            None => self.not_there(),
+        match self.load(self.next) {
+            Ok(Some(current)) => self.begin(current),
+            Ok(None) => self.not_there(false),
+            Err(LoadError::Refused(_)) => self.not_there(true),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -187,32 +231,35 @@ impl Reader {
         }
         if first > expected.max(self.from) {
             let sequences = (expected.max(self.from), first);
-            return Err(ReadError::Damage { from: base, to: base, sequences });
+            return Err(ReadError::Damage { from: base, to: base, sequences, refused: None });
         }
         Ok(true)
     }
 
-    /// The next segment is neither in memory nor on disk: it was retired, is damaged, or is not there yet.
-    fn not_there(&mut self) -> Result<bool, ReadError> {
+    /// The next segment is not in memory, and not on disk or refused: it was retired, is damaged, or is not there yet.
+    fn not_there(&mut self, is_refused: bool) -> Result<bool, ReadError> {
         // Beside the end of a journal without a writer this would else be done at each poll.
         if self.idle % GLANCE_EVERY != 1 {
             return Ok(false);
         }
-        let later = Listing::new(&self.places, &self.mark).after(self.next);
+        let (later, behind) = self.behind(self.next, is_refused)?;
         self.refresh_mark();
         // It may have come meanwhile, and others behind it.
-        if let Some(current) = self.load(self.next)? {
-            return self.begin(current);
-        }
+        let refused = match self.load(self.next) {
+            Ok(Some(current)) => return self.begin(current),
+            Ok(None) => behind,
+            Err(LoadError::Refused(why)) => Some(why),
+            Err(error) => return Err(error.into()),
+        };
         if self.next < self.mark.floor {
             return self.retired();
         }
         let size = u64::from(self.mark.segment_size);
         let from = self.next * size;
         if let Some(later) = later {
-            self.skip_to(&later, from, false);
+            self.skip_to(&later, from, false, refused);
         } else if from < self.mark.durable {
-            self.skip_to_mark(from);
+            self.skip_to_mark(from, refused);
         } else {
             return Ok(false);
         }
@@ -234,7 +281,7 @@ impl Reader {
     }
 
     /// A segment, from memory or else from disk; `None` if it is not there (yet).
-    pub(super) fn load(&mut self, number: u64) -> Result<Option<Current>, ReadError> {
+    pub(super) fn load(&mut self, number: u64) -> Result<Option<Current>, LoadError> {
         if let Some(segment) = shared(&self.places, &self.mark, number) {
             return Ok(segment.header(&self.mark.journal).map(|header| Current::new(segment, &header, None)));
         }

@@ -130,7 +130,7 @@ impl Then {
         let mut positions = Vec::new();
         for (messages, faults) in [&self.before, &self.after] {
             assert!(*messages == expected, "{} of {}", messages.len(), expected.len());
-            let [ReadError::Damage { from, to, sequences }] = faults[..] else { panic!("{faults:?}") };
+            let [ReadError::Damage { from, to, sequences, .. }] = faults[..] else { panic!("{faults:?}") };
             assert_eq!(sequences, (lost.start, lost.end));
             positions.push((from, to));
         }

@@ -1,0 +1,169 @@
+//! Given segments that the system refuses, expect that readers say which messages were in them and go on behind them, but
+//! pass over nothing that can be read a moment later.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use common::{Ground, SEGMENT, assert_messages, message, read_rest, segment_name};
+use journal::{
+    Gate, Places, ReadError, Reader, Start,
+    storage::{Access, DiskFile, Storage},
+};
+
+const COUNT: u64 = 40_000;
+
+/// A storage that refuses to open one segment so many times.
+#[derive(Debug)]
+struct Refusing {
+    below: Arc<dyn Storage>,
+    segment: u64,
+    times: AtomicU32,
+    error: i32,
+}
+
+impl Storage for Refusing {
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.below.names()
+    }
+    fn make_directory(&self) -> io::Result<()> {
+        self.below.make_directory()
+    }
+    fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn DiskFile>> {
+        self.below.create(name, length)
+    }
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        let is_left = |times: u32| times.checked_sub(1);
+        if name == segment_name(self.segment)
+            && self.times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_left).is_ok()
+        {
+            return Err(io::Error::from_raw_os_error(self.error));
+        }
+        self.below.open(name, access)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.below.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.below.remove(name)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.below.sync()
+    }
+    fn free_space(&self) -> io::Result<u64> {
+        self.below.free_space()
+    }
+}
+
+/// A closed journal of several segments: the first sequence of each.
+fn closed(ground: &Ground) -> Vec<u64> {
+    let mut live = ground.open();
+    for n in 0..COUNT {
+        live.publish(&message(n));
+    }
+    live.close();
+    let mut reader = ground.reader(Start::Oldest, Gate::Durable);
+    let mut firsts = Vec::new();
+    while let Some(frame) = reader.poll().unwrap() {
+        if frame.position / SEGMENT as u64 >= firsts.len() as u64 {
+            firsts.push(frame.sequence);
+        }
+    }
+    assert!(firsts.len() > 3, "{firsts:?}");
+    firsts
+}
+
+/// A reader of a journal on a disk that refuses.
+fn reader(ground: &Ground, refusing: &Arc<Refusing>, start: Start) -> Reader {
+    let storage: Arc<dyn Storage> = Arc::clone(refusing) as Arc<dyn Storage>;
+    let places = Places { storage, memory_dir: ground.memory.clone() };
+    Reader::open(places, start, Gate::Durable).unwrap()
+}
+
+fn refusing(ground: &Ground, segment: u64, times: u32, error: i32) -> Arc<Refusing> {
+    let below = Arc::clone(&ground.places.storage);
+    Arc::new(Refusing { below, segment, times: AtomicU32::new(times), error })
+}
+
+#[test]
+fn a_segment_that_is_refused_is_a_range_of_sequences_with_the_reason() {
+    let ground = Ground::new();
+    let firsts = closed(&ground);
+    let behind = |segment: usize| firsts.get(segment + 1).copied().unwrap_or(COUNT);
+    for segment in [0, 1, firsts.len() - 1] {
+        let path = ground.disk.join(segment_name(segment as u64));
+        let aside = path.with_extension("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let (messages, faults) = ground.read_all(Gate::Durable);
+        let [ReadError::Damage { from, to, sequences, refused: Some(why) }] = &faults[..] else {
+            panic!("{faults:?}")
+        };
+        let name = segment_name(segment as u64);
+        assert_eq!(*why, format!("cannot read: {name}: not a regular file; mend that and try again"));
+        assert_eq!((*from, *sequences), ((segment * SEGMENT) as u64, (firsts[segment], behind(segment))));
+        assert!(*from < *to && *to <= *from + SEGMENT as u64, "{from} to {to}");
+        let left: Vec<u64> = messages.iter().map(|(sequence, _)| *sequence).collect();
+        assert_eq!(left, (0..firsts[segment]).chain(behind(segment)..COUNT).collect::<Vec<_>>());
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(&aside, &path).unwrap();
+    }
+    assert_messages(&ground.read_all(Gate::Durable).0, COUNT);
+}
+
+#[test]
+fn neighbours_that_are_refused_and_gone_are_one_range() {
+    let ground = Ground::new();
+    let firsts = closed(&ground);
+    std::fs::remove_file(ground.disk.join(segment_name(1))).unwrap();
+    let disk = refusing(&ground, 2, u32::MAX, libc::EACCES);
+    let (messages, faults) = read_rest(&mut reader(&ground, &disk, Start::Oldest));
+    let [ReadError::Damage { sequences, refused: Some(why), .. }] = &faults[..] else { panic!("{faults:?}") };
+    assert!(*sequences == (firsts[1], firsts[3]) && why.contains("Permission denied"), "{faults:?}");
+    assert_eq!(messages.len() as u64, COUNT - (firsts[3] - firsts[1]));
+}
+
+#[test]
+fn a_refusal_that_passes_costs_no_message() {
+    let ground = Ground::new();
+    let firsts = closed(&ground);
+    for segment in 0..firsts.len() {
+        for error in [libc::EIO, libc::EACCES, libc::ESTALE] {
+            let disk = refusing(&ground, segment as u64, 1, error);
+            let (messages, faults) = read_rest(&mut reader(&ground, &disk, Start::Oldest));
+            assert_eq!(faults, [], "segment {segment}, error {error}");
+            assert_messages(&messages, COUNT);
+            assert_eq!(disk.times.load(Ordering::Relaxed), 0, "the fault fired");
+        }
+    }
+}
+
+#[test]
+fn what_the_reader_itself_lacks_is_no_loss_however_long_it_lasts() {
+    let ground = Ground::new();
+    let firsts = closed(&ground);
+    let disk = refusing(&ground, 1, 0, libc::EMFILE);
+    let mut reader = reader(&ground, &disk, Start::Oldest);
+    disk.times.store(50, Ordering::Relaxed);
+    let (mut read, mut failed) = (Vec::new(), 0);
+    while read.len() < COUNT as usize {
+        match reader.poll() {
+            Ok(Some(frame)) => read.push((frame.sequence, frame.body.to_vec())),
+            Ok(None) => reader.look(),
+            Err(ReadError::Failed(why)) => {
+                assert_eq!((reader.next_sequence(), why.contains("Too many open files")), (firsts[1], true));
+                failed += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((failed, disk.times.load(Ordering::Relaxed)), (50, 0), "the fault fired");
+    assert_messages(&read, COUNT);
+}
