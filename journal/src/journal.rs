@@ -17,12 +17,13 @@ use crate::{
     memory::MemoryError,
     names,
     prepare::{Failure, Preparation, Twin},
+    progress::Input,
     reader::Places,
     recovery::{Recovered, Recovery, forget_memory, recover},
     retention::{Retained, Retention},
     segment::Segment,
     waiters::Waiters,
-    write_out::{Input, Parts, WriteOut, window},
+    write_out::{Parts, WriteOut, window},
     writer::{Beginning, Shortage, Writer},
 };
 

@@ -44,12 +44,12 @@ use crate::{
     error::OpenError,
     layout::{MarkSlot, SegmentHeader},
     names,
+    progress::Input,
     reader::Places,
     retention::Retired,
     scan::has_frames,
     segment::Segment,
     storage::{Access, AlignedBuffer},
-    write_out::Input,
 };
 use effects::Causes;
 

@@ -14,10 +14,11 @@ use crate::{
     error::Room,
     in_flight::{self, Group, InFlight},
     keepers,
-    layout::{BLOCK, FIRST_FRAME, FLAG_MORE, KIND_SEAL, Word},
+    layout::{BLOCK, FIRST_FRAME},
     mark::Mark,
     names,
     prepare::{Failure, Preparation, Twin, is_no_room},
+    progress::{Input, Progress},
     readers,
     retention::{Retained, Retired, Step},
     segment::Segment,
@@ -48,17 +49,6 @@ pub(crate) fn window(segment_size: usize) -> u32 {
     (segment_size / 4 + in_flight::DEPTH * group(segment_size) + BLOCK) as u32
 }
 
-/// What an input of a derived journal has made durable.
-pub trait Input: Send + fmt::Debug {
-    /// The next sequence that is not durable yet.
-    fn durable_sequence(&mut self) -> u64;
-
-    /// The sequence behind the last message of `epoch` that the input has, or behind its last of all if that is an earlier
-    /// one's: what a dead writer left in memory counts, what a power loss took does not. `None` if there is no such input
-    /// to ask.
-    fn end_of(&mut self, epoch: u32) -> Option<u64>;
-}
-
 /// A segment that is not retired.
 #[derive(Debug)]
 struct Live {
@@ -76,29 +66,6 @@ struct Over {
     end: u64,
     /// Whether the mark says so.
     is_marked: bool,
-}
-
-/// How far the front segment was walked and written.
-#[derive(Debug, Default)]
-struct Progress {
-    /// Next frame to look at.
-    at: usize,
-    sequence: u64,
-    /// Ends of complete batches, one a block at most: offset and next sequence.
-    ends: VecDeque<(usize, u64)>,
-    /// Whole blocks on disk, in bytes.
-    written: usize,
-    /// End of the last durable batch.
-    durable: usize,
-    sealed: bool,
-}
-
-/// What a new segment waits for.
-enum Wait {
-    /// That the mark says that an old one goes.
-    ForMark,
-    /// That somebody who needs the old ones gives them up.
-    ForKeepers,
 }
 
 /// What a write-out starts from.
@@ -137,8 +104,8 @@ pub struct WriteOut {
     prepared: rtrb::Producer<Arc<Segment>>,
     retained: Retained,
     recycled: Option<String>,
-    /// The oldest retired segment goes with the next mark; whether a keeper is overruled.
-    cut: Option<bool>,
+    /// A new segment waits for the next mark, with which the oldest one goes.
+    wants_cut: bool,
     last_write: u64,
     /// Whether more had come by the end of the last write: then waiting for company pays, and costs nobody who publishes
     /// one message and waits for it to be durable.
@@ -182,14 +149,14 @@ impl WriteOut {
             next_number: segment.number() + 1,
             queue: VecDeque::from([Live { segment, twin }]),
             over: VecDeque::new(),
-            progress: Progress { at: FIRST_FRAME, sequence: parts.sequence, ..Progress::default() },
+            progress: Progress::new(parts.sequence),
             in_flight: InFlight::default(),
             bounce: AlignedBuffer::zeroed(BOUNCE + BLOCK),
             preparation: None,
             prepared: parts.prepared,
             retained: parts.retained,
             recycled: None,
-            cut: None,
+            wants_cut: false,
             last_write: 0,
             is_under_load: false,
             retry_at: 0,
@@ -242,7 +209,7 @@ impl WriteOut {
             return self.retire().map(|()| 1);
         }
         // One mark serves all that wait for it. It comes at once only where writer and disk would run out of segments.
-        let is_waited_for = self.cut.is_some() || !self.over.is_empty();
+        let is_waited_for = self.wants_cut || !self.over.is_empty();
         let is_pressed = is_waited_for && self.ahead() == 0 && self.queue.len() <= 2;
         if is_pressed || self.mark_due.is_some_and(|due| now >= due) {
             return self.mark().map(|()| 1);
@@ -266,18 +233,12 @@ impl WriteOut {
     fn advance(&mut self, group: Group, now: u64) {
         self.end_stall();
         let progress = &mut self.progress;
-        progress.written = progress.written.max(group.end / BLOCK * BLOCK);
-        let mut reached = None;
-        while progress.ends.front().is_some_and(|(offset, _)| *offset <= group.end) {
-            reached = progress.ends.pop_front();
-        }
+        let reached = progress.reach(group.end);
         self.parts.control.count_write(group.length as u64);
         let Some(live) = self.queue.front() else { return };
         self.is_under_load = !progress.ends.is_empty() || live.segment.frame(progress.at).is_some();
         let Some((offset, sequence)) = reached else { return };
-        progress.durable = offset;
-        let whole = progress.sealed && progress.ends.is_empty();
-        let end = if whole { self.parts.segment_size } else { offset };
+        let end = if progress.is_over() { self.parts.segment_size } else { offset };
         self.parts.control.set_durable(live.segment.position(end), sequence);
         self.mark_due.get_or_insert(now + MARK_WITHIN);
         self.parts.waiters.wake(Event::Durable);
@@ -286,32 +247,11 @@ impl WriteOut {
     /// Walks the frames that were committed, as far as one write reaches, and stamps them.
     fn walk(&mut self) -> io::Result<usize> {
         let Some(live) = self.queue.front() else { return Ok(0) };
-        let (segment, progress) = (&live.segment, &mut self.progress);
         let begun = self.in_flight.end().unwrap_or(0);
-        let limit = progress.written.max(begun) + self.group + BLOCK;
-        let mut batches = 0;
-        let (mut at, mut sequence) = (progress.at, progress.sequence);
-        while !progress.sealed && progress.at < limit {
-            let Some(frame) = segment.frame(at) else { break };
-            let Ok(word) = frame else {
-                let what = format!("no frame stands at {}", segment.position(at));
-                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-            };
-            if is_held(&mut self.parts.inputs, segment, at, word) {
-                break;
-            }
-            stamp(self.salt, segment, at, word);
-            at += word.stride();
-            sequence += u64::from(word.is_user());
-            if word.flags & FLAG_MORE == 0 {
-                batches += 1;
-                (progress.at, progress.sequence) = (at, sequence);
-                note_end(&mut progress.ends, at, sequence, begun);
-                progress.sealed = word.kind == KIND_SEAL;
-            }
-        }
+        let limit = self.progress.written.max(begun) + self.group + BLOCK;
+        let batches = self.progress.walk(&live.segment, self.salt, &mut self.parts.inputs, begun, limit)?;
         if batches > 0 {
-            self.parts.control.set_published(segment.position(progress.at), progress.sequence);
+            self.parts.control.set_published(live.segment.position(self.progress.at), self.progress.sequence);
         }
         Ok(batches)
     }
@@ -320,7 +260,7 @@ impl WriteOut {
     fn write(&mut self, engine: &mut dyn Engine, token: u64, now: u64) -> io::Result<usize> {
         let Some(live) = self.queue.front() else { return Ok(0) };
         let progress = &self.progress;
-        let end = progress.ends.back().map_or(progress.durable, |(offset, _)| *offset);
+        let end = progress.end();
         let offset = self.in_flight.end().unwrap_or(progress.written);
         let pending = end.saturating_sub(offset);
         if end <= progress.durable || !live.twin.is_ready() || engine.in_flight() >= engine.depth() {
@@ -370,7 +310,7 @@ impl WriteOut {
         let (used, end) = (self.progress.durable, self.progress.sequence);
         let left = self.queue.pop_front().map(|live| Over { live, used, end, is_marked: false });
         self.over.extend(left);
-        self.progress = Progress { at: FIRST_FRAME, sequence: end, ..Progress::default() };
+        self.progress = Progress::new(end);
         self.mark_due.get_or_insert(now + MARK_WITHIN);
         true
     }
@@ -393,26 +333,19 @@ impl WriteOut {
 
     /// Whether the front segment is sealed and durable to its end.
     fn front_is_over(&self) -> bool {
-        self.progress.sealed && self.progress.ends.is_empty() && self.in_flight.is_empty()
+        self.progress.is_over() && self.in_flight.is_empty()
     }
 
-    /// Whether the retention has room for one more segment now.
-    fn has_room(&mut self) -> io::Result<Result<(), Wait>> {
+    /// What has to be done before one more segment is made.
+    fn room(&self) -> io::Result<Step> {
         // With the one that is to be made, which a recycled twin would become.
         let live = ((self.queue.len() + self.over.len() + 1) * self.parts.segment_size) as u64;
         if self.retained.fits(live) {
-            return Ok(Ok(()));
+            return Ok(Step::Make);
         }
         let keepers = keepers::list(self.parts.storage.as_ref())?;
         let (_, first) = self.parts.control.floor();
-        Ok(match self.retained.step(live, first, &keepers) {
-            Step::Make => Ok(()),
-            Step::Refuse => Err(Wait::ForKeepers),
-            Step::Cut { overrules } => {
-                self.cut = Some(overrules);
-                Err(Wait::ForMark)
-            }
-        })
+        Ok(self.retained.step(live, first, &keepers))
     }
 
     /// Removes the oldest retired segment, behind the mark that says so.
@@ -450,16 +383,17 @@ impl WriteOut {
         let live = self.queue.len() + self.over.len() + usize::from(self.preparation.is_some());
         let room = self.ahead() < AHEAD && live * self.parts.segment_size < self.parts.memory_budget;
         if self.preparation.is_none() {
-            if !room || now < self.retry_at || self.cut.is_some() {
+            if !room || now < self.retry_at || self.wants_cut {
                 return Ok(0);
             }
-            match self.has_room()? {
-                Ok(()) => {}
-                Err(Wait::ForMark) => {
+            match self.room()? {
+                Step::Make => {}
+                Step::Cut { .. } => {
+                    self.wants_cut = true;
                     self.mark_due.get_or_insert(now + MARK_WITHIN);
                     return Ok(1);
                 }
-                Err(Wait::ForKeepers) => {
+                Step::Refuse => {
                     self.retry_at = now + RETRY;
                     self.parts.shortage.set(Some(Room::Retention));
                     return Ok(0);
@@ -553,7 +487,11 @@ impl WriteOut {
         let control = &self.parts.control;
         let (durable, sequence) = (control.durable_position(), control.durable_sequence());
         let newest = self.front_number();
-        let cut = self.cut.filter(|_| !self.retained.segments.is_empty());
+        // Asked again, since somebody may have come meanwhile who needs it.
+        let cut = match self.wants_cut.then(|| self.room()).transpose()? {
+            Some(Step::Cut { overrules }) => Some(overrules),
+            _ => None,
+        };
         let mut retained = self.retained.segments.iter().skip(usize::from(cut.is_some()));
         let floor = retained.next().map_or(self.oldest_in_memory(), |oldest| oldest.number);
         self.parts.mark.write(|slot| {
@@ -567,7 +505,7 @@ impl WriteOut {
         self.parts.control.count_mark();
         self.end_stall();
         self.over.iter_mut().for_each(|over| over.is_marked = true);
-        self.cut = None;
+        self.wants_cut = false;
         cut.map_or(Ok(()), |overrules| self.cut_oldest(floor, overrules))
     }
 
@@ -603,30 +541,6 @@ impl Drop for WriteOut {
             std::mem::forget(std::mem::replace(&mut self.bounce, AlignedBuffer::zeroed(0)));
             std::mem::forget(self.queue.front().map(|live| Arc::clone(&live.segment)));
         }
-    }
-}
-
-/// Whether a frame follows from a message that is not durable yet.
-fn is_held(inputs: &mut [Box<dyn Input>], segment: &Segment, offset: usize, word: Word) -> bool {
-    segment.cause(offset, word).is_some_and(|cause| {
-        inputs
-            .get_mut(usize::from(cause.input))
-            .is_some_and(|input| input.durable_sequence() <= cause.sequence)
-    })
-}
-
-/// Stamps the checksum of a committed frame.
-pub(crate) fn stamp(salt: Salt, segment: &Segment, offset: usize, word: Word) {
-    let sum = salt.frame(segment.position(offset), word, segment.delta(offset), segment.body(offset, word));
-    segment.stamp(offset, sum);
-}
-
-/// Notes the end of a batch, keeping the last one of each block, and the one at which the last write ends that was `begun`.
-fn note_end(ends: &mut VecDeque<(usize, u64)>, offset: usize, sequence: u64, begun: usize) {
-    let block = |offset: usize| offset.div_ceil(BLOCK);
-    match ends.back_mut() {
-        Some(last) if last.0 > begun && block(last.0) == block(offset) => *last = (offset, sequence),
-        _ => ends.push_back((offset, sequence)),
     }
 }
 

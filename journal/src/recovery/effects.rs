@@ -11,11 +11,11 @@ use crate::{
     disk_copy,
     error::OpenError,
     layout::{Cause, FIRST_FRAME, FLAG_MORE, MarkSlot, SegmentHeader},
+    progress::Input,
     reader::Places,
     scan::{Evidence, scan},
     segment::Segment,
     storage::Access,
-    write_out::Input,
 };
 
 /// How long a derived journal waits for the causes of what it holds in memory to become durable.

@@ -9,11 +9,11 @@ use crate::{
     layout::{BLOCK, FIRST_FRAME, FLAG_MORE, MarkSlot, SEAL_FRAME, SegmentHeader},
     memory::{MemoryError, SegmentMemory},
     names,
+    progress::stamp,
     reader::Places,
     readers,
     segment::Segment,
     storage::{Access, AlignedBuffer, DiskFile},
-    write_out::stamp,
     writer::seal,
 };
 
