@@ -17,7 +17,7 @@ use bus::event::{Bytes, Cause, Time};
 use bus::program::{counted, note};
 use bus::wait::{Idle, WaitStrategy};
 use bus::{Bus, Publisher};
-use engine::{Cut, Effects, MergeRecorder, Positions, State};
+use engine::{Cut, Effects, MergeRecorder, Oddity, Positions, RETAINED_FILLS, RETAINED_FILLS_LIMIT, State};
 use replay::snapshots::newest;
 
 use crate::config::Settings;
@@ -378,6 +378,7 @@ impl Runner {
         if self.waiting.is_some_and(|(_, was_said)| was_said) {
             incomplete.push("messages are missing from which 'risk' follows; run `replay verify`".into());
         }
+        incomplete.extend(too_late(&self.state));
         let undurable = self.close()?;
         if undurable > 0 {
             let count = counted(undurable, "message");
@@ -427,6 +428,18 @@ impl Agent for Runner {
     fn on_close(&mut self) -> Result<(), AgentError> {
         Ok(self.end()?)
     }
+}
+
+/// What to do about busts and corrections that could not be applied.
+fn too_late(state: &State) -> Option<String> {
+    let messages = state.oddities().count(Oddity::ForgottenFill);
+    (messages > 0).then(|| {
+        format!(
+            "{} of 'trades' bust or correct fills older than the last {RETAINED_FILLS}, so positions keep those; \
+             alerts of 'risk' with the limit \"{RETAINED_FILLS_LIMIT}\" name them: reconcile with the venue",
+            counted(messages, "message")
+        )
+    })
 }
 
 fn publisher(bus: &Bus) -> Result<Publisher<RiskEvent>, EngineError> {

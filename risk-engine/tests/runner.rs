@@ -10,13 +10,13 @@ use bus::agent::{self, Running};
 use bus::config::{BusConfig, TopicConfig, WhenFull};
 use bus::event::market::MarketEvent;
 use bus::event::risk::{EngineConfigured, FeeSet, LimitSet, PositionUpdate, RiskEvent};
-use bus::event::trade::TradeEvent;
+use bus::event::trade::{FillBust, TradeEvent};
 use bus::event::{Cause, Price, Quantity, Text};
 use bus::plan::Placement;
 use bus::program::{Progress, Size, Stop};
 use bus::wait::WaitStrategy;
-use common::{Ground, Journalled, conclusions, feed};
-use engine::Cut;
+use common::{Ground, Journalled, conclusions, feed, fill};
+use engine::{Cut, Effect, RETAINED_FILLS};
 use replay::snapshots;
 use risk_engine::{EngineError, Outcome, Runner, Settings, Watch};
 
@@ -180,6 +180,42 @@ fn a_run_of_messages_that_are_not_there_is_waited_for() {
     feed(&mut market_data, &mut trades, 100);
     let outcome = engine.end_at(Cut { market_data: 100, trades: 5 });
     assert_eq!(outcome.incomplete, [""; 0]);
+}
+
+/// Live, after a restart with and without its snapshot, and in `replay state` alike.
+#[test]
+fn a_bust_that_comes_too_late_is_told_and_not_applied() {
+    let ground = Ground::new();
+    let mut trades = ground.bus.publisher::<TradeEvent>("trades").unwrap();
+    let fills = RETAINED_FILLS as u64 + 1;
+    for n in 0..fills {
+        trades.publish(&fill(n)).unwrap();
+    }
+    let filled = Cut { market_data: 0, trades: fills };
+    Engine::start(&ground.bus, None, fills / 2).end_at(filled);
+    let (account, instrument, reference) = (fill(0).account, fill(0).instrument, fill(0).execution);
+    trades.publish(&FillBust { account, instrument, reference, ..FillBust::default() }).unwrap();
+    let cut = Cut { trades: fills + 1, ..filled };
+    let outcome = Engine::start(&ground.bus, None, NEVER).end_at(cut);
+    assert!(outcome.incomplete[0].starts_with("1 message of 'trades' bust"), "{:?}", outcome.incomplete);
+    let (mut effects, _) = conclusions(&Settings::default(), filled);
+    let journalled = Journalled::read(&ground.bus).effects;
+    let Some(Effect::Limit(alert)) = journalled.last() else { panic!("no alert") };
+    assert_eq!(
+        (alert.cause.sequence, alert.account, alert.limit),
+        (fills, account, Text::new("retained fills").unwrap())
+    );
+    effects.push(Effect::Limit(*alert));
+    assert!(journalled == effects, "the alert and nothing else");
+
+    let derived = replay::state::derive(&ground.bus, None, &mut Progress::new()).unwrap();
+    assert_eq!(derived.state_hash(), outcome.state_hash.0);
+    assert!(derived.state.positions().next().unwrap().unamended);
+    let directory = snapshots::directory(&ground.bus);
+    assert!(std::fs::read_dir(&directory).unwrap().count() > 0, "the restart began at a snapshot");
+    std::fs::remove_dir_all(directory).unwrap();
+    let again = Engine::start(&ground.bus, None, NEVER).end_at(cut);
+    assert_eq!((again.state_hash, again.incomplete), (outcome.state_hash, outcome.incomplete));
 }
 
 #[test]

@@ -108,6 +108,10 @@ pub struct PositionUpdate {
 }
 
 /// A limit is exceeded (`state` text `breach`) or kept again (`clear`).
+///
+/// The limit `retained fills` is the engine's own memory: the cause is a bust or correction that came too late to be
+/// applied, since its fill is older than the last `allowed` ones of all accounts. The position keeps that fill, and each
+/// such message raises its own alert, which nothing clears.
 #[derive(Event, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[event(kind = 6)]
 #[repr(C)]
@@ -120,7 +124,7 @@ pub struct LimitAlert {
     pub instrument: Symbol,
     /// Venue time of the execution.
     pub exchange_time: Time,
-    /// Which limit: `position`.
+    /// Which limit: `position` or `retained fills`.
     pub limit: Text<16>,
     /// `breach` or `clear`.
     pub state: Text<8>,

@@ -2,7 +2,7 @@
 
 use bus::event::{Money, Side};
 use bus::program::{self, Arguments, Exit, Failure, Progress, Tone, decimal};
-use engine::{BookView, Cut, PositionView, Quote};
+use engine::{BookView, Cut, PositionView, Quote, RETAINED_FILLS};
 use replay::state::{At, Derived, derive};
 use serde::Serialize;
 
@@ -54,6 +54,12 @@ fn tell_faults(derived: &Derived) {
     }
     for (oddity, count) in derived.state.oddities().met() {
         program::note(&format!("not applied as it stood: {count} × {}", oddity.name()));
+    }
+    for position in derived.state.positions().filter(|position| position.unamended) {
+        program::note(&format!(
+            "{} {}: lacks busts or corrections of fills older than the last {RETAINED_FILLS}; reconcile with the venue",
+            position.account, position.instrument
+        ));
     }
 }
 

@@ -225,6 +225,8 @@ impl Canonical {
         self.holding(position.base);
         self.holding(position.now);
         self.flag(position.overflowed);
+        self.flag(position.forgets);
+        self.flag(position.unamended);
     }
 
     fn holding(&mut self, holding: Holding) {

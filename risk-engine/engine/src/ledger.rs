@@ -2,14 +2,15 @@
 //!
 //! A bust leaves the position as if the fill had never happened, a correction as if it had happened on the other
 //! terms: the position is computed again from the fills that are retained. That conserves money to the last unit,
-//! and it depends on nothing but the fills and their order.
+//! and it depends on nothing but the fills and their order. Where the fill is no longer retained, the position stays, is
+//! flagged, and an alert says so.
 
 use bus::event::risk::{LimitAlert, PositionUpdate};
 use bus::event::trade::{self, TradeEventRef};
 use bus::event::{Cause, Price, Quantity, Side, Text, Time};
 
 use crate::effect::{Effect, Effects};
-use crate::fills::{Fill, Fills};
+use crate::fills::{Fill, Fills, RETAINED_FILLS, RETAINED_FILLS_LIMIT};
 use crate::index::{Index, Key, NONE, SPREAD};
 use crate::oddity::{Oddities, Oddity};
 use crate::position::Holding;
@@ -39,6 +40,10 @@ pub(crate) struct Position {
     pub(crate) now: Holding,
     /// An execution was refused because a sum would have left its range.
     pub(crate) overflowed: bool,
+    /// Some valid executions are no longer retained.
+    pub(crate) forgets: bool,
+    /// A bust or correction referred to one of those.
+    pub(crate) unamended: bool,
     /// Whether the last alert said so.
     pub(crate) is_breached: bool,
     terms: Terms,
@@ -70,6 +75,8 @@ impl Position {
             base: Holding::default(),
             now: Holding::default(),
             overflowed: false,
+            forgets: false,
+            unamended: false,
             is_breached: false,
             terms: Terms::default(),
             revision: 0,
@@ -86,6 +93,25 @@ impl Position {
             self.terms = settings.terms(self.scope);
             self.revision = settings.revision;
         }
+    }
+
+    /// Flags the position and says so: a bust or correction of a fill that is no longer retained cannot be applied.
+    fn come_too_late(&mut self, exchange_time: Time, cause: Cause, effects: &mut Effects) {
+        self.unamended = true;
+        let (account, instrument) = self.scope;
+        let allowed = RETAINED_FILLS as i64;
+        effects.push(cause, |cause| {
+            Effect::Limit(LimitAlert {
+                cause,
+                account,
+                instrument,
+                exchange_time,
+                limit: text(RETAINED_FILLS_LIMIT),
+                state: text("breach"),
+                value: Quantity(allowed + 1),
+                allowed: Quantity(allowed),
+            })
+        });
     }
 
     /// Reports the position and, where its limit is crossed either way, that.
@@ -176,6 +202,7 @@ impl Ledger {
         if fill.is_void {
             return;
         }
+        position.forgets = true;
         match position.base.after(fill.execution) {
             Some(base) => position.base = base,
             None => position.overflowed = true,
@@ -184,10 +211,8 @@ impl Ledger {
 
     fn bust(&mut self, bust: &trade::FillBust, cause: Cause, effects: &mut Effects) -> Result<(), Oddity> {
         let number = self.known(scope(&bust.account, &bust.instrument))?;
-        let price = self.amend(number, bust.reference, |fill| fill.is_void = true)?;
-        let occasion = Occasion { price, exchange_time: bust.exchange_time, cause };
-        self.positions[number as usize].report(&occasion, effects);
-        Ok(())
+        let amended = self.amend(number, bust.reference, |fill| fill.is_void = true);
+        self.conclude(number, amended, bust.exchange_time, cause, effects)
     }
 
     fn correct(
@@ -202,13 +227,29 @@ impl Ledger {
         let Some(execution) = position.terms.execution(quantity, correction.price) else {
             return Err(position.overflow());
         };
-        let price = self.amend(number, correction.reference, |fill| {
+        let amended = self.amend(number, correction.reference, |fill| {
             fill.execution = execution;
             fill.latest = correction.execution;
-        })?;
-        let occasion = Occasion { price, exchange_time: correction.exchange_time, cause };
-        self.positions[number as usize].report(&occasion, effects);
-        Ok(())
+        });
+        self.conclude(number, amended, correction.exchange_time, cause, effects)
+    }
+
+    /// Reports what became of a bust or correction: the position, or that the fill is no longer retained.
+    fn conclude(
+        &mut self,
+        number: u32,
+        amended: Result<Price, Oddity>,
+        exchange_time: Time,
+        cause: Cause,
+        effects: &mut Effects,
+    ) -> Result<(), Oddity> {
+        let position = &mut self.positions[number as usize];
+        match amended {
+            Ok(price) => position.report(&Occasion { price, exchange_time, cause }, effects),
+            Err(Oddity::ForgottenFill) => position.come_too_late(exchange_time, cause, effects),
+            Err(_) => {}
+        }
+        amended.map(|_| ())
     }
 
     /// Changes a retained fill and computes its position again; returns the fill's price.
@@ -218,7 +259,11 @@ impl Ledger {
         reference: Text<32>,
         change: impl FnOnce(&mut Fill),
     ) -> Result<Price, Oddity> {
-        let place = self.fills.find(number, reference).ok_or(Oddity::UnknownReference)?;
+        let Some(place) = self.fills.find(number, reference) else {
+            let may_be_forgotten =
+                self.positions[number as usize].forgets && !self.fills.is_void(number, reference);
+            return Err(if may_be_forgotten { Oddity::ForgottenFill } else { Oddity::UnknownReference });
+        };
         let mut amended = *self.fills.at(place);
         change(&mut amended);
         let position = &mut self.positions[number as usize];

@@ -33,7 +33,7 @@ mod view;
 
 pub use book::{Listing, MAX_INSTRUMENTS, MAX_ORDERS, Quote, Turnover};
 pub use effect::{Effect, Effects, MAX_EFFECTS};
-pub use fills::RETAINED_FILLS;
+pub use fills::{RETAINED_FILLS, RETAINED_FILLS_LIMIT};
 pub use hash::Cut;
 pub use ledger::MAX_POSITIONS;
 pub use merge::{Head, INPUTS, MARKET_DATA, MergeError, MergeRecorder, MergeReplay, TRADES, Turn};

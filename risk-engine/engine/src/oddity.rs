@@ -26,8 +26,10 @@ pub enum Oddity {
     RefusedGap,
     /// A fill or correction without quantity or side.
     InvalidFill,
-    /// A bust or correction of a fill that is not, or no longer, retained.
+    /// A bust or correction of a fill that never was, or is void already.
     UnknownReference,
+    /// A bust or correction of a fill that is no longer retained: the position keeps the fill and is flagged.
+    ForgottenFill,
     /// A position would leave its range; it keeps its state and is flagged.
     PositionOverflow,
     /// More than [`MAX_POSITIONS`](crate::MAX_POSITIONS) positions.
@@ -40,7 +42,7 @@ pub enum Oddity {
 
 impl Oddity {
     /// All of them, in a fixed order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::UnknownOrder,
         Self::DuplicateOrder,
         Self::MoreThanLeft,
@@ -53,6 +55,7 @@ impl Oddity {
         Self::RefusedGap,
         Self::InvalidFill,
         Self::UnknownReference,
+        Self::ForgottenFill,
         Self::PositionOverflow,
         Self::RefusedPosition,
         Self::UnknownLimit,
@@ -74,6 +77,7 @@ impl Oddity {
             Self::RefusedGap => "refused_gap",
             Self::InvalidFill => "invalid_fill",
             Self::UnknownReference => "unknown_reference",
+            Self::ForgottenFill => "forgotten_fill",
             Self::PositionOverflow => "position_overflow",
             Self::RefusedPosition => "refused_position",
             Self::UnknownLimit => "unknown_limit",

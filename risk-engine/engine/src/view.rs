@@ -97,6 +97,9 @@ pub struct PositionView {
     pub unrealised: Option<Money>,
     /// An execution was refused because a sum would have left its range: the figures lack it.
     pub overflowed: bool,
+    /// A bust or correction came for a fill that was [no longer retained](crate::RETAINED_FILLS): the figures still count
+    /// the fill as it was.
+    pub unamended: bool,
     /// Whether the position limit was last reported as exceeded.
     pub is_breached: bool,
 }
@@ -116,6 +119,7 @@ impl PositionView {
             exposure: valued(mark.map(|mark| mark.times(holding.quantity))),
             unrealised: valued(mark.and_then(|mark| holding.unrealised(mark))),
             overflowed: position.overflowed,
+            unamended: position.unamended,
             is_breached: position.is_breached,
         }
     }

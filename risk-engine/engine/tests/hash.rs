@@ -88,7 +88,7 @@ fn the_form_is_fixed() {
     let hex = |hash: [u8; 32]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(
         hex(state.state_hash(CUT)),
-        "cf07c5fa14969d61d116bf1ed090b1e7d0a7fd5f5ec7f3fb5bb50276e9306c88"
+        "b6e220e37d43c4bd92c85f0b126afe6f998a57458e8c1a71b7d2a1f4399af0ba"
     );
     assert_eq!(hex(state.path_hash(CUT)), "9ea39fe518fb890fe5e505e6ab169f4bcf61e1fd48380a86aa72d481485e5b9d");
 }

@@ -142,21 +142,6 @@ fn a_bust_by_either_execution_id_voids_a_corrected_fill() {
 }
 
 #[test]
-fn only_retained_fills_can_be_taken_back() {
-    let mut state = State::new();
-    let last = engine::RETAINED_FILLS as u64;
-    for id in 0..=last {
-        apply(&mut state, &fill("A", "Z", id, if id % 2 == 0 { 1 } else { -1 }, Price(id as i64)), id);
-    }
-    let before = only_position(&state);
-    assert_eq!(apply(&mut state, &bust("A", "Z", 0), last + 1), []);
-    assert_eq!(only_position(&state), before);
-    assert_eq!(apply(&mut state, &bust("A", "Z", 1), last + 2).len(), 1);
-    assert_eq!(only_position(&state).holding.quantity, Quantity(2));
-    assert_eq!(state.oddities().count(Oddity::UnknownReference), 1);
-}
-
-#[test]
 fn an_overflow_is_refused_and_flagged() {
     let mut state = State::new();
     for id in 0..2 {

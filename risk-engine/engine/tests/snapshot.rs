@@ -136,8 +136,10 @@ fn what_is_wrong_is_named() {
     assert_eq!(invalid(b"short"), SnapshotError::NotASnapshot);
     assert_eq!(invalid(&[0; 200]), SnapshotError::NotASnapshot);
     let mut newer = bytes.clone();
-    newer[8] = 2;
-    assert_eq!(invalid(&newer), SnapshotError::UnknownFormat { format: 2 });
+    for format in [1, 3] {
+        newer[8] = format;
+        assert_eq!(invalid(&newer), SnapshotError::UnknownFormat { format: format.into() });
+    }
     let body = (bytes.len() - HEADER) as u64;
     let expected = SnapshotError::Length { expected: body, found: body - 1 };
     assert_eq!(invalid(&bytes[..bytes.len() - 1]), expected);

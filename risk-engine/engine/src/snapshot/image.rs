@@ -104,6 +104,8 @@ struct PositionImage {
     base: HoldingImage,
     now: HoldingImage,
     overflowed: bool,
+    forgets: bool,
+    unamended: bool,
     is_breached: bool,
 }
 
@@ -239,6 +241,8 @@ impl PositionImage {
             base: HoldingImage::of(position.base),
             now: HoldingImage::of(position.now),
             overflowed: position.overflowed,
+            forgets: position.forgets,
+            unamended: position.unamended,
             is_breached: position.is_breached,
         }
     }
@@ -434,6 +438,8 @@ impl ArchivedPositionImage {
         position.base = self.base.holding();
         position.now = self.now.holding();
         position.overflowed = self.overflowed;
+        position.forgets = self.forgets;
+        position.unamended = self.unamended;
         position.is_breached = self.is_breached;
         position
     }
