@@ -17,6 +17,8 @@ pub struct Counts {
     pub malformed: u64,
     /// Records given out.
     pub records: u64,
+    /// Lost messages that consumers were told of and then led past, counted for each consumer.
+    pub passed_over: u64,
 }
 
 /// Requests answered, by API.
@@ -69,6 +71,7 @@ pub(crate) struct Counters {
     pub(crate) refused_writes: Counter,
     pub(crate) malformed: Counter,
     pub(crate) records: Counter,
+    pub(crate) passed_over: Counter,
 }
 
 impl Counters {
@@ -89,6 +92,7 @@ impl Counters {
             refused_writes: self.refused_writes.get(),
             malformed: self.malformed.get(),
             records: self.records.get(),
+            passed_over: self.passed_over.get(),
         }
     }
 }

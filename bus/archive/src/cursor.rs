@@ -1,7 +1,7 @@
 //! Where a connection is in each topic that it reads, so that the next fetch goes on without a search.
 
 use crate::batch::Batches;
-use crate::topics::{Source, leader_epoch, offset, read_error};
+use crate::topics::{Source, Topic, leader_epoch, offset, read_error};
 use crate::view::View;
 use bus::event::Time;
 use bus::{Frame, ReadError, Reader};
@@ -15,12 +15,28 @@ const MOST_CURSORS: usize = 32;
 
 /// The places of a connection, by the topic's name as the client writes it.
 #[derive(Debug, Default)]
-pub(crate) struct Cursors(HashMap<String, Cursor>);
+pub(crate) struct Cursors {
+    places: HashMap<String, Cursor>,
+    /// The offset at which the client was last told that the message is lost.
+    told: HashMap<String, i64>,
+}
 
 impl Cursors {
     /// Gives all readers back.
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.places.clear();
+    }
+
+    /// Notes an error that the client is told: its reader is given back, and where the message is lost the client may ask
+    /// again for what follows.
+    pub(crate) fn tell(&mut self, name: &str, offset: i64, error: ResponseError) {
+        self.forget(name);
+        if self.told.len() >= MOST_CURSORS {
+            self.told.clear();
+        }
+        if error == ResponseError::CorruptMessage {
+            self.told.insert(name.to_owned(), offset);
+        }
     }
 
     /// The place at `offset` of a topic: the one from the last fetch if the client goes on there, else a new one.
@@ -30,20 +46,21 @@ impl Cursors {
         source: &Source,
         offset: i64,
     ) -> Result<&mut Cursor, ResponseError> {
-        let is_there = self.0.get(name).is_some_and(|cursor| cursor.next == offset);
+        let is_there = self.places.get(name).is_some_and(|cursor| cursor.next == offset);
         if !is_there {
             self.forget(name);
-            if self.0.len() >= MOST_CURSORS {
+            if self.places.len() >= MOST_CURSORS {
                 self.clear();
             }
-            self.0.insert(name.to_owned(), Cursor::open(source, offset)?);
+            let is_told = self.told.get(name) == Some(&offset);
+            self.places.insert(name.to_owned(), Cursor::open(source, offset, is_told)?);
         }
-        self.0.get_mut(name).ok_or(ResponseError::UnknownServerError)
+        self.places.get_mut(name).ok_or(ResponseError::UnknownServerError)
     }
 
     /// Gives one reader back, after an error.
     pub(crate) fn forget(&mut self, name: &str) {
-        self.0.remove(name);
+        self.places.remove(name);
     }
 }
 
@@ -55,6 +72,8 @@ pub(crate) struct Cursor {
     next: i64,
     /// The message at that offset, if it was read and did not fit.
     held: Option<Held>,
+    /// Whether the client knows that the message at that offset is lost, and is given what follows it.
+    is_told: bool,
     /// The error at that offset, if it was met behind good messages; the reader reports it once.
     error: Option<ResponseError>,
     /// How messages of the epoch that was last met become records.
@@ -68,6 +87,8 @@ pub(crate) struct Filled {
     pub(crate) records: usize,
     /// Whether there was more than fitted.
     pub(crate) is_full: bool,
+    /// Lost messages before the first record.
+    pub(crate) passed_over: usize,
 }
 
 enum Step {
@@ -77,12 +98,13 @@ enum Step {
 }
 
 impl Cursor {
-    fn open(source: &Source, offset: i64) -> Result<Self, ResponseError> {
+    fn open(source: &Source, offset: i64, is_told: bool) -> Result<Self, ResponseError> {
         let marks = source.topic.marks();
         if !(marks.first..=marks.durable).contains(&offset) {
             return Err(ResponseError::OffsetOutOfRange);
         }
-        Ok(Self { reader: source.topic.reader(offset)?, next: offset, held: None, error: None, view: None })
+        let reader = source.topic.reader(offset)?;
+        Ok(Self { reader, next: offset, held: None, is_told, error: None, view: None })
     }
 
     /// The offset that comes next.
@@ -96,6 +118,7 @@ impl Cursor {
         source: &Source,
         mut batches: Batches<'_>,
     ) -> Result<Filled, ResponseError> {
+        let asked = self.next;
         let is_full = loop {
             match self.step(source, &mut batches) {
                 Ok(Step::Taken) => {}
@@ -108,7 +131,9 @@ impl Cursor {
                 }
             }
         };
-        Ok(Filled { records: batches.finish(), is_full })
+        let records = batches.finish();
+        let passed_over = usize::try_from(self.next - asked).unwrap_or(0) - records;
+        Ok(Filled { records, is_full, passed_over })
     }
 
     fn step(&mut self, source: &Source, batches: &mut Batches<'_>) -> Result<Step, ResponseError> {
@@ -118,7 +143,7 @@ impl Cursor {
         let held = self.held.take();
         let frame = match &held {
             Some(held) => held.frame(),
-            None => match next_frame(&mut self.reader, self.next)? {
+            None => match next_frame(&mut self.reader, &source.topic, self.next, self.is_told)? {
                 Some(frame) => frame,
                 None => return Ok(Step::End),
             },
@@ -130,21 +155,36 @@ impl Cursor {
             return Ok(Step::Full);
         }
         self.next = offset(frame.sequence) + 1;
+        self.is_told = false;
         Ok(Step::Taken)
     }
 }
 
 /// The message at the offset `next`, if it is there. What is missing before it is no concern of the consumer's; a
-/// message that is itself missing is an error, never a jump.
-fn next_frame(reader: &mut Reader, next: i64) -> Result<Option<Frame<'_>>, ResponseError> {
+/// message that is itself missing is an error, and only who was told of it is given the next one that is there.
+fn next_frame<'a>(
+    reader: &'a mut Reader,
+    topic: &Topic,
+    next: i64,
+    is_told: bool,
+) -> Result<Option<Frame<'a>>, ResponseError> {
     loop {
         match reader.has_next() {
             Ok(_) => break,
             Err(ReadError::Damage { sequences: (_, end), .. }) if offset(end) <= next => {}
-            Err(error) => return Err(read_error(&error)),
+            Err(error) => {
+                if let ReadError::Damage { sequences: (first, end), .. } = error {
+                    topic.note_lost(offset(first).max(next), offset(end));
+                }
+                let error = read_error(&error);
+                if !is_told || error != ResponseError::CorruptMessage {
+                    return Err(error);
+                }
+            }
         }
     }
     match reader.poll() {
+        Ok(Some(frame)) if is_told && offset(frame.sequence) > next => Ok(Some(frame)),
         Ok(Some(frame)) if offset(frame.sequence) != next => Err(ResponseError::CorruptMessage),
         Ok(frame) => Ok(frame),
         Err(error) => Err(read_error(&error)),

@@ -2,6 +2,7 @@
 
 use crate::connection::{self, Shared};
 use crate::counters::Counts;
+use crate::topics::Lost;
 use bus::Bus;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -89,6 +90,11 @@ impl Server {
     /// What it has done so far.
     pub fn counts(&self) -> Counts {
         self.shared.counters.snapshot()
+    }
+
+    /// What consumers asked for so far and the journals have lost.
+    pub fn lost(&self) -> Vec<Lost> {
+        self.shared.topics.lost()
     }
 
     /// Closes all connections and ends all threads; returns the final counts.

@@ -1,9 +1,10 @@
 //! The binary: `archive serve`.
 
-use archive::{Counts, Server};
+use archive::{Counts, Lost, Server};
 use bus::Bus;
 use bus::program::{self, Arguments, Command, Exit, Failure, Flag, Program, Stop};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,7 +14,8 @@ static ARCHIVE: Program = Program {
     about: "the Kafka side of a bus",
     commands: &[Command {
         name: "serve",
-        about: "lets Kafka consumers that assign partitions read the bus, each topic T also as T.json; takes nothing",
+        about: "lets Kafka consumers that assign partitions read the bus, each topic T also as T.json; takes nothing; messages that \
+                the journal lost are refused once, and who asks again goes on behind them",
         positional: None,
         flags: &[Flag::value("listen", "ADDR", "address and port; port 0 takes a free one")
             .default("127.0.0.1:9092")],
@@ -39,6 +41,7 @@ struct Summary {
     records: u64,
     refused_writes: u64,
     malformed: u64,
+    passed_over: u64,
 }
 
 fn serve(arguments: &Arguments) -> Result<Exit, Failure> {
@@ -51,7 +54,11 @@ fn serve(arguments: &Arguments) -> Result<Exit, Failure> {
     if is_empty {
         program::note("no topics on this bus yet; each is served once its publisher has made it");
     }
-    while !stop.sleep(Duration::from_secs(1)) {}
+    let mut told = BTreeSet::new();
+    while !stop.sleep(Duration::from_secs(1)) {
+        tell_lost(&server, &mut told);
+    }
+    tell_lost(&server, &mut told);
     conclude(arguments, address, server.stop())?;
     Ok(Exit::Good)
 }
@@ -63,8 +70,21 @@ fn announce(address: SocketAddr) {
     }
 }
 
+/// Tells what consumers met and was lost, each range once.
+fn tell_lost(server: &Server, told: &mut BTreeSet<Lost>) {
+    for lost in server.lost() {
+        if told.insert(lost.clone()) {
+            let Lost { topic, from, to } = lost;
+            program::note(&format!(
+                "{topic}: messages {from} to before {to} are lost: a consumer is refused them once, and asking again \
+                 goes on behind them; run `replay verify`"
+            ));
+        }
+    }
+}
+
 fn conclude(arguments: &Arguments, address: SocketAddr, counts: Counts) -> Result<(), Failure> {
-    let Counts { connections, requests, refused_writes, malformed, records, .. } = counts;
+    let Counts { connections, requests, refused_writes, malformed, records, passed_over, .. } = counts;
     let fetches = requests.fetch;
     if arguments.json() {
         let kafka = address.to_string();
@@ -75,11 +95,12 @@ fn conclude(arguments: &Arguments, address: SocketAddr, counts: Counts) -> Resul
             records,
             refused_writes,
             malformed,
+            passed_over,
         });
     }
     program::note(&format!(
         "{records} records in {fetches} fetches of {connections} connections; refused: {refused_writes} writes, \
-         {malformed} malformed requests"
+         {malformed} malformed requests; passed over: {passed_over} lost messages"
     ));
     Ok(())
 }

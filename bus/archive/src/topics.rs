@@ -13,6 +13,19 @@ const JSON_SUFFIX: &str = ".json";
 /// How old the watermarks of a topic without a publisher may be where that does no harm: they take a walk over its
 /// newest segment, and hardly ever change.
 const RECENT: Duration = Duration::from_millis(200);
+/// Lost ranges that are remembered of a topic.
+const MOST_LOST: usize = 1024;
+
+/// Messages of a topic that the journal has lost, as a consumer met them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lost {
+    /// The topic.
+    pub topic: String,
+    /// First offset.
+    pub from: i64,
+    /// The offset behind the last: where consumers go on.
+    pub to: i64,
+}
 
 /// All topics. A topic is looked for on the bus until it is found, so that new ones appear by themselves.
 #[derive(Debug)]
@@ -37,6 +50,8 @@ pub(crate) struct Topic {
     /// The view, and the epoch that it was made for: a new publisher may bring new kinds.
     view: Mutex<(u32, Arc<View>)>,
     times: Mutex<Times>,
+    /// Lost ranges that consumers met: the first offset of each by the one behind its last.
+    lost: Mutex<BTreeMap<i64, i64>>,
 }
 
 /// A reader that never reads, but knows how far the topic is.
@@ -82,6 +97,17 @@ impl Topics {
         viewed.map(|topic| Source { topic, form: Form::Json }).ok_or(ResponseError::UnknownTopicOrPartition)
     }
 
+    /// What consumers met and was lost.
+    pub(crate) fn lost(&self) -> Vec<Lost> {
+        let known = lock(&self.known);
+        let of = |topic: &Topic| {
+            let lost = lock(&topic.lost);
+            let lost = lost.iter().map(|(to, from)| Lost { topic: topic.name.clone(), from: *from, to: *to });
+            lost.collect::<Vec<_>>()
+        };
+        known.values().flat_map(|topic| of(topic)).collect()
+    }
+
     fn topic(&self, name: &str) -> Result<Option<Arc<Topic>>, ResponseError> {
         let mut known = lock(&self.known);
         if let Some(topic) = known.get(name) {
@@ -107,6 +133,7 @@ impl Topic {
             ends: Mutex::new(Ends { reader, walked: None }),
             view: Mutex::new((0, view)),
             times: Mutex::default(),
+            lost: Mutex::default(),
         })
     }
 
@@ -138,6 +165,15 @@ impl Topic {
             *view = (epoch, fresh.unwrap_or_else(|_| Arc::clone(&view.1)));
         }
         Arc::clone(&view.1)
+    }
+
+    /// Notes messages that a consumer asked for and that are lost.
+    pub(crate) fn note_lost(&self, from: i64, to: i64) {
+        let mut lost = lock(&self.lost);
+        if lost.len() < MOST_LOST || lost.contains_key(&to) {
+            let first = lost.entry(to).or_insert(from);
+            *first = from.min(*first);
+        }
     }
 
     /// The index of its times, for one lookup at a time.

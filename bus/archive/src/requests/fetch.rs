@@ -46,6 +46,7 @@ pub(super) fn answer(request: &FetchRequest, session: &mut Session<'_>) -> Fetch
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
     session.shared.counters.records.add(parts.iter().map(|part| part.count).sum());
+    session.shared.counters.passed_over.add(parts.iter().map(|part| part.passed_over).sum());
     respond(request, parts)
 }
 
@@ -58,6 +59,8 @@ struct Part<'a> {
     limit: usize,
     records: Vec<u8>,
     count: usize,
+    /// Lost messages before the first record.
+    passed_over: usize,
     /// Whether there is more than fits into the answer.
     is_full: bool,
     error: Option<ResponseError>,
@@ -81,6 +84,7 @@ fn part<'a>(topic: &'a FetchTopic, partition: &FetchPartition, session: &Session
         limit: usize::try_from(partition.partition_max_bytes).unwrap_or(0).min(LARGEST_PARTITION),
         records: Vec::new(),
         count: 0,
+        passed_over: 0,
         is_full: false,
         error,
     }
@@ -95,7 +99,11 @@ impl Part<'_> {
         let before = self.records.len();
         let limit = budget.min(self.limit.saturating_sub(self.records.len()));
         if let Err(error) = self.read(limit, at_least_one, cursors) {
-            cursors.forget(self.name);
+            // Behind records it is told with the next request only.
+            match self.records.is_empty() {
+                true => cursors.tell(self.name, self.offset, error),
+                false => cursors.forget(self.name),
+            }
             self.error = Some(error);
         }
         self.records.len() - before
@@ -107,6 +115,7 @@ impl Part<'_> {
         let filled = cursor.fill(source, Batches::new(&mut self.records, limit, at_least_one))?;
         self.offset = cursor.next();
         self.count += filled.records;
+        self.passed_over += filled.passed_over;
         self.is_full = filled.is_full;
         Ok(())
     }

@@ -1,6 +1,7 @@
-//! What retention has removed and what the disk has spoiled is said, never skipped.
+//! What retention has removed and what the disk has spoiled is said, never skipped unsaid.
 
 use crate::client::{Client, Served, decode, publish_orders, serve_with};
+use archive::Lost;
 use bus::config::{BusConfig, TopicConfig, WhenFull};
 use bus::program::Size;
 use bus::{Gate, Start};
@@ -103,7 +104,7 @@ fn damage_is_an_error_at_its_offset_and_nowhere_else() {
     spoil(&served, 1);
     let mut client = served.client();
     let first = read_on(&mut client, 0, 30_000);
-    let behind = (first..30_000).find(|offset| !is_refused(&mut client, *offset)).unwrap();
+    let behind = (first + 1..30_000).find(|offset| !is_refused(&mut client, *offset)).unwrap();
     assert!(first < behind, "the spoiled byte went unnoticed");
     assert_eq!(read_on(&mut client, behind, 30_000), 30_000, "one range");
     // Times are found on both sides of it.
@@ -122,11 +123,70 @@ fn what_a_shortened_segment_lost_is_an_error_and_what_follows_is_served() {
         let mut client = served.client();
         assert_eq!(read_on(&mut client, 0, 30_000), lost, "{length}");
         for offset in [lost, lost + 1, i64::midpoint(lost, behind), behind - 1] {
-            assert!(is_refused(&mut client, offset), "{length}: {offset}");
+            assert!(is_refused(&mut served.client(), offset), "{length}: {offset}");
         }
         assert_eq!(read_on(&mut client, behind, 30_000), 30_000, "{length}");
         assert_eq!(client.list_offset(5, "market-data", lost + 1).0, behind, "{length}");
     }
+}
+
+/// Reads a topic to its end as a client that asks again after each error: the offsets, and where it was refused.
+fn read_through(client: &mut Client, topic: &str, end: i64) -> (Vec<i64>, Vec<i64>) {
+    let (mut next, mut offsets, mut refused) = (0, Vec::new(), Vec::new());
+    while next < end {
+        let partition = client.fetch(11, topic, next, 1 << 20);
+        if partition.error_code == 0 {
+            offsets.extend(decode(&partition).iter().map(|record| record.offset));
+            next = offsets.last().unwrap() + 1;
+        } else {
+            assert_eq!(partition.error_code, ResponseError::CorruptMessage.code(), "at {next}");
+            assert!(refused.last() != Some(&next), "stuck at {next}");
+            refused.push(next);
+        }
+    }
+    (offsets, refused)
+}
+
+#[test]
+fn a_consumer_that_asks_again_goes_on_behind_what_is_lost_and_the_range_is_noted() {
+    let (first, behind) = {
+        let whole = published(30_000);
+        (places(&whole, 1)[0].0, places(&whole, 2)[0].0)
+    };
+    let faults: [fn(&std::path::Path); 2] = [|_| (), |path| fs::create_dir(path).unwrap()];
+    for fault in faults {
+        let served = published(30_000);
+        let path = served.directory().join("market-data/0/0000000000000001.segment");
+        fs::remove_file(&path).unwrap();
+        fault(&path);
+        let left: Vec<i64> = (0..first).chain(behind..30_000).collect();
+        for topic in ["market-data", "market-data.json"] {
+            let (offsets, refused) = read_through(&mut served.client(), topic, 30_000);
+            assert!(offsets == left, "{} of {}", offsets.len(), left.len());
+            assert_eq!(refused, [first], "said once, where it is");
+        }
+        let lost = Lost { topic: "market-data".into(), from: first, to: behind };
+        assert_eq!(served.server.lost(), [lost]);
+        let passed_over = u64::try_from(2 * (behind - first)).unwrap();
+        assert_eq!(served.server.counts().passed_over, passed_over, "by two consumers");
+        let mut client = served.client();
+        assert!(is_refused(&mut client, behind - 1), "each consumer is told");
+        let partition = client.fetch(11, "market-data", behind - 1, 1);
+        assert_eq!(decode(&partition)[0].offset, behind, "also one that begins in the middle");
+    }
+}
+
+#[test]
+fn what_is_restored_after_it_was_refused_is_given() {
+    let served = published(30_000);
+    let (first, _) = places(&served, 1)[0];
+    let path = served.directory().join("market-data/0/0000000000000001.segment");
+    fs::rename(&path, path.with_extension("aside")).unwrap();
+    let mut client = served.client();
+    assert!(is_refused(&mut client, first), "the fault fired");
+    fs::rename(path.with_extension("aside"), &path).unwrap();
+    assert_eq!(read_on(&mut client, first, 30_000), 30_000);
+    assert_eq!(served.server.counts().passed_over, 0);
 }
 
 #[test]
