@@ -67,14 +67,16 @@ pub struct FeedSummary {
     pub gaps: Vec<(Range<u64>, bool)>,
     /// Lost ranges beyond those listed.
     pub unlisted_gaps: u64,
+    /// Events of the topic from which was not learned what is missing; see [`History::unread`].
+    pub unread: Option<Range<u64>>,
     /// What happened on each line.
     pub lines: Vec<LineCounts>,
 }
 
 impl FeedSummary {
-    /// Whether messages are lost for good, as far as this feed knows.
+    /// Whether messages are lost for good, as far as this feed knows, or it cannot know.
     pub fn is_incomplete(&self) -> bool {
-        self.unlisted_gaps > 0 || self.gaps.iter().any(|(_, recovered)| !recovered)
+        self.unread.is_some() || self.unlisted_gaps > 0 || self.gaps.iter().any(|(_, recovered)| !recovered)
     }
 
     fn add(&mut self, counts: Counts, gaps: Vec<(Range<u64>, bool)>, unlisted: u64) {
@@ -138,11 +140,11 @@ where
             output,
             sessions: Sessions::new(config.session),
             config,
-            history,
             current: None,
             lines: Vec::new(),
             last_malformation: None,
-            totals: FeedSummary::default(),
+            totals: FeedSummary { unread: history.unread(), ..FeedSummary::default() },
+            history,
         }
     }
 

@@ -4,6 +4,7 @@
 //! disturbed ends with the same journal as one that was not, and a capture given twice publishes nothing.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use bus::event::market::{Gap, Session};
 use bus::event::{Code, Text};
@@ -69,15 +70,17 @@ impl Past {
 pub struct History {
     sessions: HashMap<SessionId, Past>,
     current: Option<SessionId>,
+    unread: Option<Range<u64>>,
 }
 
 impl History {
     /// Reads a topic, from its beginning or from its [snapshot] to its present end, and lets
     /// `normaliser` learn from it. To be called by the topic's publisher, before it publishes. Damaged ranges are passed
-    /// over: they are for `replay verify` to report.
+    /// over: they are for `replay verify` to report. What retention removed before a snapshot told it stays
+    /// [unread](Self::unread).
     ///
     /// # Errors
-    /// The topic cannot be read; or retention has removed its beginning and no snapshot tells what that said.
+    /// The topic cannot be read; or retention has removed what named the session of the messages that are left.
     pub fn read<N: Normalise>(bus: &Bus, topic: &str, normaliser: &mut N) -> Result<Self, ReadError> {
         let failed = |error: BusError| ReadError::Failed(error.to_string());
         let watermarks = bus.watermarks(topic).map_err(failed)?;
@@ -88,30 +91,67 @@ impl History {
         if start >= end {
             return Ok(history);
         }
-        let start = Start::Sequence(start.max(first));
-        let mut events = bus.subscriber::<N::Event>(topic, start, Gate::Published).map_err(failed)?;
+        let mut at = start.max(first);
+        let mut is_named = history.skip(start..at);
+        let mut events =
+            bus.subscriber::<N::Event>(topic, Start::Sequence(at), Gate::Published).map_err(failed)?;
         while events.next_sequence() < end {
             match events.wait() {
                 Ok(Some(event)) => {
                     let told = normaliser.recall(event);
-                    if history.current.is_none() && first > 0 && matches!(told, Recall::Message(_)) {
-                        return Err(ReadError::Failed(format!(
-                            "retention removed what named the session, and no snapshot tells it: {topic}; \
-                             publish to another bus"
-                        )));
-                    }
+                    is_named = is_named || history.names(&told).ok_or_else(|| unnamed(topic))?;
                     history.observe(told);
                 }
                 Ok(None) => break,
                 Err(error @ ReadError::Failed(_)) => return Err(error),
-                Err(ReadError::Retired { .. } | ReadError::Damage { .. } | ReadError::Regressed { .. }) => {}
+                Err(ReadError::Retired { first }) => is_named &= history.skip(at..first),
+                Err(ReadError::Damage { .. } | ReadError::Regressed { .. }) => {}
             }
+            at = events.next_sequence();
         }
         Ok(history)
     }
 
-    pub(crate) fn new(sessions: HashMap<SessionId, Past>, current: Option<SessionId>) -> Self {
-        Self { sessions, current }
+    /// Notes that a range of the journal cannot be read back; true if it is empty. What is known of gaps is void then:
+    /// one that closed there would be asked for again, and its messages journalled twice.
+    fn skip(&mut self, range: Range<u64>) -> bool {
+        if range.is_empty() {
+            return true;
+        }
+        let from = self.unread.as_ref().map_or(range.start, |unread| unread.start);
+        self.unread = Some(from..range.end);
+        self.sessions.values_mut().for_each(|past| past.open.clear());
+        false
+    }
+
+    /// After an unread range: whether an event tells which session the journal is in. `None` if it may be a message of a
+    /// session that began in the range: one that does not go on where the known session was, or whose number is not
+    /// beyond what the range had events for.
+    fn names(&self, told: &Recall) -> Option<bool> {
+        match *told {
+            Recall::Session(_) => Some(true),
+            Recall::Message(sequence) => {
+                let past = self.past(&self.current?)?;
+                let begun = self.unread.as_ref().map_or(0, |unread| unread.end - unread.start);
+                (past.ended.is_none() && sequence >= past.next && sequence > begun).then_some(true)
+            }
+            Recall::Gap(_) | Recall::Nothing => Some(false),
+        }
+    }
+
+    pub(crate) fn new(
+        sessions: HashMap<SessionId, Past>,
+        current: Option<SessionId>,
+        unread: Option<Range<u64>>,
+    ) -> Self {
+        Self { sessions, current, unread }
+    }
+
+    /// Events of the topic that retention removed before a [snapshot] told them, though the gateway had declared that it
+    /// needs them. Gaps that opened or closed there, and those known before, are not asked for any more: books that they
+    /// made stale stay so. Remembered until the next session begins.
+    pub fn unread(&self) -> Option<Range<u64>> {
+        self.unread.clone()
     }
 
     pub(crate) fn sessions(&self) -> impl Iterator<Item = (&SessionId, &Past)> {
@@ -159,6 +199,15 @@ impl History {
 
     /// The journal is in this session from now on.
     pub(crate) fn enter(&mut self, session: SessionId) {
+        if self.current != Some(session) {
+            self.unread = None;
+        }
         self.current = Some(session);
     }
+}
+
+fn unnamed(topic: &str) -> ReadError {
+    ReadError::Failed(format!(
+        "retention removed what named the session, and no snapshot tells it: {topic}; publish to another bus"
+    ))
 }

@@ -8,6 +8,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -52,6 +53,9 @@ struct Contents {
     sequence: u64,
     current: Option<[u8; 16]>,
     sessions: Vec<PastSession>,
+    /// Events that could not be read back.
+    #[serde(default)]
+    unread: Option<Range<u64>>,
     learned: Vec<u8>,
 }
 
@@ -106,6 +110,7 @@ pub(crate) fn write(sequence: u64, history: &History, learned: Vec<u8>) -> Vec<u
         sequence,
         current: history.current().map(|id| id.0),
         sessions: history.sessions().map(session).collect(),
+        unread: history.unread(),
         learned,
     };
     let json = serde_json::to_vec(&contents).expect("numbers and lists");
@@ -119,9 +124,9 @@ pub(crate) fn parse(file: &[u8]) -> Option<Snapshot> {
     if blake3::hash(json).to_hex().as_bytes() != hash {
         return None;
     }
-    let Contents { sequence, current, sessions, learned } = serde_json::from_slice(json).ok()?;
+    let Contents { sequence, current, sessions, unread, learned } = serde_json::from_slice(json).ok()?;
     let sessions = sessions.iter().map(|session| Some((Text(session.id), session.past()?)));
-    let history = History::new(sessions.collect::<Option<_>>()?, current.map(Text));
+    let history = History::new(sessions.collect::<Option<_>>()?, current.map(Text), unread);
     Some(Snapshot { sequence, history, learned })
 }
 
@@ -247,7 +252,7 @@ mod tests {
         gap.arrived(7);
         let past = Past { date: 20_260_105, next: 99, open: vec![gap], ended: Some(99) };
         let id = session_id(*b"20260105  ");
-        History::new([(id, past)].into(), Some(id))
+        History::new([(id, past)].into(), Some(id), Some(3..7))
     }
 
     #[test]

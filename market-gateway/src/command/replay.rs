@@ -23,7 +23,7 @@ use serde::Serialize;
 use zerocopy::FromBytes;
 
 use super::message_log::{FixReport, MessageLog};
-use super::summary::Summary;
+use super::summary::{Summary, tell_unread};
 
 /// What packets are received with, as the summary says it.
 const IO: &str = "capture";
@@ -48,6 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let mut report = Report { market: Summary::nothing(IO), ..Report::default() };
     if sources.has_market_data() {
         let mut replay = Replay::open(&bus, settings, &stop)?;
+        tell_unread(&replay.feed.summary());
         replay.play(sources.packets, sources.days)?;
         report.market(&replay);
         replay.close()?;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::summary::Summary;
+use super::summary::{Summary, tell_unread};
 
 const GATEWAY: &str = "gateway";
 /// Interval of heartbeats on the drop copy.
@@ -45,6 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let bus = Bus::with_config(arguments.bus(), file.bus)?;
     let mut gateway = Gateway::open(&bus, &config, Itch::new())?;
     tell(&gateway, &config, &plan);
+    tell_unread(&gateway.summary().feed);
     bus.scanty_memory().iter().for_each(|line| program::note(line));
     receive(&mut gateway, placement, length, arguments.has("until-end"))?;
     let (summary, itch) = gateway.close()?;

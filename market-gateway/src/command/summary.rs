@@ -1,8 +1,9 @@
 //! What `run` and `replay` say at their end.
 
+use bus::program;
 use market_gateway::arbiter::LineCounts;
 use market_gateway::feed::FeedSummary;
-use market_gateway::live::LiveSummary;
+use market_gateway::live::{LiveSummary, MARKET_DATA};
 use market_gateway::net::Counters;
 use market_gateway::normalise::Itch;
 use serde::Serialize;
@@ -19,6 +20,8 @@ pub(crate) struct Summary {
     gaps: Vec<GapReport>,
     /// Lost ranges beyond those listed.
     unlisted_gaps: u64,
+    /// Events of the topic that could not be read back at the start.
+    unread: u64,
     io: String,
     recovered: u64,
     requests: u64,
@@ -45,6 +48,17 @@ struct Live {
     unsent: u64,
     /// What happened to packets before the feed.
     network: Counters,
+}
+
+/// Says at the start what of the topic could not be read back.
+pub(crate) fn tell_unread(feed: &FeedSummary) {
+    if let Some(Range { start, end }) = feed.unread {
+        program::note(&format!(
+            "retention removed events {start} to {end} of '{MARKET_DATA}' before a snapshot told them: which messages \
+             are missing since is not known, and none of them is asked for; books that are stale stay so until the next \
+             session"
+        ));
+    }
 }
 
 /// A range that was lost, or had to be asked for.
@@ -77,6 +91,7 @@ impl Summary {
             by_type: itch.by_type().map(|(byte, count)| (letter(byte), count)).collect(),
             gaps: feed.gaps.iter().map(GapReport::new).collect(),
             unlisted_gaps: feed.unlisted_gaps,
+            unread: feed.unread.as_ref().map_or(0, |range| range.end - range.start),
             io: io.into(),
             recovered: feed.recovered,
             requests: feed.requests,

@@ -2,6 +2,7 @@
 //! next start.
 
 use std::fmt::Display;
+use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -141,6 +142,12 @@ fn note_gateway(gateway: &LiveSummary, incomplete: &mut Vec<String>) -> u64 {
         incomplete.push(format!(
             "{} given up: market-data; `replay blotter` names the gaps",
             counted(lost, "message")
+        ));
+    }
+    if let Some(Range { start, end }) = gateway.feed.unread {
+        incomplete.push(format!(
+            "retention removed events {start} to {end} of market-data before the gateway's snapshot told them: which \
+             messages are missing is not known until the next session"
         ));
     }
     if gateway.undurable > 0 {
