@@ -1,7 +1,7 @@
 //! Messages that a venue sent and that never came.
 
-use bus::event::market::MarketEventRef;
-use bus::event::{Code, Text};
+use bus::event::market::{Gap, MarketEvent, MarketEventRef, Session};
+use bus::event::{Code, Event, Message as _, Schema, Text};
 use engine::State;
 
 use crate::Findings;
@@ -17,6 +17,15 @@ pub struct OpenGap {
     pub count: u64,
 }
 
+/// What tells of gaps: a topic that has both kinds is a market, whatever else it has.
+#[derive(Event)]
+enum GapEvent {
+    /// See [`Session`].
+    Session(Session),
+    /// See [`Gap`].
+    Gap(Gap),
+}
+
 /// Follows the gaps of one market through its sessions.
 #[derive(Default)]
 pub(crate) struct Gaps {
@@ -26,6 +35,22 @@ pub(crate) struct Gaps {
 }
 
 impl Gaps {
+    /// Of a topic with this schema; `None` if it does not tell of gaps.
+    pub(crate) fn of(schema: &Schema) -> Option<Self> {
+        let needed = Schema::of::<GapEvent>(&[]).ok()?;
+        schema.serves(&needed).is_ok().then(Self::default)
+    }
+
+    /// Applies a message of such a topic.
+    pub(crate) fn apply_body(&mut self, kind: u16, body: &[u8]) {
+        // Another kind may be the user's own, under a number of another one of the market.
+        if matches!(kind, Session::KIND | Gap::KIND)
+            && let Some(event) = MarketEvent::decode(kind, body)
+        {
+            self.apply(event);
+        }
+    }
+
     /// Applies a message; only sessions and gaps matter.
     pub(crate) fn apply(&mut self, event: MarketEventRef<'_>) {
         match event {

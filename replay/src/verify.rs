@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Display;
 
-use bus::event::market::MarketEvent;
-use bus::event::{Message as _, Schema};
+use bus::event::Schema;
 use bus::program::Progress;
 use bus::{Bus, BusError, Gate, Start};
 
@@ -144,14 +143,13 @@ struct Contents {
 impl Contents {
     fn new(feed: &Feed, ends: HashMap<String, u64>) -> Self {
         let schema = feed.schema().clone();
-        let is_market = Schema::of::<MarketEvent>(&[]).is_ok_and(|market| schema.serves(&market).is_ok());
         Self {
+            gaps: Gaps::of(&schema),
             schema,
             ends,
             messages: 0,
             first: None,
             last: None,
-            gaps: is_market.then(Gaps::default),
             orphans: Findings::default(),
             hash: ContentHash::new(),
         }
@@ -163,10 +161,8 @@ impl Contents {
         self.first = self.first.or(Some(info.sequence));
         self.last = Some(info.sequence);
         self.hash.add(info.sequence, info.kind, body);
-        if let Some(gaps) = &mut self.gaps
-            && let Some(event) = MarketEvent::decode(info.kind, body)
-        {
-            gaps.apply(event);
+        if let Some(gaps) = &mut self.gaps {
+            gaps.apply_body(info.kind, body);
         }
         if let Some(cause) = cause_of(&self.schema, info.kind, body) {
             let end_of = |input: &str| self.ends.get(input).copied().unwrap_or(0);

@@ -5,9 +5,9 @@ mod common;
 
 use std::fs;
 
-use bus::event::market::Gap;
+use bus::event::market::{Gap, Session};
 use bus::event::risk::{LimitAlert, RiskEvent};
-use bus::event::{Cause, Side};
+use bus::event::{Cause, Event, Price, Side};
 use bus::{Frame, Gate, Start};
 use common::{Ground, add, contents, fill, gap, replay, session, silent};
 use replay::DamageKind;
@@ -280,6 +280,38 @@ fn a_gap_is_a_fault_until_its_messages_come() {
     let report = replay(ground.bus.directory(), &["verify", "--json"]).json();
     let left = json!([{"session": "DAY1", "from": 40, "count": 2}]);
     assert_eq!(report["topics"][0]["gaps"], left, "a later session closes no gap of an earlier one");
+}
+
+/// A venue of the user's own, with a kind under a number that the market has too.
+#[derive(Event, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[event(kind = 3)]
+#[repr(C)]
+struct Tick {
+    price: Price,
+}
+
+#[derive(Event)]
+enum Venue {
+    Session(Session),
+    Gap(Gap),
+    Tick(Tick),
+}
+
+#[test]
+fn a_gap_of_a_users_own_venue_is_a_fault_too() {
+    let ground = Ground::new();
+    let mut ticks = ground.bus.publisher::<Venue>("ticks").unwrap();
+    ticks.publish(&session("DAY1", b'S')).unwrap();
+    ticks.publish(&Tick { price: Price(1) }).unwrap();
+    ticks.publish(&gap(b'O', 2, 3)).unwrap();
+    ticks.publish(&Tick { price: Price(2) }).unwrap();
+    ticks.flush().unwrap();
+    let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+    assert_eq!(ran.code, 1);
+    assert_eq!(ran.json()["topics"][0]["gaps"], json!([{"session": "DAY1", "from": 2, "count": 3}]));
+    ticks.publish(&gap(b'C', 2, 3)).unwrap();
+    ticks.close().unwrap();
+    assert_eq!(replay(ground.bus.directory(), &["verify"]).code, 0);
 }
 
 #[test]
