@@ -1,11 +1,15 @@
 //! Single messages, silence, and an end that is agreed on or not.
 
+use std::time::Duration;
+
 use market_gateway::fix::{
-    drop_copy::{Flow, Stop},
+    drop_copy::{Flow, Receiver, Stop},
+    executions::Resume,
     framing::MAX_MESSAGE,
     message::{Defect, Fault},
     numbers::Reserved,
     reason::Reason,
+    session::SessionConfig,
 };
 
 use crate::script::{
@@ -43,6 +47,42 @@ fn silence_is_asked_about_and_then_ended() {
 }
 
 #[test]
+fn before_the_logon_is_answered_nothing_else_is_said() {
+    let mut script = Script::new(&[], Reserved::default(), false);
+    let (sender, target) = ("US".to_owned(), "VENUE".to_owned());
+    let config = SessionConfig { sender, target, heartbeat: Duration::from_secs(1), reset_on_logon: false };
+    script.receiver = Receiver::new(config, Resume::default(), Reserved::default());
+    script.receiver.start(script.now).unwrap();
+    script.expect(&["35=A", "108=1"]);
+    for _ in 0..9 {
+        script.wait(SECOND).unwrap();
+        assert_eq!(script.sent(), Vec::<Sent>::new());
+    }
+    assert_eq!(script.wait(SECOND), Err(Reason::LogonTimeout));
+}
+
+#[test]
+fn a_logon_that_asks_for_encryption_is_refused() {
+    let mut script = Script::new(&[], Reserved::default(), false);
+    script.receiver.start(script.now).unwrap();
+    script.sent();
+    let ended = script.receive(&message("A", 1, &["98=1", "108=30"]));
+    assert_eq!(ended, Err(Stop::Connection(Reason::Encryption)));
+    script.expect(&["35=5"]);
+    assert_eq!(script.receiver.session().counters().logons, 0);
+}
+
+#[test]
+fn a_reject_from_the_peer_is_counted_and_changes_nothing() {
+    let mut script = Script::logged_on();
+    script.receive(&message("3", 2, &["45=1", "373=5"])).unwrap();
+    assert_eq!(script.sent(), Vec::<Sent>::new(), "a reject is never answered");
+    script.receive(&live(3)).unwrap();
+    assert_eq!(script.numbers(), [3]);
+    assert_eq!(script.receiver.session().counters().rejects_received, 1);
+}
+
+#[test]
 fn a_test_request_is_answered() {
     let mut script = Script::logged_on();
     script.receive(&message("1", 2, &["112=hello"])).unwrap();
@@ -54,15 +94,19 @@ fn a_test_request_is_answered() {
 
 #[test]
 fn a_wrong_comp_id_is_rejected_and_ends_the_connection() {
-    let mut script = Script::logged_on();
-    let stranger = String::from_utf8(live(2)).unwrap().replace("49=VENUE", "49=OTHER").into_bytes();
-    let ended = script.receive(&with_checksum(stranger));
-    assert!(matches!(ended, Err(Stop::Connection(Reason::WrongCompId(_)))), "{ended:?}");
-    let sent = script.sent();
-    assert!(sent[0].contains(&"35=3".to_owned()) && sent[0].contains(&"373=9".to_owned()));
-    assert!(sent[1].contains(&"35=5".to_owned()));
-    assert_eq!(script.receiver.session().counters().foreign, 1);
-    assert_eq!(script.numbers(), [0; 0]);
+    for (right, wrong, tag) in [("49=VENUE", "49=OTHER", "371=49"), ("56=US", "56=ME", "371=56")] {
+        let mut script = Script::logged_on();
+        let stranger = String::from_utf8(live(2)).unwrap().replace(right, wrong).into_bytes();
+        let ended = script.receive(&with_checksum(stranger));
+        assert!(matches!(ended, Err(Stop::Connection(Reason::WrongCompId(_)))), "{ended:?}");
+        let sent = script.sent();
+        for field in ["35=3", "373=9", tag] {
+            assert!(sent[0].contains(&field.to_owned()), "no {field} in {sent:?}");
+        }
+        assert!(sent[1].contains(&"35=5".to_owned()));
+        assert_eq!(script.receiver.session().counters().foreign, 1);
+        assert_eq!(script.numbers(), [0; 0]);
+    }
 }
 
 #[test]
@@ -142,6 +186,37 @@ fn a_logout_is_agreed_on() {
         Err(Stop::Connection(Reason::LoggedOut(String::new())))
     );
     script.expect(&["35=5"]);
+}
+
+#[test]
+fn a_logout_is_said_once_and_not_waited_for_for_ever() {
+    let mut script = Script::logged_on();
+    script.receiver.session().logout(script.now).unwrap();
+    script.receiver.session().logout(script.now).unwrap();
+    script.expect(&["35=5"]);
+    script.wait(9 * SECOND).unwrap();
+    assert_eq!(script.wait(SECOND), Err(Reason::Finished));
+    script.receiver.session().closed(&Reason::Finished);
+    assert!(!script.receiver.session().is_active());
+    assert_eq!(script.receiver.session().counters().disconnects, 0, "an end that we wanted");
+}
+
+#[test]
+fn a_full_journal_delays_a_resend_and_does_not_ask_for_it_again() {
+    let mut script = Script::logged_on();
+    script.receive(&live(3)).unwrap();
+    script.expect(&["35=2", "7=2"]);
+    script.journal.full = true;
+    assert_eq!(script.receive(&[resent(2), resent(3)].concat()), Ok(Flow::Waiting(0)));
+    for _ in 0..10 {
+        script.wait(HEARTBEAT / 2).unwrap();
+        assert_eq!(script.receiver.process(script.now, &mut script.journal), Ok(Flow::Waiting(0)));
+    }
+    script.journal.full = false;
+    assert_eq!(script.receiver.process(script.now, &mut script.journal), Ok(Flow::Drained(2)));
+    assert_eq!(script.numbers(), [2, 3]);
+    let counters = script.receiver.session().counters();
+    assert_eq!((counters.resend_requests, script.receiver.executions().waited), (1, 1));
 }
 
 #[test]

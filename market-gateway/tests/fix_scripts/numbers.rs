@@ -38,6 +38,55 @@ fn logon_with_a_number_too_high_asks_for_what_is_missing() {
 }
 
 #[test]
+fn a_new_connection_goes_on_with_the_numbers_and_forgets_the_rest() {
+    let mut script = Script::logged_on();
+    script.receive(&[live(2), live(5)].concat()).unwrap();
+    script.expect(&["35=2", "34=2", "7=3"]);
+    script.receive(&message("1", 6, &["112=unread"])).unwrap();
+    script.receive(&message("2", 7, &["7=1", "16=0"])).unwrap();
+    assert!(!script.receiver.session().output().is_empty(), "an answer that the connection did not take");
+    script.receiver.session().closed(&Reason::PeerClosed);
+    assert!(!script.receiver.session().is_active());
+    script.receiver.start(script.now).unwrap();
+    script.expect(&["35=A", "34=3"]);
+    script.receive(&message("A", 8, &["98=0", "108=30"])).unwrap();
+    script.expect(&["35=2", "34=4", "7=3"]);
+    script.receive(&[resent(3), resent(4), resent(5)].concat()).unwrap();
+    script.receive(&message("4", 6, &["43=Y", "123=Y", "36=9"])).unwrap();
+    assert_eq!((script.numbers(), script.next_inbound()), (vec![2, 3, 4, 5], 9));
+    assert_eq!(script.receiver.session().counters().disconnects, 1);
+}
+
+#[test]
+fn a_request_that_was_answered_or_has_lost_its_sense_is_not_repeated() {
+    let answered = [resent(2), resent(3), resent(4)].concat();
+    let reset = message("4", 9, &["36=3"]);
+    let restarted = message("A", 1, &["98=0", "108=30", "141=Y"]);
+    for (what, next) in [(answered, 5), (reset, 3), (restarted, 2)] {
+        let mut script = Script::logged_on();
+        script.receive(&live(4)).unwrap();
+        script.expect(&["35=2", "7=2"]);
+        script.receive(&what).unwrap();
+        script.sent();
+        assert_eq!(script.next_inbound(), next);
+        script.wait(HEARTBEAT).unwrap();
+        script.expect(&["35=0"]);
+        assert_eq!(script.receiver.session().counters().resend_requests, 1);
+    }
+}
+
+#[test]
+fn a_logon_that_begins_again_begins_at_1() {
+    let mut script = Script::new(&journalled(5), Reserved::default(), false);
+    script.receiver.start(script.now).unwrap();
+    script.sent();
+    script.receive(&message("A", 9, &["98=0", "108=30", "141=Y"])).unwrap();
+    script.expect(&["35=2", "7=6"]);
+    let counters = script.receiver.session().counters();
+    assert_eq!((counters.resets, counters.too_high), (0, 1), "any other number is no beginning");
+}
+
+#[test]
 fn a_gap_fill_moves_on_only_in_order() {
     let mut script = Script::logged_on();
     script.receive(&message("4", 2, &["123=Y", "36=5"])).unwrap();
@@ -75,6 +124,8 @@ fn a_known_execution_is_dropped_whatever_its_number() {
     script.receive(&fill(5, 2, &[])).unwrap();
     script.receive(&fill(6, 2, &["75=20260103"])).unwrap();
     assert_eq!(script.numbers(), [2, 6], "the same ExecID on another trade date is another execution");
+    script.receive(&[fill(7, 7, &["97=Y"]), fill(8, 8, &["43=Y"])].concat()).unwrap();
+    assert_eq!(script.numbers(), [2, 6, 7, 8], "what is marked as perhaps known may be new");
     assert_eq!(script.receiver.session().counters().duplicates, 1);
     let executions = script.receiver.executions();
     assert_eq!((executions.repeated, executions.repeated_unmarked), (2, 1));

@@ -68,7 +68,7 @@ impl Script {
     pub(crate) fn logged_on() -> Self {
         let mut script = Self::new(&[], Reserved::default(), false);
         script.receiver.start(script.now).unwrap();
-        script.expect(&["35=A", "34=1"]);
+        script.expect(&["35=A", "34=1", "98=0", "108=30"]);
         script.receive(&message("A", 1, &["98=0", "108=30"])).unwrap();
         assert!(script.receiver.session().is_active());
         script
