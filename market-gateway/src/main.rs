@@ -23,6 +23,11 @@ const RUN: Command = Command {
         Flag::value("fix", "ADDR", "the venue's drop copy; with --sender and --target"),
         Flag::value("sender", "ID", "our name in the FIX session (SenderCompID)"),
         Flag::value("target", "ID", "the venue's name in the FIX session (TargetCompID)"),
+        Flag::switch(
+            "reset-numbers",
+            "both sides of the FIX session begin again at 1 (ResetSeqNumFlag), once; for a venue that did so by itself: \
+             ask it for what it sent meanwhile",
+        ),
         Flag::value("source", "IP", "the only address whose packets count"),
         Flag::value("stamps", "WHO", "who stamps packets: process or kernel"),
         Flag::value("config", "FILE", "configuration: its parts [bus] and [gateway]"),

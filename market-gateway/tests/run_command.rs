@@ -43,7 +43,7 @@ fn what_cannot_be_meant_is_refused_in_one_line_and_leaves_nothing() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (taken, line) = (&socket.local_addr().unwrap().to_string(), &free());
     let fix = ["--sender", "DESK", "--target", "EXCHANGE"];
-    let refused: [&[&str]; 11] = [
+    let refused: [&[&str]; 12] = [
         &[],
         &["--mold", "127.0.0.1:0"],
         &["--mold", line, "--mold", line],
@@ -51,6 +51,7 @@ fn what_cannot_be_meant_is_refused_in_one_line_and_leaves_nothing() {
         &["--mold", "239.1.1.1:31001", "--interface", "192.0.2.1"],
         &["--mold", line, "--rerequest", "127.0.0.1:0"],
         &["--mold", line, "--fix", "127.0.0.1:9880", "--sender", "DESK"],
+        &["--mold", line, "--reset-numbers"],
         &["--mold", line, "--fix", "127.0.0.1:9880", "--sender", "DESK", "--target", "A\u{1}B"],
         &["--mold", line, "--fix", "127.0.0.1:9880", "--sender", "", "--target", "EXCHANGE"],
         &[&["--mold", line, "--fix", "nowhere"], &fix[..]].concat(),

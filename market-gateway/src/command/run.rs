@@ -7,6 +7,7 @@ use bus::program::{self, Arguments, Exit, Failure, Progress, Stop, Value};
 use bus::wait::{Idle, WaitStrategy};
 use market_gateway::feed::LINES;
 use market_gateway::fix::drop_copy::DropCopyCounters;
+use market_gateway::fix::reason::Reason;
 use market_gateway::fix::session::SessionConfig;
 use market_gateway::live::{DropCopyConfig, GatewayConfig, LiveConfig, LiveGateway, LiveSummary};
 use market_gateway::net::{Stamps, UdpConfig};
@@ -21,6 +22,8 @@ use super::summary::{Summary, tell_unread};
 const GATEWAY: &str = "gateway";
 /// Interval of heartbeats on the drop copy.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+/// The flag that begins the drop copy's numbers again.
+const RESET: &str = "reset-numbers";
 
 /// A configuration file as the gateway reads it; `[risk]` belongs to the engine.
 #[derive(Debug, Default, Deserialize)]
@@ -213,8 +216,12 @@ impl Value for CompId {
 fn drop_copy(arguments: &Arguments) -> Result<Option<DropCopyConfig>, Failure> {
     match (arguments.find("fix")?, arguments.find("sender")?, arguments.find("target")?) {
         (Some(Venue(address)), Some(CompId(sender)), Some(CompId(target))) => {
-            let session = SessionConfig { sender, target, heartbeat: HEARTBEAT, reset_on_logon: false };
+            let reset_on_logon = arguments.has(RESET);
+            let session = SessionConfig { sender, target, heartbeat: HEARTBEAT, reset_on_logon };
             Ok(Some(DropCopyConfig { address, session }))
+        }
+        (None, None, None) if arguments.has(RESET) => {
+            Err(Failure::new("missing flag", "--reset-numbers", "give --fix, --sender and --target with it"))
         }
         (None, None, None) => Ok(None),
         _ => Err(Failure::new("missing flag", "--fix, --sender, --target", "give all three or none")),
@@ -260,7 +267,7 @@ fn receive(
             break;
         }
         if let Some(reason) =
-            gateway.take_ended().map(|reason| reason.to_string()).filter(|reason| *reason != told)
+            gateway.take_ended().map(|reason| interruption(&reason)).filter(|reason| *reason != told)
         {
             program::note(&format!("drop copy: {reason}"));
             told = reason;
@@ -269,6 +276,16 @@ fn receive(
         idle.idle(work);
     }
     Ok(())
+}
+
+/// Why the drop copy was interrupted, with what an operator can do about it.
+fn interruption(reason: &Reason) -> String {
+    match reason {
+        Reason::TooLow { .. } => format!(
+            "{reason}; if the venue began again at 1, ask it what it sent meanwhile and start once with --{RESET}"
+        ),
+        reason => reason.to_string(),
+    }
 }
 
 /// How it goes; `refused` is how often the topic had refused an event when this was said last.

@@ -44,7 +44,8 @@ pub struct SessionConfig {
     pub target: String,
     /// HeartBtInt (108), whole seconds, at least one.
     pub heartbeat: Duration,
-    /// ResetSeqNumFlag (141): both sides begin at 1 with every Logon. Only for venues that ask for it.
+    /// ResetSeqNumFlag (141): both sides begin again at 1 with the first Logon that the venue answers; later connections
+    /// go on from there. For a venue that has begun again by itself. What it had sent that we lack, it may never repeat.
     pub reset_on_logon: bool,
 }
 
@@ -155,10 +156,11 @@ impl<N: Numbers> Session<N> {
         self.reset_sent = false;
         self.last_received = now;
         self.state = State::LogonSent(now);
-        if self.config.reset_on_logon {
+        let reset = self.config.reset_on_logon && self.counters.logons == 0;
+        if reset {
             self.restart(now)?;
         }
-        self.send_logon(now, self.config.reset_on_logon)
+        self.send_logon(now, reset)
     }
 
     /// The connection is gone, for this reason.

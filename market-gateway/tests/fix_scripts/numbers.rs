@@ -236,9 +236,35 @@ fn both_sides_begin_again_where_we_say_so() {
     script.expect(&["35=A", "34=1", "141=Y"]);
     script.receive(&message("A", 1, &["98=0", "108=30", "141=Y"])).unwrap();
     assert_eq!(script.sent(), Vec::<Sent>::new());
-    script.receive(&fill(2, 6, &[])).unwrap();
-    assert_eq!(script.numbers(), [2, 3, 4, 5, 2]);
-    assert_eq!(script.receiver.session().counters().resets, 1);
+    script.receive(&[fill(2, 6, &[]), fill(3, 5, &[])].concat()).unwrap();
+    assert_eq!(script.numbers(), [2, 3, 4, 5, 2], "what is journalled stays known");
+    script.receiver.session().closed(&Reason::PeerClosed);
+    script.receiver.start(script.now).unwrap();
+    assert_eq!(script.sent()[0].iter().filter(|field| field.starts_with("141=")).count(), 0);
+    script.receive(&message("A", 4, &["98=0", "108=30"])).unwrap();
+    assert_eq!(
+        (script.next_inbound(), script.receiver.session().counters().resets),
+        (5, 1),
+        "once is enough"
+    );
+}
+
+#[test]
+fn a_reset_that_nobody_answers_is_tried_again() {
+    let mut script = Script::new(&journalled(5), Reserved { next: 1_025, restarted: Time(0) }, true);
+    for _ in 0..2 {
+        script.receiver.start(script.now).unwrap();
+        script.expect(&["35=A", "34=1", "141=Y"]);
+        script.receiver.session().closed(&Reason::PeerClosed);
+    }
+    script.receiver.start(script.now).unwrap();
+    script.receive(&message("A", 9, &["98=0", "108=30"])).unwrap();
+    assert!(
+        script.sent().iter().any(|sent| sent.contains(&"7=1".to_owned())),
+        "a venue that did not begin again"
+    );
+    script.receive(&(1..=8).flat_map(resent).collect::<Vec<u8>>()).unwrap();
+    assert_eq!(script.numbers(), [2, 3, 4, 5, 1, 6, 7, 8], "each execution once");
 }
 
 #[test]
