@@ -73,6 +73,11 @@ impl Reader {
         self.reader.is_end_proven()
     }
 
+    /// The journal that the topic's mark is of, in hexadecimal digits, where that is another than the segments'.
+    pub fn foreign_mark(&self) -> Option<String> {
+        self.reader.foreign_mark()
+    }
+
     /// Bytes of a segment of the topic's journal.
     pub fn segment_size(&self) -> u64 {
         self.reader.segment_size()

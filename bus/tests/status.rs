@@ -262,6 +262,21 @@ fn a_topic_that_lost_its_schema_or_its_mark_is_damaged() {
 }
 
 #[test]
+fn a_mark_of_another_topic_is_named() {
+    let (_directory, bus) = ground();
+    let (_other_directory, other) = ground();
+    for bus in [&bus, &other] {
+        assert!(Process::start("process", bus, "close").end().success());
+    }
+    let mark = |bus: &Path| bus.join("quotes/0/mark");
+    std::fs::copy(mark(&other), mark(&bus)).unwrap();
+    let (code, report) = report(&bus);
+    let topic = &report["topics"][0];
+    assert_eq!((code, &topic["state"]), (Some(1), &"damaged".into()), "{report}");
+    assert!(topic["error"].as_str().unwrap().starts_with("its mark is of another journal, "), "{topic}");
+}
+
+#[test]
 fn no_bus_is_refused_and_an_empty_one_is_told() {
     let (_directory, bus) = ground();
     let refused = status(&bus, &[]);

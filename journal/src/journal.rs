@@ -76,7 +76,7 @@ pub fn open(places: &Places, mut options: Options) -> Result<Journal, OpenError>
     let shown = directory.to_string_lossy().into_owned();
     places.storage.make_directory().map_err(OpenError::io("make", &shown))?;
     let lock = win(&options.lock, options.patience)?;
-    let mut slot = match mark::load(places.storage.as_ref())? {
+    let mut slot = match mark::load_to_write(places.storage.as_ref())? {
         Some(old) => old,
         None => mark::first(identity().map_err(OpenError::io("draw an identity for", &shown))?, size),
     };

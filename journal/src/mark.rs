@@ -7,6 +7,7 @@ use std::{io, path::Path, sync::Arc};
 use zerocopy::IntoBytes;
 
 use crate::{
+    disk_copy::LoadError,
     error::OpenError,
     layout::{BLOCK, FIRST_FRAME, MARK_MAGIC, MarkSlot, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, VERSION},
     names,
@@ -34,15 +35,54 @@ fn newest_slot(storage: &dyn Storage) -> io::Result<Option<MarkSlot>> {
     Ok(slots.max_by_key(|slot| slot.turn))
 }
 
-/// The mark of a journal, checked. Where no slot is valid it is made from what the segments themselves prove; `None` where
-/// there are none either.
+/// The mark of a journal, checked. Where no slot is valid, or the mark is [foreign], it is made from what the segments
+/// themselves prove; `None` where there are none either.
 pub(crate) fn load(storage: &dyn Storage) -> Result<Option<MarkSlot>, OpenError> {
+    let slot = slot(storage)?;
+    checked(storage, slot.filter(|slot| !is_foreign(storage, slot)))
+}
+
+/// The same for the journal's owner, who must not go on from what may be the wrong half of two.
+///
+/// # Errors
+/// [`OpenError::Damaged`] where the mark is [foreign].
+pub(crate) fn load_to_write(storage: &dyn Storage) -> Result<Option<MarkSlot>, OpenError> {
+    if let Some(journal) = foreign(storage)? {
+        let what = format!("the mark: it is of journal {journal}, none of the segments is");
+        return Err(OpenError::Damaged { what });
+    }
+    load(storage)
+}
+
+/// The mark of a journal that was loaded before.
+pub(crate) fn reload(storage: &dyn Storage, journal: &[u8; 16]) -> Result<Option<MarkSlot>, OpenError> {
+    let slot = slot(storage)?;
+    checked(storage, slot.filter(|slot| slot.journal == *journal))
+}
+
+/// The journal that the mark is of, in hexadecimal digits, where there are segments and all are of others: one of them was
+/// put into the wrong directory.
+pub(crate) fn foreign(storage: &dyn Storage) -> Result<Option<String>, OpenError> {
+    let slot = slot(storage)?.filter(|slot| is_foreign(storage, slot));
+    Ok(slot.map(|slot| format!("{:032x}", u128::from_be_bytes(slot.journal))))
+}
+
+fn slot(storage: &dyn Storage) -> Result<Option<MarkSlot>, OpenError> {
     let failed = |error| OpenError::Io { what: "read the mark", path: names::MARK.into(), error };
-    let mark = match newest_slot(storage).map_err(failed)? {
-        Some(slot) => Some(slot),
-        None => rebuilt(storage)?,
-    };
+    newest_slot(storage).map_err(failed)
+}
+
+fn checked(storage: &dyn Storage, slot: Option<MarkSlot>) -> Result<Option<MarkSlot>, OpenError> {
+    let mark = if slot.is_some() { slot } else { rebuilt(storage)? };
     mark.map(|mark| check(&mark).map(|()| mark)).transpose()
+}
+
+/// Whether there are segments that can be read, and none is of the mark's journal.
+fn is_foreign(storage: &dyn Storage, slot: &MarkSlot) -> bool {
+    let names = storage.names().unwrap_or_default();
+    let numbers = names.iter().filter_map(|name| names::segment_number(name));
+    let mut headers = numbers.filter_map(|number| any_header(storage, number).ok().flatten()).peekable();
+    headers.peek().is_some() && headers.all(|header| header.journal != slot.journal)
 }
 
 /// Bytes of a segment of the journal in `storage`; `None` where there is none, or none that can be opened.
@@ -63,7 +103,12 @@ fn rebuilt(storage: &dyn Storage) -> Result<Option<MarkSlot>, OpenError> {
     let numbers: Vec<u64> = names.iter().filter_map(|name| names::segment_number(name)).collect();
     let mut headers = Vec::new();
     for number in &numbers {
-        headers.extend(any_header(storage, *number).map_err(failed)?);
+        match any_header(storage, *number).map_err(|error| LoadError::of(*number, &error)) {
+            Ok(header) => headers.extend(header),
+            // It proves as little as one that is gone.
+            Err(LoadError::Refused(_)) => {}
+            Err(error) => return Err(failed(io::Error::other(error.to_string()))),
+        }
     }
     let Some(newest) = headers.iter().max_by_key(|header| (header.epoch, header.number)) else {
         let what = "the mark and the headers of all segments";

@@ -48,6 +48,8 @@ pub struct Survey {
     pub owner: Owner,
     /// The newest evidence on disk.
     pub mark: MarkSlot,
+    /// The journal that the mark's file is of, where it is not this one, as [`Reader::foreign_mark`] says.
+    pub foreign_mark: Option<String>,
     /// The control page, where the journal has shared memory.
     pub control: Option<Control>,
     /// How far it is.
@@ -108,6 +110,7 @@ pub fn survey(places: &Places, lock: &Path) -> Result<Survey, OpenError> {
         owner: owner(lock),
         watermarks: reader.watermarks(),
         mark: mark::read(places.storage.as_ref(), &places.memory_dir)?,
+        foreign_mark: reader.foreign_mark(),
         missing,
         headless,
         refused,

@@ -130,6 +130,44 @@ fn a_lost_mark_takes_no_message_with_it() {
 }
 
 #[test]
+fn a_mark_of_another_journal_is_told_and_nothing_is_read_or_written_by_it() {
+    let (ground, other) = (Ground::new(), Ground::new());
+    closed(&ground);
+    other.open().close();
+    let (mark, foreign) = (ground.disk.join("mark"), std::fs::read(other.disk.join("mark")).unwrap());
+    let own = std::fs::read(&mark).unwrap();
+    assert_eq!(ground.reader(Start::Oldest, Gate::Durable).foreign_mark(), None);
+    std::fs::write(&mark, foreign).unwrap();
+    let reader = ground.reader(Start::Oldest, Gate::Durable);
+    let strange = other.reader(Start::Oldest, Gate::Durable).journal();
+    let digits = strange.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!((reader.foreign_mark(), reader.is_end_proven()), (Some(digits.clone()), false));
+    let (messages, faults) = ground.read_all(Gate::Durable);
+    assert_messages(&messages, COUNT);
+    assert_eq!(faults, []);
+    let files = || std::fs::read_dir(&ground.disk).unwrap().count();
+    let before = files();
+    let refused = ground.try_open().unwrap_err().to_string();
+    assert!(refused.starts_with("damaged: the mark") && refused.contains(&digits), "{refused}");
+    assert_eq!(files(), before, "an owner would else take the segments for strangers'");
+    std::fs::write(&mark, own).unwrap();
+    let mut live = ground.open();
+    assert_eq!(live.publish(&message(COUNT)), COUNT);
+    live.close();
+    assert_messages(&ground.read_all(Gate::Durable).0, COUNT + 1);
+}
+
+#[test]
+fn without_a_mark_a_segment_that_is_refused_hides_no_other() {
+    let ground = Ground::new();
+    let firsts = closed(&ground);
+    std::fs::remove_file(ground.disk.join("mark")).unwrap();
+    remove(&ground, 1);
+    std::fs::create_dir(ground.disk.join("0000000000000001.segment")).unwrap();
+    assert_eq!(lost(&ground), (firsts[1], firsts[2]));
+}
+
+#[test]
 fn a_reader_that_waits_behind_the_end_meets_no_fault() {
     let ground = Ground::new();
     closed(&ground);

@@ -156,9 +156,18 @@ impl Feed {
     /// What is missing where no evidence proves that the topic ends where the reading is.
     pub(crate) fn doubt(&self) -> Option<Damage> {
         let end = self.reader.next_sequence().min(self.end);
-        let detail = Some("the mark, and with it the proof that nothing follows".into());
-        let damage = Damage { kind: DamageKind::Missing, from: end, to: end, positions: None, detail };
-        (!self.reader.is_end_proven()).then_some(damage)
+        if self.reader.is_end_proven() {
+            return None;
+        }
+        let proof = "and with it the proof that nothing follows";
+        let detail = Some(match self.reader.foreign_mark() {
+            Some(journal) => format!(
+                "the mark, {proof}: {}/0/mark is of another journal, {journal}; restore it from a copy, else remove it",
+                self.topic
+            ),
+            None => format!("the mark, {proof}"),
+        });
+        Some(Damage { kind: DamageKind::Missing, from: end, to: end, positions: None, detail })
     }
 
     /// Oldest sequence that can be read.

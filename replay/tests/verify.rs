@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use bus::event::market::{Gap, Session};
+use bus::event::market::{Gap, MarketEvent, Session};
 use bus::event::risk::{LimitAlert, RiskEvent};
 use bus::event::{Cause, Event, Price, Side};
 use bus::{Frame, Gate, Start};
@@ -254,6 +254,22 @@ fn without_its_mark_nothing_proves_where_a_topic_ends() {
         text.contains("market-data: missing (the mark, and with it the proof that nothing follows)"),
         "{text}"
     );
+}
+
+#[test]
+fn a_mark_of_another_topic_is_named_and_all_messages_are_read() {
+    let ground = filled(100);
+    ground.trades().publish(&fill(1, Side::BUY, 100, 5)).unwrap();
+    let mark = |topic| ground.segment(topic, 0).with_file_name("mark");
+    fs::copy(mark("trades"), mark("market-data")).unwrap();
+    let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+    let report = &ran.json()["topics"][0];
+    assert_eq!((ran.code, &report["messages"], &report["damage_count"]), (1, &json!(100), &json!(1)));
+    let told = report["damage"][0]["detail"].as_str().unwrap();
+    assert!(told.contains("market-data/0/mark is of another journal, "), "{told}");
+    assert!(told.ends_with("; restore it from a copy, else remove it"), "{told}");
+    let refused = ground.bus.publisher::<MarketEvent>("market-data").unwrap_err().to_string();
+    assert!(refused.contains("the mark: it is of journal "), "{refused}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How far a journal is: where it begins, what is published, what is durable.
 
 use super::{Current, Reader};
-use crate::{layout::FIRST_FRAME, listing::Listing};
+use crate::{layout::FIRST_FRAME, listing::Listing, mark};
 
 /// How far a journal is. Each is the next sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,12 @@ impl Reader {
     pub fn is_end_proven(&self) -> bool {
         // One that was ever written has turned.
         self.mark.turn > 0
+    }
+
+    /// The journal that the mark is of, in hexadecimal digits, where that is another than the segments': the mark, or they,
+    /// were put into the wrong directory. The journal is read as without a mark.
+    pub fn foreign_mark(&self) -> Option<String> {
+        mark::foreign(self.places.storage.as_ref()).ok().flatten()
     }
 
     /// The sequence behind the last message of an epoch that the journal has, as far as it has been published.

@@ -43,7 +43,7 @@ impl Reader {
     }
 
     pub(super) fn refresh_mark(&mut self) {
-        match mark::load(self.places.storage.as_ref()) {
+        match mark::reload(self.places.storage.as_ref(), &self.mark.journal) {
             Ok(Some(mark)) if mark.journal == self.mark.journal => self.mark = mark,
             // What cannot be read now was read before.
             _ => {}

@@ -256,6 +256,11 @@ fn state(survey: &Survey) -> (State, Option<String>) {
         let what = format!("segment {number} is shorter than what was written; restore it from a copy");
         return (State::Damaged, Some(what));
     }
+    if let Some(journal) = &survey.foreign_mark {
+        let what =
+            format!("its mark is of another journal, {journal}; restore 0/mark from a copy, else remove it");
+        return (State::Damaged, Some(what));
+    }
     // One that was ever written has turned.
     if survey.mark.turn == 0 {
         let what = "its mark is lost, and with it the proof of its end; run `replay verify`";
