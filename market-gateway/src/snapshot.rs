@@ -10,6 +10,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -17,6 +19,7 @@ use bus::Bus;
 use bus::event::PartOf;
 use bus::event::Text;
 use bus::event::market::{Gap, Session};
+use bus::program::note;
 use serde::{Deserialize, Serialize};
 
 use crate::arbiter::{GapCause, OpenGap};
@@ -151,6 +154,7 @@ pub struct Snapshots {
     pending: Option<Taken>,
     saver: Option<SyncSender<Taken>>,
     thread: Option<JoinHandle<()>>,
+    unwritten: Arc<AtomicU64>,
     bus: Bus,
     topic: String,
 }
@@ -165,7 +169,14 @@ impl Snapshots {
         let every = retention.map_or(every, |retention| every.min(retention.0 / ROOM)).max(1);
         hold_retention(bus, topic, load(bus, topic).map_or(0, |snapshot| snapshot.sequence));
         let (bus, topic) = (bus.clone(), topic.to_owned());
-        Self { every, next: None, pending: None, saver: None, thread: None, bus, topic }
+        let unwritten = Arc::default();
+        Self { every, next: None, pending: None, saver: None, thread: None, unwritten, bus, topic }
+    }
+
+    /// Snapshots that could not be written; each was said on stderr.
+    pub fn unwritten(&self) -> u64 {
+        // ORDERING: Relaxed, as in `save_all`: the number stands for itself and orders nothing.
+        self.unwritten.load(Ordering::Relaxed)
     }
 
     /// Takes a snapshot of the feed if one is due, and hands it to be written once it is durable. `sequence` and
@@ -193,15 +204,9 @@ impl Snapshots {
         let Some(taken) = self.pending.take() else { return };
         let saver = self.saver.get_or_insert_with(|| {
             let (saver, taken) = sync_channel::<Taken>(1);
-            let (bus, topic) = (self.bus.clone(), self.topic.clone());
-            self.thread = Some(std::thread::spawn(move || {
-                for (sequence, file) in taken {
-                    // One that cannot be written costs time at the next start; the next one is tried anyway.
-                    if replace(&path(&bus, &topic), &file).is_ok() {
-                        hold_retention(&bus, &topic, sequence);
-                    }
-                }
-            }));
+            let (bus, topic, unwritten) = (self.bus.clone(), self.topic.clone(), self.unwritten.clone());
+            self.thread =
+                Some(std::thread::spawn(move || save_all(&bus, &topic, taken.into_iter(), &unwritten)));
             saver
         });
         if let Err(TrySendError::Full(taken)) = saver.try_send(taken) {
@@ -216,6 +221,24 @@ impl Drop for Snapshots {
         if let Some(thread) = self.thread.take() {
             // It does not panic; if it did, the snapshot is missing, which costs time at the next start and no more.
             let _ = thread.join();
+        }
+    }
+}
+
+/// Writes what was taken. What cannot be written leaves retention to the one before, until retention overrules it.
+fn save_all(bus: &Bus, topic: &str, taken: impl Iterator<Item = Taken>, unwritten: &AtomicU64) {
+    let path = path(bus, topic);
+    for (sequence, file) in taken {
+        match replace(&path, &file) {
+            Ok(()) => hold_retention(bus, topic, sequence),
+            Err(error) => {
+                // ORDERING: Relaxed, as in `Snapshots::unwritten`: the number stands for itself and orders nothing.
+                unwritten.fetch_add(1, Ordering::Relaxed);
+                note(&format!(
+                    "no snapshot: {}: {error}; make room there, the next one is tried anyway",
+                    path.display()
+                ));
+            }
         }
     }
 }

@@ -191,3 +191,28 @@ fn a_session_that_began_where_nothing_can_be_read_is_not_taken_for_another() {
     let refused = History::read(&bus, TOPIC, &mut Itch::new()).unwrap_err().to_string();
     assert!(refused.contains("what named the session"), "{refused}");
 }
+
+#[test]
+fn a_snapshot_that_cannot_be_written_is_counted_and_the_next_one_is_tried() {
+    let directory = tempfile::tempdir().unwrap();
+    let bus = open(directory.path());
+    let mut feed = life(&bus);
+    let mut snapshots = Snapshots::new(&bus, TOPIC, 1);
+    let in_the_way = directory.path().join(TOPIC).join("gateway.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let mut next = 1;
+    let mut keep = |snapshots: &mut Snapshots| {
+        send(&mut feed, next, 1);
+        next += 1;
+        let (sequence, durable) = (feed.output().next_sequence(), feed.output().durable());
+        snapshots.keep(&feed, sequence, durable);
+    };
+    while snapshots.unwritten() == 0 {
+        keep(&mut snapshots);
+    }
+    assert_eq!(needed(&bus), 0, "retention holds all that no snapshot tells");
+    std::fs::remove_dir(&in_the_way).unwrap();
+    while needed(&bus) == 0 {
+        keep(&mut snapshots);
+    }
+}
