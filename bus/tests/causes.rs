@@ -5,7 +5,9 @@ use std::{fs, path::Path};
 
 use bus::{
     Bus, Gate, Publisher, ReadError, Start,
+    config::BusConfig,
     event::{Cause, Event},
+    program::Size,
 };
 
 #[derive(Event, Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,4 +82,46 @@ fn effects_of_what_an_older_copy_of_the_input_lacks_are_cut() {
         sequences.push(effect.cause.sequence);
     }
     assert_eq!(sequences, (0..110).collect::<Vec<_>>());
+}
+
+/// Publishes inputs of several segments and an effect of each thousandth, and removes the two newest segments of the inputs.
+fn without_newest_inputs(at: &Path) -> Bus {
+    const COUNT: i64 = 150_000;
+    let config = BusConfig { segment: Some(Size(1 << 20)), ..BusConfig::default() };
+    let bus = Bus::with_config(at, config).unwrap();
+    let mut inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
+    let mut effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
+    for value in 0..COUNT {
+        let sequence = inputs.publish(&Input { value }).unwrap();
+        let cause = Cause { sequence, epoch: inputs.epoch(), input: 0, index: 0 };
+        if value % 1_000 == 999 {
+            effects.publish(&Effect { cause, value }).unwrap();
+        }
+    }
+    effects.close().unwrap();
+    inputs.close().unwrap();
+    let segments = bus.survey("inputs").unwrap().segments;
+    let lost = &segments[segments.len() - 2..];
+    assert!(lost[0].sequence > 0 && lost[0].sequence < 149_000, "{lost:?}");
+    for segment in lost {
+        fs::remove_file(at.join("inputs/0").join(format!("{:016x}.segment", segment.number))).unwrap();
+    }
+    bus
+}
+
+#[test]
+fn effects_of_durable_inputs_that_are_gone_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let bus = without_newest_inputs(directory.path());
+    for _ in 0..2 {
+        let effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
+        assert_eq!((effects.next_sequence(), effects.recovery().without_cause), (150, 0));
+        effects.close().unwrap();
+    }
+    // A new publisher of the input says the loss, and uses no lost sequence again: the effects keep their own causes.
+    let mut inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
+    assert_eq!(inputs.recovery().damage.len(), 1);
+    assert_eq!(inputs.publish(&Input { value: 1 }), Ok(150_000));
+    let effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
+    assert_eq!((effects.next_sequence(), effects.recovery().without_cause), (150, 0));
 }

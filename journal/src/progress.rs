@@ -14,8 +14,8 @@ pub trait Input: Send + fmt::Debug {
     fn durable_sequence(&mut self) -> u64;
 
     /// The sequence behind the last message of `epoch` that the input has, or behind its last of all if that is an earlier
-    /// one's: what a dead writer left in memory counts, what a power loss took does not. `None` if there is no such input
-    /// to ask.
+    /// one's: what a dead writer left in memory counts, and what is proven to have been durable and is gone; what a power
+    /// loss took does not. `None` if there is no such input to ask.
     fn end_of(&mut self, epoch: u32) -> Option<u64>;
 }
 

@@ -23,7 +23,7 @@
 //! | 15 | none | both slots invalid | – | – | D from the anchors and from the headers: a segment is written when all before it is durable |
 //! | 16 | none | both slots and all headers invalid | – | – | refused: nothing says whose the segments are |
 //! | 17 | any | neither mark nor segment | – | – | a new journal |
-//! | 18 | any | an effect whose cause its input lacks | – | – | a derived journal is cut there, bytes kept beside |
+//! | 18 | any | an effect whose cause its input lacks and was never proven to have | – | – | a derived journal is cut there, bytes kept beside |
 //! | 19 | any | files below the floor, unfinished replacements | – | – | removed |
 //!
 //! Valid messages from D to the end are kept and counted as unproven: zeros are never evidence.

@@ -58,12 +58,13 @@ impl Reader {
         mark::foreign(self.places.storage.as_ref()).ok().flatten()
     }
 
-    /// The sequence behind the last message of an epoch that the journal has, as far as it has been published.
+    /// The sequence behind the last message of an epoch that the journal has, as far as it has been published, or is proven
+    /// to have had: what was durable and is gone counts.
     pub fn end_of(&mut self, epoch: u32) -> u64 {
         self.look();
         let listing = Listing::new(&self.places, &self.mark);
         let later = listing.headers().rev().take_while(|header| header.epoch > epoch).last();
-        later.map_or_else(|| self.end().0, |header| header.epoch_sequence)
+        later.map_or_else(|| self.end().0.max(self.mark.sequence), |header| header.epoch_sequence)
     }
 
     /// The sequence behind the newest message, and whether that is known from the disk.
