@@ -2,7 +2,8 @@
 //!
 //! Each line is the JSON object of the message, as `dump` prints it, after the name of its topic. Topics are merged by
 //! publish time, then name, then sequence, so a finished bus always gives the same lines; a blotter that follows takes
-//! the same order among what is durable at the moment. The last line says what is incomplete.
+//! the same order among what is durable at the moment. The last line says what is incomplete. That includes every trade
+//! that the engine has not judged, so of a bus with a live engine the newest trades, whose judgement is on its way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -21,7 +22,7 @@ use serde::Serialize;
 use crate::cause::{cause_of, orphan};
 use crate::feed::{Feed, Message};
 use crate::gaps::Gaps;
-use crate::{Damage, DamageKind, Findings, Orphan};
+use crate::{Damage, DamageKind, Findings, Orphan, RISK, TRADES};
 
 /// Messages of one duty cycle.
 const BATCH: usize = 1024;
@@ -73,6 +74,10 @@ struct Source {
     carries: Carries,
     /// Of a market.
     gaps: Gaps,
+    /// The sequence behind the last message taken.
+    next: u64,
+    /// Of trades: the sequence behind the last one that a journal of risk follows from.
+    judged: u64,
     /// What was durable when the topic was last found without a publisher.
     at_rest: Option<u64>,
 }
@@ -171,6 +176,22 @@ pub enum Incomplete {
         /// First venue message number.
         from: u64,
         /// Missing messages.
+        count: u64,
+    },
+    /// No topic of the bus carries what `trades` or `risk` does: it is gone, or its publisher never ran.
+    #[serde(rename = "no topic")]
+    Topic {
+        /// The topic.
+        topic: String,
+    },
+    /// Trades, with the fills among them, from which nothing in `risk` follows: the engine stopped before them.
+    #[serde(rename = "not judged")]
+    Unjudged {
+        /// Topic of the trades.
+        topic: String,
+        /// The first of them.
+        from: u64,
+        /// How many, up to the last.
         count: u64,
     },
     /// Messages of ours that cannot be read.
@@ -281,8 +302,12 @@ impl<W: Write + Send> Blotter<W> {
     /// # Errors
     /// The bus cannot be listed, or the output refuses.
     pub fn finish(&mut self) -> Result<Summary, Failure> {
+        let unopened = self.unopened()?;
         let mut summary = self.summary();
-        for topic in self.unopened()? {
+        for topic in self.absent().filter(|topic| unopened.iter().all(|unopened| unopened != topic)) {
+            summary.incomplete.push(Incomplete::Topic { topic: topic.into() });
+        }
+        for topic in unopened {
             let kind = DamageKind::Unreadable.name();
             summary.incomplete.push(Incomplete::Damage { topic, from: 0, to: 0, kind });
         }
@@ -293,26 +318,25 @@ impl<W: Write + Send> Blotter<W> {
         Ok(summary)
     }
 
-    /// How it stands now.
+    /// How it stands now, with the topics that are there.
     pub fn summary(&self) -> Summary {
         let mut incomplete = self.instruments.missing();
         incomplete.append(&self.orphans, |orphan| {
             let Orphan { topic, sequence, input, cause } = orphan.clone();
             Incomplete::Effect { topic, sequence, cause: MissingCause { topic: input, sequence: cause } }
         });
-        for Source { topic, feed, gaps, .. } in &self.sources {
-            incomplete.append(&gaps.open(), |gap| {
-                let session = gap.session.to_string();
-                Incomplete::Gap { topic: topic.to_string(), session, from: gap.from, count: gap.count }
-            });
-            let damaged = |damage: &Damage| {
-                let Damage { kind, from, to, .. } = *damage;
-                Incomplete::Damage { topic: topic.to_string(), from, to, kind: kind.name() }
-            };
-            incomplete.append(feed.damage(), damaged);
-            feed.doubt().iter().for_each(|doubt| incomplete.push(damaged(doubt)));
+        for source in &self.sources {
+            incomplete_of(source, &mut incomplete);
         }
         Summary { lines: self.lines.clone(), incomplete }
+    }
+
+    /// What every compliance record is made of and no topic carries.
+    fn absent(&self) -> impl Iterator<Item = &'static str> {
+        let is_carried = |what| self.sources.iter().any(|source| source.carries == what);
+        let absent =
+            [(TRADES, Carries::Trades), (RISK, Carries::Risk)].map(|(topic, what)| (topic, is_carried(what)));
+        absent.into_iter().filter(|(_, is_carried)| !is_carried).map(|(topic, _)| topic)
     }
 
     /// Topics that hold, or held, messages and cannot be opened: their schema or their journal is gone.
@@ -350,7 +374,8 @@ impl<W: Write + Send> Blotter<W> {
             let (schema, carries) = (Arc::new(feed.schema().clone()), Carries::of(feed.schema()));
             self.instruments.is_cut |= carries == Carries::Market && feed.first() > 0;
             let (topic, gaps) = (topic.into(), Gaps::default());
-            self.sources.insert(place, Source { topic, feed, schema, carries, gaps, at_rest: None });
+            let source = Source { topic, feed, schema, carries, gaps, next: 0, judged: 0, at_rest: None };
+            self.sources.insert(place, source);
         }
         Ok(())
     }
@@ -358,7 +383,7 @@ impl<W: Write + Send> Blotter<W> {
     /// Takes the message at hand of a source.
     fn take(&mut self, at: usize) -> Result<(), Failure> {
         self.check_cause(at);
-        let Source { topic, feed, schema, carries, gaps, .. } = &mut self.sources[at];
+        let Source { topic, feed, schema, carries, gaps, next, .. } = &mut self.sources[at];
         let Some(message) = feed.peek() else { return Ok(()) };
         match carries {
             Carries::Market => note_market(message, gaps, &mut self.instruments),
@@ -371,25 +396,51 @@ impl<W: Write + Send> Blotter<W> {
             let name = schema.kind(message.info.kind).map_or("unknown", |kind| &kind.name);
             *self.lines.entry(name.to_owned()).or_default() += 1;
         }
+        *next = message.info.sequence + 1;
         feed.advance();
         Ok(())
     }
 
-    /// Notes the effect at hand if its cause is not durable, although the effect is.
+    /// Notes which trade the effect at hand judges, and the effect if its cause is not durable, although it is.
     fn check_cause(&mut self, at: usize) {
-        let Source { topic, feed, schema, .. } = &mut self.sources[at];
+        let Source { topic, feed, schema, carries, .. } = &mut self.sources[at];
+        let is_judgement = *carries == Carries::Risk;
         let Some(message) = feed.peek() else { return };
         let sequence = message.info.sequence;
         let Some(cause) = cause_of(schema, message.info.kind, message.body()) else { return };
         let (topic, schema) = (Arc::clone(topic), Arc::clone(schema));
         let orphan = orphan(&topic, &schema, sequence, cause, |input| {
-            let source = self.sources.iter_mut().find(|source| *source.topic == *input);
-            source.map_or(0, |source| source.feed.durable(&mut source.at_rest))
+            let Some(source) = self.sources.iter_mut().find(|source| *source.topic == *input) else {
+                return 0;
+            };
+            if is_judgement {
+                source.judged = source.judged.max(cause.sequence.saturating_add(1));
+            }
+            source.feed.durable(&mut source.at_rest)
         });
         if let Some(orphan) = orphan {
             self.orphans.push(orphan);
         }
     }
+}
+
+/// What of a topic is incomplete.
+fn incomplete_of(source: &Source, incomplete: &mut Findings<Incomplete>) {
+    let Source { topic, feed, carries, gaps, next, judged, .. } = source;
+    incomplete.append(&gaps.open(), |gap| {
+        let session = gap.session.to_string();
+        Incomplete::Gap { topic: topic.to_string(), session, from: gap.from, count: gap.count }
+    });
+    let from = feed.first().max(*judged);
+    if *carries == Carries::Trades && from < *next {
+        incomplete.push(Incomplete::Unjudged { topic: topic.to_string(), from, count: next - from });
+    }
+    let damaged = |damage: &Damage| {
+        let Damage { kind, from, to, .. } = *damage;
+        Incomplete::Damage { topic: topic.to_string(), from, to, kind: kind.name() }
+    };
+    incomplete.append(feed.damage(), damaged);
+    feed.doubt().iter().for_each(|doubt| incomplete.push(damaged(doubt)));
 }
 
 fn note_market(message: &Message, gaps: &mut Gaps, instruments: &mut Instruments) {

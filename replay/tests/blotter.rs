@@ -65,6 +65,7 @@ fn day(ground: &Ground) {
     market.publish(&gap(b'O', 5, 2)).unwrap();
     trades.publish(&FillBust { reference: text("E1"), ..FillBust::default() }).unwrap();
     market.publish(&gap(b'C', 5, 2)).unwrap();
+    risk.publish(&MergeRun { cause: Cause { sequence: 2, ..cause }, first: 2, count: 1 }).unwrap();
     market.close().unwrap();
     trades.close().unwrap();
     risk.close().unwrap();
@@ -141,22 +142,52 @@ fn what_is_incomplete_stands_in_the_last_line() {
             {"what": "fill without instrument", "topic": "trades", "sequence": 2, "instrument": null},
             {"what": "fill without instrument", "topic": "trades", "sequence": 1, "instrument": "OTHER"},
             {"what": "open gap", "topic": "market-data", "session": "DAY1", "from": 5, "count": 2},
+            {"what": "not judged", "topic": "trades", "from": 0, "count": 3},
+            {"what": "no topic", "topic": "risk"},
         ])
     );
 }
 
 #[test]
-fn an_effect_without_its_cause_is_incomplete() {
+fn without_trades_nothing_is_complete_and_each_effect_is_without_its_cause() {
     let ground = Ground::new();
     day(&ground);
-    std::fs::remove_dir_all(ground.bus.directory().join("trades")).unwrap();
+    fs::remove_dir_all(ground.bus.directory().join("trades")).unwrap();
+    let want = |effect, sequence| {
+        let cause = json!({"topic": "trades", "sequence": sequence});
+        json!({"what": "effect without cause", "topic": "risk", "sequence": effect, "cause": cause})
+    };
+    let lost = json!({"what": "no topic", "topic": "trades"});
+    assert_eq!(incomplete(&ground), [want(1, 1), want(2, 1), want(3, 1), want(4, 2), lost.clone()]);
+    fs::remove_dir_all(ground.bus.directory().join("risk")).unwrap();
+    assert_eq!(incomplete(&ground), [lost, json!({"what": "no topic", "topic": "risk"})]);
+}
+
+#[test]
+fn trades_that_no_engine_has_judged_are_incomplete() {
+    let ground = Ground::new();
+    day(&ground);
+    let mut trades = ground.trades();
+    for n in 2..5 {
+        trades.publish(&fill(n, Side::BUY, 100, 5)).unwrap();
+    }
+    trades.close().unwrap();
+    assert_eq!(
+        incomplete(&ground),
+        [json!({"what": "not judged", "topic": "trades", "from": 3, "count": 3})]
+    );
+    fs::remove_dir_all(ground.bus.directory().join("risk")).unwrap();
+    let unjudged = json!({"what": "not judged", "topic": "trades", "from": 0, "count": 6});
+    assert_eq!(incomplete(&ground), [unjudged, json!({"what": "no topic", "topic": "risk"})]);
+}
+
+/// What the blotter of a bus, which has some, says is incomplete.
+fn incomplete(ground: &Ground) -> Vec<Value> {
     let ran = replay(ground.bus.directory(), &["blotter"]);
-    assert_eq!(ran.code, 1);
     let lines = ran.lines();
-    let found = lines.last().unwrap()["incomplete"].as_array().unwrap().clone();
-    let cause = json!({"topic": "trades", "sequence": 1});
-    let want = |sequence| json!({"what": "effect without cause", "topic": "risk", "sequence": sequence, "cause": cause});
-    assert_eq!(found, [want(1), want(2), want(3)]);
+    let end = lines.last().unwrap();
+    assert_eq!((ran.code, &end["complete"]), (1, &json!(false)));
+    end["incomplete"].as_array().unwrap().clone()
 }
 
 #[test]
