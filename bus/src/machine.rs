@@ -1,5 +1,6 @@
 //! What the system grants this process.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -78,6 +79,51 @@ fn read_quota(directory: &Path) -> Option<CpuQuota> {
     CpuQuota::new(number("cpu.cfs_quota_us")?, number("cpu.cfs_period_us")?)
 }
 
+/// The cores on which the disks interrupt, where those are few: a thread that spins on one of them holds up whatever
+/// becomes durable, for as long as the system lets it. None where each core has interrupts of its own, as with NVMe, or
+/// where the system does not say.
+pub fn disk_cores() -> Vec<usize> {
+    let interrupts = fs::read_to_string("/proc/interrupts").unwrap_or_default();
+    interrupted(Path::new("/sys/block"), &interrupts)
+}
+
+/// The cores that take most interrupts of the block devices. `interrupts` is `/proc/interrupts`: a line of cores, then
+/// lines `NUMBER: COUNT… NAME`.
+fn interrupted(devices: &Path, interrupts: &str) -> Vec<usize> {
+    let mut lines = interrupts.lines();
+    let header = lines.next().unwrap_or_default().split_whitespace();
+    let cores: Vec<usize> = header.filter_map(|name| name.strip_prefix("CPU")?.parse().ok()).collect();
+    let counts: BTreeMap<&str, Vec<u64>> = lines
+        .filter_map(|line| {
+            let (number, counts) = line.split_once(':')?;
+            let counts = counts.split_whitespace().take(cores.len()).map_while(|count| count.parse().ok());
+            Some((number.trim(), counts.collect()))
+        })
+        .collect();
+    let mut found = BTreeSet::new();
+    for device in fs::read_dir(devices).into_iter().flatten().flatten() {
+        let mut total = vec![0; cores.len()];
+        for number in interrupt_numbers(&device.path()) {
+            let counts = counts.get(number.as_str()).into_iter().flatten();
+            total.iter_mut().zip(counts).for_each(|(sum, count): (&mut u64, &u64)| *sum += count);
+        }
+        let all: u64 = total.iter().sum();
+        let takes_many = |(core, sum): (&usize, u64)| (sum > 0 && sum >= all / FEW).then_some(*core);
+        found.extend(cores.iter().zip(total).filter_map(takes_many));
+    }
+    if found.len() * 2 > cores.len() { Vec::new() } else { found.into_iter().collect() }
+}
+
+/// Whoever takes less than this part of a disk's interrupts is not counted.
+const FEW: u64 = 10;
+
+/// The message-signalled interrupts of the bus device that a block device belongs to.
+fn interrupt_numbers(device: &Path) -> Vec<String> {
+    let Ok(device) = device.canonicalize() else { return Vec::new() };
+    let listed = device.ancestors().find_map(|above| fs::read_dir(above.join("msi_irqs")).ok());
+    listed.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +163,40 @@ mod tests {
         for groups in ["", ":", "0::", "0::/../..", "x:y"] {
             assert_eq!(tightest(root.path(), groups), None, "{groups}");
         }
+    }
+
+    /// A disk with two interrupts, of which the first is rare.
+    fn disk(root: &Path) -> PathBuf {
+        let bus = root.join("devices/pci/0000:00:02.0");
+        write(&bus, "msi_irqs/35", "msix\n");
+        write(&bus, "msi_irqs/36", "msix\n");
+        write(&bus, "virtio1/block/vda/size", "1\n");
+        fs::create_dir_all(root.join("block")).unwrap();
+        std::os::unix::fs::symlink(bus.join("virtio1/block/vda"), root.join("block/vda")).unwrap();
+        root.join("block")
+    }
+
+    #[test]
+    fn a_disk_that_interrupts_one_core_is_found_there() {
+        let root = tempfile::tempdir().unwrap();
+        let devices = disk(root.path());
+        let interrupts = "           CPU0       CPU1\n 35:  1  0  PCI-MSIX 0-edge virtio1-config\n \
+                          36:  0  5873581  PCI-MSIX 1-edge virtio1-req.0\n 41:  9999999 0 virtio3-rx\nNMI: 1 2\n";
+        assert_eq!(interrupted(&devices, interrupts), [1]);
+    }
+
+    #[test]
+    fn a_disk_that_interrupts_all_cores_or_none_is_no_reason_to_avoid_any() {
+        let root = tempfile::tempdir().unwrap();
+        let devices = disk(root.path());
+        for interrupts in [
+            "CPU0 CPU1\n36: 500 400 virtio1-req.0\n",
+            "CPU0 CPU1\n36: 0 0 virtio1-req.0\n",
+            "",
+            "CPU0\n36: 5 x\n",
+        ] {
+            assert_eq!(interrupted(&devices, interrupts), [0; 0], "{interrupts}");
+        }
+        assert_eq!(interrupted(Path::new("/nonexistent"), "CPU0 CPU1\n36: 0 9\n"), [0; 0]);
     }
 }

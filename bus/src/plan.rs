@@ -265,7 +265,8 @@ impl fmt::Display for PlanError {
 impl std::error::Error for PlanError {}
 
 /// The cores that this process may use, as they were when this was first called: to be called before any thread is
-/// pinned, since a pinned thread is told only its own core. Where a control group limits the processor time, no more
+/// pinned, since a pinned thread is told only its own core. Those on which the disks interrupt come first, where a plan
+/// puts the write-out and no spinner. Where a control group limits the processor time, no more
 /// cores than that time fills are listed, since more spinners would be stopped for a while in each period.
 pub fn available_cores() -> &'static [usize] {
     static CORES: OnceLock<Vec<usize>> = OnceLock::new();
@@ -275,6 +276,9 @@ pub fn available_cores() -> &'static [usize] {
         if cores.is_empty() {
             cores.push(0);
         }
+        // Stable: those where the disks interrupt come first, the others stay in their order.
+        let disks = crate::machine::disk_cores();
+        cores.sort_by_key(|core| !disks.contains(core));
         if let Some(quota) = crate::machine::cpu_quota() {
             cores.truncate(quota.whole_cores().max(1));
         }
