@@ -14,6 +14,8 @@ pub(crate) fn print(as_json: bool, what: &str, how: &str) -> Result<(), Failure>
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("unknown");
+    let autogroup = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled").unwrap_or_default();
+    let autogroup = if autogroup.trim() == "1" { "on" } else { "off" };
     let raw = ping_pong();
     let distance = match raw {
         ..120.0 => "near",
@@ -21,7 +23,7 @@ pub(crate) fn print(as_json: bool, what: &str, how: &str) -> Result<(), Failure>
         _ => "no two cores are free: figures are of the crowd, not of this program",
     };
     let text = format!(
-        "{what}; {model}, {cores} cores, load {load}, Linux {}, raw ping-pong {raw:.0} ns ({distance}), {how}",
+        "{what}; {model}, {cores} cores, load {load}, Linux {}, autogroups {autogroup}, raw ping-pong {raw:.0} ns ({distance}), {how}",
         kernel.trim(),
     );
     if as_json {

@@ -91,7 +91,8 @@ pub(super) fn governor(system: &System) -> Finding {
 pub(super) fn autogroup(system: &System) -> Finding {
     match system.number("proc/sys/kernel/sched_autogroup_enabled") {
         Some(1) => Finding::warn(
-            "on: a nice value does nothing between sessions, so other sessions take an equal share",
+            "on: other sessions take an equal share whatever their nice value, and beside a pinned spinner the \
+             kernel's own threads that complete the disk's writes may not run for seconds",
             "sysctl kernel.sched_autogroup_enabled=0",
         ),
         _ => Finding::ok("off"),
