@@ -43,7 +43,18 @@ pub struct BusConfig {
     pub cores: BTreeMap<String, PlacementConfig>,
 }
 
-/// What a configuration says about one topic.
+impl BusConfig {
+    /// A note for each topic that is set here and is not among the `published` ones of this program, where its settings
+    /// count for nothing: misspelt, or meant for another program.
+    pub fn notes_of_others(&self, published: &[&str]) -> impl Iterator<Item = String> {
+        let others = self.topics.keys().filter(|topic| !published.contains(&topic.as_str()));
+        others.map(|topic| {
+            format!("settings of topic '{topic}' count in the process that publishes it: give it the same --config")
+        })
+    }
+}
+
+/// What a configuration says about one topic, which counts in the process that publishes it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopicConfig {
@@ -215,6 +226,18 @@ mod tests {
         let placement = config.cores["gateway"];
         assert_eq!((placement.core, placement.wait), (Some(3), Some(WaitStrategy::Spin)));
         assert_eq!(read("").unwrap(), BusConfig::default());
+    }
+
+    #[test]
+    fn topics_of_other_programs_are_noted() {
+        let config = read("[bus.topics.risk]\n[bus.topics.market-data]\n[bus.topics.nope]\n").unwrap();
+        let notes = Vec::from_iter(config.notes_of_others(&["risk", "trades"]));
+        assert_eq!(
+            notes,
+            ["market-data", "nope"].map(|topic| format!(
+                "settings of topic '{topic}' count in the process that publishes it: give it the same --config"
+            ))
+        );
     }
 
     #[test]

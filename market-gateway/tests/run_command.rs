@@ -37,6 +37,20 @@ fn a_drop_copy_that_never_logged_on_is_a_fault_and_is_said() {
 }
 
 #[test]
+fn settings_of_topics_count_for_those_that_it_publishes_and_the_others_are_noted() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("busbar.toml");
+    let text = "[bus.topics.market-data]\nretention = \"1GiB\"\nwhen_full = \"expire\"\n[bus.topics.risk]";
+    std::fs::write(&file, text).unwrap();
+    let arguments = ["--mold", &free(), "--for", "100ms", "--config", file.to_str().unwrap()];
+    let output = run(&place.path().join("bus"), &arguments);
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{notes}");
+    assert!(notes.contains("settings of topic 'risk' count in the process that publishes it"), "{notes}");
+    assert!(!notes.contains("'market-data'"), "{notes}");
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_in_one_line_and_leaves_nothing() {
     let place = tempfile::tempdir().unwrap();
     let bus = place.path().join("bus");

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 /// per_unit = "0.0002"         # for each unit of quantity
 /// of_notional = "0.00001"     # part of price × quantity
 /// ```
-/// `[bus]` is [`BusConfig`]; `[gateway]` belongs to the gateway.
+/// `[bus]` is [`BusConfig`], of whose topics this program publishes `risk`; `[gateway]` belongs to the gateway.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

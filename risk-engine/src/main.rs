@@ -47,7 +47,11 @@ const RUN: Command = Command {
     about: "the risk engine alone, on a bus that others feed; resumes where its topic 'risk' ends",
     positional: None,
     flags: &[
-        Flag::value("config", "FILE", "limits, fees, cores of risk and write-out (TOML)"),
+        Flag::value(
+            "config",
+            "FILE",
+            "its parts [risk], and [bus]: memory, cores of risk and write-out, [bus.topics.risk] (TOML)",
+        ),
         Flag::value("for", "D", "end after this time, once it has caught up; else at the first Ctrl-C"),
     ],
     examples: &["risk-engine run", "risk-engine run --for 10s --config busbar.toml --json"],

@@ -8,7 +8,7 @@ use bus::agent::{self, AgentFailure};
 use bus::plan::{Plan, WRITE_OUT, available_cores};
 use bus::program::{Arguments, Exit, Failure, Progress, Stop, error, note};
 use engine::Cut;
-use risk_engine::{Config, EngineError, MARKET_DATA, Measures, Runner, Settings, TRADES, Watch};
+use risk_engine::{Config, EngineError, MARKET_DATA, Measures, RISK, Runner, Settings, TRADES, Watch};
 
 use crate::summary::Summary;
 use crate::{GATEWAY, RISK_ROLE};
@@ -24,11 +24,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     // A gateway has its place on this machine too, though in another process, which takes the last core.
     let plan = Plan::configured(&[RISK_ROLE, GATEWAY, WRITE_OUT], available_cores(), &config.bus.cores)?;
     plan.place_write_out(&mut config.bus.cores);
+    let of_others = Vec::from_iter(config.bus.notes_of_others(&[RISK]));
     let bus = Bus::with_config(arguments.bus(), config.bus)?;
     let stop = Stop::on_signals();
     let watch = Arc::new(Watch::default());
     let runner = Runner::open(&bus, settings, config.risk.snapshot_every, Arc::clone(&watch))?;
     note(&plan.describe());
+    of_others.iter().for_each(|line| note(line));
     bus.scanty_memory().iter().for_each(|line| note(line));
     let there = there(&bus)?;
     let running = agent::start(plan.place("risk"), &stop, runner)?;

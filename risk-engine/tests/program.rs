@@ -139,6 +139,23 @@ fn a_second_engine_and_wrong_configurations_are_refused() {
 }
 
 #[test]
+fn settings_of_a_topic_that_others_publish_are_said_to_count_there() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("busbar.toml");
+    std::fs::write(&file, "[bus.topics.market-data]\n[bus.topics.risk]\n[bus.topics.nope]").unwrap();
+    let arguments = ["run", "--for", "0s", "--config", file.to_str().unwrap()];
+    let output = command(&place.path().join("bus"), &arguments).output().unwrap();
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{notes}");
+    for (topic, is_said) in [("market-data", true), ("risk", false), ("nope", true)] {
+        let note = format!(
+            "note: settings of topic '{topic}' count in the process that publishes it: give it the same --config"
+        );
+        assert_eq!(notes.lines().any(|line| line == note), is_said, "{topic}: {notes}");
+    }
+}
+
+#[test]
 fn an_address_that_cannot_be_had_is_refused_before_there_is_a_bus() {
     let place = tempfile::tempdir().unwrap();
     let bus = place.path().join("bus");

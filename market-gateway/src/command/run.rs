@@ -9,7 +9,10 @@ use market_gateway::feed::LINES;
 use market_gateway::fix::drop_copy::DropCopyCounters;
 use market_gateway::fix::reason::Reason;
 use market_gateway::fix::session::SessionConfig;
-use market_gateway::live::{DropCopyConfig, GatewayConfig, LiveConfig, LiveGateway, LiveSummary};
+use market_gateway::fix::topics::TRADES;
+use market_gateway::live::{
+    DropCopyConfig, GatewayConfig, LiveConfig, LiveGateway, LiveSummary, MARKET_DATA,
+};
 use market_gateway::net::{Stamps, UdpConfig};
 use market_gateway::normalise::Itch;
 use serde::de::IgnoredAny;
@@ -45,8 +48,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let placement = plan.place(GATEWAY);
     let config = live_config(arguments, &file.gateway, placement)?;
     let length: Option<Duration> = arguments.find("for")?;
+    let of_others = Vec::from_iter(file.bus.notes_of_others(&[MARKET_DATA, TRADES]));
     let bus = Bus::with_config(arguments.bus(), file.bus)?;
     let mut gateway = Gateway::open(&bus, &config, Itch::new())?;
+    of_others.iter().for_each(|line| program::note(line));
     tell(&gateway, &config, &plan);
     tell_unread(&gateway.summary().feed);
     bus.scanty_memory().iter().for_each(|line| program::note(line));
