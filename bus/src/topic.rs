@@ -461,8 +461,7 @@ impl Bus {
         match self.schema(topic) {
             Ok(old) if old.serves(schema).is_ok() && old.inputs() == schema.inputs() => Ok(true),
             Ok(old) => {
-                schema.serves(&old).map_err(different)?;
-                schema.same_inputs(&old).map_err(different)?;
+                old.goes_on_as(schema).map_err(different)?;
                 Ok(false)
             }
             Err(BusError::Missing { .. }) => Ok(false),

@@ -134,15 +134,32 @@ impl Schema {
         })
     }
 
-    /// Whether both topics are derived from the same topics in the same order, on which causes depend.
+    /// Whether a publisher of `wanted` can go on with this topic: it has all its kinds, each with the same layout, maybe
+    /// more, and derives it from the same topics.
+    ///
+    /// # Errors
+    /// [`SchemaError::Different`] names the first difference.
+    pub fn goes_on_as(&self, wanted: &Self) -> Result<(), SchemaError> {
+        self.kinds.iter().try_for_each(|kind| match wanted.kind(kind.kind) {
+            Some(new) if new.hash == kind.hash => Ok(()),
+            Some(new) => Err(kind.difference(new)),
+            None => {
+                let what = format!("the topic has kind {}, which the publisher has not", kind.kind);
+                Err(SchemaError::Different { kind: kind.name.clone(), what })
+            }
+        })?;
+        self.same_inputs(wanted)
+    }
+
+    /// Whether this topic is derived from the topics that are `wanted`, in the same order, on which causes depend.
     ///
     /// # Errors
     /// [`SchemaError::Different`] names both lists.
-    pub fn same_inputs(&self, other: &Self) -> Result<(), SchemaError> {
-        if self.inputs == other.inputs {
+    pub fn same_inputs(&self, wanted: &Self) -> Result<(), SchemaError> {
+        if self.inputs == wanted.inputs {
             return Ok(());
         }
-        let what = format!("it is derived from {:?}, not from {:?}", other.inputs, self.inputs);
+        let what = format!("the topic is derived from {:?}, not from {:?}", self.inputs, wanted.inputs);
         Err(SchemaError::Different { kind: "inputs".into(), what })
     }
 

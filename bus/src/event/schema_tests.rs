@@ -79,6 +79,39 @@ fn a_subscriber_is_served_by_its_own_kinds_only() {
     assert_eq!(market.serves(&one), Ok(()));
 }
 
+mod third {
+    use super::*;
+    #[derive(Event, Clone, Copy)]
+    #[repr(C)]
+    pub(super) struct Quote {
+        instrument: Symbol,
+        bid: Price,
+        extra: u64,
+        r#type: u64,
+    }
+}
+
+#[test]
+fn a_publisher_goes_on_with_the_kinds_and_inputs_of_its_topic_and_may_have_more() {
+    let topic = Schema::of::<first::Quote>(&[]).unwrap();
+    let error = topic.goes_on_as(&Schema::of::<third::Quote>(&[]).unwrap()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "different schema: quote: the topic has the field 'type' (unsigned of 8 bytes at 16) where \
+         'extra' (unsigned of 8 bytes at 16) is expected; use the types that the topic was written with"
+    );
+    let error = topic.goes_on_as(&Schema::of::<first::Quote>(&["orders"]).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("the topic is derived from [], not from [\"orders\"]"), "{error}");
+    let [(_, market), _, _] = all();
+    let one = Schema::checked(Vec::new(), market.kinds[..1].to_vec()).unwrap();
+    assert_eq!(one.goes_on_as(&market), Ok(()));
+    let error = market.goes_on_as(&one).unwrap_err().to_string();
+    assert!(
+        error.starts_with("different schema: instrument: the topic has kind 2, which the publisher"),
+        "{error}"
+    );
+}
+
 /// A small good file, to be spoilt.
 fn file() -> String {
     Schema::of::<first::Quote>(&[]).unwrap().to_json()
