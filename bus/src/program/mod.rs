@@ -103,7 +103,7 @@ impl<E: std::error::Error> From<E> for Failure {
 
 /// Runs the command that the command line names and turns its result into the exit code.
 ///
-/// Until the command calls [`Stop::on_signals`], SIGINT and SIGTERM end the process at once with exit code 2.
+/// Until the command calls [`Stop::on_signals`], SIGINT, SIGTERM and SIGHUP end the process at once with exit code 2.
 pub fn run(program: &'static Program) -> ExitCode {
     signals::install();
     let result = match arguments::parse(program, std::env::args_os()) {

@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the first asks the program to stop, the second ends it at once.
+//! SIGINT, SIGTERM and SIGHUP (the terminal was closed): the first asks the program to stop, the second ends it at
+//! once, unless it is another SIGHUP.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +23,8 @@ impl Stop {
         Self::default()
     }
 
-    /// A stop that also the first SIGINT or SIGTERM requests. From now on that signal no longer ends the process
-    /// (the second one does), so the caller must look at [`Stop::requested`] often, at least each 100 ms.
+    /// A stop that also the first SIGINT, SIGTERM or SIGHUP requests. From now on that signal no longer ends the process
+    /// (a second one does, but for SIGHUP), so the caller must look at [`Stop::requested`] often, at least each 100 ms.
     pub fn on_signals() -> Self {
         install();
         // ORDERING: Release pairs with the handler's Acquire; nothing else is published by it.
@@ -59,24 +60,31 @@ impl Stop {
 /// The exit code of a process that a signal ended at once.
 const ENDED_AT_ONCE: libc::c_int = super::Exit::CouldNotRun as libc::c_int;
 
-/// Handles SIGINT and SIGTERM from now on.
+/// Handles the signals from now on; SIGHUP where it is not ignored, as under nohup.
 pub(super) fn install() {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: `action` is a plain C structure for which zeros are valid (no flags, empty mask); the handler only
-        // calls what is async-signal-safe.
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: `action` and `before` are plain C structures for which zeros are valid (no flags, empty mask); the
+        // handler only calls what is async-signal-safe.
         let result = unsafe {
+            let mut before: libc::sigaction = std::mem::zeroed();
+            let asked = libc::sigaction(signal, std::ptr::null(), &raw mut before);
+            if signal == libc::SIGHUP && asked == 0 && before.sa_sigaction == libc::SIG_IGN {
+                continue;
+            }
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t;
             libc::sigaction(signal, &raw const action, std::ptr::null_mut())
         };
-        assert_eq!(result, 0, "SIGINT and SIGTERM can be handled");
+        assert_eq!(result, 0, "SIGINT, SIGTERM and SIGHUP can be handled");
     }
 }
 
-extern "C" fn on_signal(_: libc::c_int) {
+extern "C" fn on_signal(signal: libc::c_int) {
     // ORDERING: AcqRel: Acquire pairs with the Release in `on_signals`, Release with the Acquire in `requested`.
-    let at_once = !WATCHED.load(Ordering::Acquire) || SIGNALLED.swap(true, Ordering::AcqRel);
-    if at_once {
+    let is_watched = WATCHED.load(Ordering::Acquire);
+    let is_second = is_watched && SIGNALLED.swap(true, Ordering::AcqRel);
+    // One closed terminal is told twice: by its shell and, once that has gone, by the system.
+    if !is_watched || (is_second && signal != libc::SIGHUP) {
         // SAFETY: `_exit` is async-signal-safe and runs no destructors.
         unsafe { libc::_exit(ENDED_AT_ONCE) }
     }
