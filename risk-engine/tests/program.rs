@@ -199,6 +199,23 @@ fn the_whole_path_runs_stops_and_goes_on() {
 }
 
 #[test]
+fn without_a_terminal_the_demo_says_what_to_type_next() {
+    let ground = Ground::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_risk-engine"));
+    command.args(["--for", "1s", "--rate", "1k", "--kafka", "127.0.0.1:0", "--bus"]).arg(ground.path());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = Vec::from_iter(text.lines());
+    assert!(lines[0].contains("kcat -b 127.0.0.1:") && lines[0].contains(" -t market-data.json"), "{text}");
+    let bus = ground.path().display().to_string();
+    let last = &lines[lines.len() - 2..];
+    assert!(last[0].ends_with(&format!("verify --bus {bus}")), "{text}");
+    assert!(last[1].ends_with(&format!("serve --bus {bus}")) && last[1].contains("kcat"), "{text}");
+    assert_eq!(text.matches("kcat").count(), 2, "each is said once: {text}");
+}
+
+#[test]
 fn what_a_machine_does_not_take_is_left_out_and_not_lost() {
     let ground = Ground::new();
     let summary = run(&ground.path(), &["--for", "1s", "--rate", "20M", "--kafka", "off"]);

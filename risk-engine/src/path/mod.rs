@@ -78,14 +78,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     bus.scanty_memory().iter().for_each(|line| note(line));
     let mut view = View::new(&bus, server.as_ref().map(Server::address), arguments.json());
     let mut measures = Measures::default();
-    while !parts.has_failed() && !stop.sleep(LOOK_EVERY) {
+    let mut shown = view.greet();
+    while shown.is_ok() && !parts.has_failed() && !stop.sleep(LOOK_EVERY) {
         parts.watch.take_measures(&mut measures);
-        view.show(&parts, &measures)?;
+        shown = view.show(&parts, &measures);
         if length.is_some_and(|length| began.elapsed() >= length) {
             break;
         }
     }
     view.leave();
+    // Where nobody can be shown anything more, as once a terminal was closed, the parts end in their order all the same.
     let ended = parts.end()?;
     let kafka = server.as_ref().map_or_else(|| "off".into(), |server| server.address().to_string());
     drop(server);
@@ -96,7 +98,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     summary.io.network = Some(ended.gateway.io.into());
     summary.input = Some(input(&ended));
     summary.kafka = Some(kafka);
-    summary.print(arguments.json())
+    shown?;
+    let exit = summary.print(arguments.json())?;
+    if !arguments.json() {
+        view::farewell(&bus)?;
+    }
+    Ok(exit)
 }
 
 /// Every topic keeps within its retention; what the last snapshots need is never removed.

@@ -108,6 +108,16 @@ impl View {
         }
     }
 
+    /// Where the lines go to a file or a pipe, says first how the market is read; a picture shows it all the time.
+    pub(crate) fn greet(&self) -> Result<(), Failure> {
+        match self.kafka {
+            Some(address) if self.place == Place::Lines => {
+                program::print_line(&format!("read the market, in another terminal: {}", kcat(address)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Shows it, if it is time to.
     pub(crate) fn show(&mut self, parts: &Parts, measures: &Measures) -> Result<(), Failure> {
         if let Some(reason) = parts.desk.take_interruption() {
@@ -209,7 +219,7 @@ impl View {
         for wait in waits {
             let _ = writeln!(text, "  {}", Tone::Warning.paint(wait));
         }
-        text += &self.farewell();
+        text += &self.next_steps();
         text
     }
 
@@ -251,23 +261,37 @@ impl View {
     }
 
     /// What to type next, elsewhere.
-    fn farewell(&self) -> String {
-        let bus = self.bus.directory().display();
+    fn next_steps(&self) -> String {
         let mut text = format!("\n  {}\n", Tone::Aside.paint("to type next, in another terminal:"));
-        if let Some(address) = self.kafka {
-            let _ = writeln!(text, "  kcat -b {address} -C -t market-data.json -o -5");
+        for line in self.kafka.map(kcat).into_iter().chain([verify(&self.bus)]) {
+            let _ = writeln!(text, "  {line}");
         }
-        let _ = writeln!(text, "  {} verify --bus {bus}", replay());
         text
     }
 }
 
-/// The program `replay`, where it was built beside this one, else how to build and run it.
-fn replay() -> String {
-    let beside = std::env::current_exe().ok().map(|path| path.with_file_name("replay"));
-    beside
+/// Says how the journals are read once the path has ended.
+pub(super) fn farewell(bus: &Bus) -> Result<(), Failure> {
+    program::print_line(&format!("prove the journals: {}", verify(bus)))?;
+    let serve = command("archive", "serve", bus);
+    program::print_line(&format!("read them with kcat again, which nobody serves now: {serve}"))
+}
+
+fn kcat(address: SocketAddr) -> String {
+    format!("kcat -b {address} -C -t market-data.json -o -5")
+}
+
+fn verify(bus: &Bus) -> String {
+    command("replay", "verify", bus)
+}
+
+/// A command of another program on this bus: of the one that was built beside this, else how to build and run it.
+fn command(program: &str, command: &str, bus: &Bus) -> String {
+    let beside = std::env::current_exe().ok().map(|path| path.with_file_name(program));
+    let program = beside
         .filter(|path| path.exists())
-        .map_or_else(|| "cargo run --release --bin replay --".into(), |path| path.display().to_string())
+        .map_or_else(|| format!("cargo run --release --bin {program} --"), |path| path.display().to_string());
+    format!("{program} {command} --bus {}", bus.directory().display())
 }
 
 fn input(gateway: &LiveSummary) -> String {
