@@ -2,7 +2,7 @@
 //!
 //!     cargo run -p bus --example quotes_publish [DIRECTORY]
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, process::ExitCode, time::Duration};
 
 use bus::{
     Bus,
@@ -19,7 +19,17 @@ struct Quote {
     size: Quantity,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match publish() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quotes_publish: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn publish() -> Result<(), Box<dyn Error>> {
     let directory = std::env::args().nth(1).unwrap_or("busbar-data".into());
     let stop = Stop::on_signals();
 

@@ -2,7 +2,7 @@
 //!
 //!     cargo run -p bus --example quotes_subscribe [DIRECTORY]
 
-use std::error::Error;
+use std::{error::Error, process::ExitCode};
 
 use bus::{
     Bus, Gate, Start,
@@ -19,7 +19,17 @@ struct Quote {
     size: Quantity,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match subscribe() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quotes_subscribe: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn subscribe() -> Result<(), Box<dyn Error>> {
     let directory = std::env::args().nth(1).unwrap_or("busbar-data".into());
 
     let mut quotes = Bus::open(directory)?.subscriber::<Quote>("quotes", Start::Oldest, Gate::Published)?;
