@@ -179,16 +179,21 @@ fn damage_is_a_fault_and_hides_no_other_topic() {
 }
 
 #[test]
-fn a_header_that_is_destroyed_is_told_from_a_segment_that_is_gone() {
+fn a_header_that_is_destroyed_is_told_from_a_segment_that_is_gone_and_neither_is_retention() {
     let (_directory, bus) = ground();
     assert!(Process::start("process", &bus, "close").end().success());
+    Bus::open(&bus).unwrap().keep_from("quotes", "auditor", 0).unwrap();
     let segment = bus.join("quotes/0/0000000000000000.segment");
     let mut bytes = std::fs::read(&segment).unwrap();
     bytes[..128].fill(7);
     std::fs::write(&segment, bytes).unwrap();
     let error = |(code, report): (Option<i32>, Value)| {
-        assert_eq!((code, &report["topics"][0]["state"]), (Some(1), &"damaged".into()), "{report}");
-        report["topics"][0]["error"].as_str().unwrap().to_owned()
+        let topic = &report["topics"][0];
+        assert_eq!((code, &topic["state"]), (Some(1), &"damaged".into()), "{report}");
+        assert_eq!((&topic["first"], &topic["keepers"][0]["lost"]), (&1_000.into(), &0.into()), "{report}");
+        let error = topic["error"].as_str().unwrap();
+        assert_eq!(report["reasons"], Value::from(vec![format!("topic 'quotes': {error}")]));
+        error.to_owned()
     };
     assert!(error(report(&bus)).starts_with("the header of segment 0 is destroyed; "));
     std::fs::remove_file(&segment).unwrap();

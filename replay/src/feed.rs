@@ -189,6 +189,11 @@ impl Feed {
         &self.damage
     }
 
+    /// Adds the damage that another feed of the topic has met, before this one meets any.
+    pub(crate) fn inherit_damage(&mut self, other: &Self) {
+        self.damage.append(&other.damage, Damage::clone);
+    }
+
     /// The next sequence at the gate now.
     pub(crate) fn available(&mut self) -> u64 {
         let marks = self.reader.watermarks();

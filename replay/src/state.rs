@@ -4,8 +4,9 @@
 //! input, then sequence) where nothing was recorded: before any engine ran, or beyond the last recorded message.
 //! Limits and fees enter where `risk` journals them. The effects that `risk` holds must be those that follow here again.
 //!
-//! A derivation begins at the first message of each journal; where retention has removed that, with the newest
-//! snapshot of the engine that the journals still reach. Without one it begins with what is left, and can prove less.
+//! A derivation begins at the first message of each journal; where that is removed by retention, or damaged, with the
+//! newest snapshot of the engine that the journals still reach. Without one it begins with what is left, and can prove
+//! less. What is damaged is told in both cases.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -65,8 +66,11 @@ pub struct Derived {
     pub state: State,
     /// How far each input was applied.
     pub cut: Cut,
-    /// Where each input begins, by its first message or a snapshot; not 0 where retention has removed what came before.
+    /// Where each input begins, by its first message or a snapshot; not 0 where what came before was removed by
+    /// retention or is damaged.
     pub from: Cut,
+    /// The topics of which retention has removed what came first, with the oldest sequence that it has left.
+    pub retired: Vec<(String, u64)>,
     /// The order of the inputs.
     pub order: Order,
     /// What could not be read, with its topic.
@@ -340,11 +344,14 @@ impl Derivation {
             let damage = feed.damage().listed().iter().cloned().chain(doubt);
             damage.map(|damage| (feed.topic().to_owned(), damage))
         });
+        let feeds = self.inputs.iter().chain([&self.risk]).flatten().filter(|feed| feed.begins() > 0);
+        let retired = feeds.map(|feed| (feed.topic().to_owned(), feed.begins())).collect();
         let cut = |[market_data, trades]: [u64; INPUTS]| Cut { market_data, trades };
         Derived {
             damage: damage.collect(),
             cut: cut(self.next),
             from: cut(self.from),
+            retired,
             order: match (self.recorded, self.canonical) {
                 (0, _) => Order::Canonical,
                 (_, 0) => Order::Recorded,
@@ -377,11 +384,15 @@ fn snapshot(
     })
 }
 
-/// Reads a feed from this message on, to the same end.
+/// Reads a feed from this message on, to the same end. A beginning that is damaged stays noted.
 fn begin_at(bus: &Bus, feed: &mut Option<Feed>, next: u64) -> Result<(), BusError> {
     let Some(old) = feed else { return Ok(()) };
     let mut new = Feed::bounded(bus, old.topic(), Start::Sequence(next), Gate::Published)?;
     new.stop_at(old.end());
+    if old.begins() < old.first() {
+        old.peek();
+        new.inherit_damage(old);
+    }
     *old = new;
     Ok(())
 }

@@ -11,7 +11,8 @@ use bus::event::trade::TradeEvent;
 use bus::event::{Cause, Price, Quantity, Side};
 use bus::{Bus, Gate, Publisher, Start};
 use common::{Ground, add, delete, execute, fill, gap, replay, session, silent, text};
-use engine::{Cut, Effect, Effects, MergeRecorder, State};
+use engine::{Cut, Effect, Effects, InputPosition, MergeRecorder, Positions, State};
+use replay::snapshots;
 use replay::state::{At, Derived, Order, StateError, derive};
 use serde_json::json;
 
@@ -87,6 +88,17 @@ impl Live {
             }
             batch.commit();
         }
+    }
+
+    /// Keeps a snapshot of all that was taken.
+    fn save(&self) {
+        let position = |next| InputPosition { next, ..InputPosition::default() };
+        let Cut { market_data, trades } = self.cut;
+        let positions = Positions { market_data: position(market_data), trades: position(trades) };
+        let directory = snapshots::directory(&self.bus);
+        fs::create_dir(&directory).unwrap();
+        let path = snapshots::path(&directory, self.risk.next_sequence());
+        fs::write(path, self.state.snapshot(&positions).unwrap()).unwrap();
     }
 
     fn hash(&self) -> [u8; 32] {
@@ -310,6 +322,34 @@ fn a_cut_that_is_not_there_is_refused() {
     }
     let nowhere = Bus::open(ground.path("nowhere")).unwrap();
     assert!(matches!(derive(&nowhere, None, &mut silent()), Err(StateError::Empty { .. })));
+}
+
+#[test]
+fn a_beginning_that_is_damaged_is_told_also_behind_a_snapshot_and_not_laid_to_retention() {
+    for with_snapshot in [false, true] {
+        let ground = Ground::new();
+        let mut market = ground.market();
+        (0..30_000).for_each(|n| assert!(market.publish(&add(n)).is_ok()));
+        market.close().unwrap();
+        let mut live = Live::new(&ground);
+        live.configure(1_000);
+        live.take_market(29_000);
+        if with_snapshot {
+            live.save();
+        }
+        live.risk.close().unwrap();
+        fs::remove_file(ground.segment("market-data", 0)).unwrap();
+        let ran = replay(ground.bus.directory(), &["state", "--json"]);
+        let from = ran.json()["from"]["market-data"].as_u64().unwrap();
+        assert_eq!((ran.code, from == 29_000), (1, with_snapshot), "{}", ran.error);
+        let begins = format!(
+            "note: begins at market-data {from} and trades 0, since what came first is damaged
+"
+        );
+        assert!(ran.error.starts_with(&begins), "{}", ran.error);
+        assert!(ran.error.contains("note: market-data: missing: sequences 0 to before "), "{}", ran.error);
+        assert!(!ran.error.contains("retention"), "{}", ran.error);
+    }
 }
 
 #[test]

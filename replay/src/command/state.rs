@@ -37,10 +37,13 @@ fn parse_at(text: &str) -> Result<At, Failure> {
 fn tell_faults(derived: &Derived) {
     let from = derived.from;
     if (from.market_data, from.trades) != (0, 0) {
-        program::note(&format!(
-            "begins at market-data {} and trades {}; what came before was removed by retention",
-            from.market_data, from.trades
-        ));
+        let (market_data, trades) = (from.market_data, from.trades);
+        let retired = derived.retired.iter().map(|(topic, begins)| format!("{topic} {begins}"));
+        let why = match retired.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => "what came first is damaged".into(),
+            retired => format!("retention removed what came before {retired}"),
+        };
+        program::note(&format!("begins at market-data {market_data} and trades {trades}, since {why}"));
     }
     for (topic, damage) in &derived.damage {
         program::note(&format!("{topic}: {}", damage_text(damage)));

@@ -150,7 +150,7 @@ struct Holder {
     keeper: String,
     /// The oldest message that it needs; none if its file cannot be read, which counts as needing all.
     sequence: Option<u64>,
-    /// How many of the messages that it needs are gone.
+    /// How many of the messages that it needs were removed by retention.
     lost: u64,
     /// Segments that stay for its sake, should retention reach them.
     segments: usize,
@@ -304,11 +304,13 @@ fn details(survey: Survey) -> Details {
                 .count(),
         }
     };
+    // Where retention has removed nothing, what comes before the first segment is damaged.
+    let begins = if mark.floor == 0 { 0 } else { watermarks.first };
     let holds = |keeper: Keeper| {
         let needs = keeper.sequence.unwrap_or(watermarks.first);
         // The segment in which it begins, and those behind.
         let begun = starts.partition_point(|start| *start <= needs).saturating_sub(1);
-        let lost = watermarks.first.saturating_sub(needs);
+        let lost = begins.saturating_sub(needs);
         let segments = if lost > 0 { 0 } else { starts.len() - begun };
         Holder { keeper: keeper.name, sequence: keeper.sequence, lost, segments }
     };
