@@ -15,7 +15,8 @@ static ARCHIVE: Program = Program {
     commands: &[Command {
         name: "serve",
         about: "lets Kafka consumers that assign partitions read the bus, each topic T also as T.json; takes nothing; messages that \
-                the journal lost are refused once, and who asks again goes on behind them",
+                the journal lost are refused once, and who asks again goes on behind them; ends with 1 if consumers met \
+                lost messages",
         positional: None,
         flags: &[Flag::value("listen", "ADDR", "address and port; port 0 takes a free one")
             .default("127.0.0.1:9092")],
@@ -59,8 +60,10 @@ fn serve(arguments: &Arguments) -> Result<Exit, Failure> {
         tell_lost(&server, &mut told);
     }
     tell_lost(&server, &mut told);
-    conclude(arguments, address, server.stop())?;
-    Ok(Exit::Good)
+    let counts = server.stop();
+    let has_lost = !told.is_empty() || counts.passed_over > 0;
+    conclude(arguments, address, counts)?;
+    Ok(if has_lost { Exit::Fault } else { Exit::Good })
 }
 
 fn announce(address: SocketAddr) {

@@ -71,7 +71,7 @@ fn shorten(served: &Served, number: u64, length: u64) {
 }
 
 /// A topic of messages that are one millisecond apart, the first of them at 1: time 0 would mean "not known".
-fn published(count: u64) -> Served {
+pub(crate) fn published(count: u64) -> Served {
     let served = small_segments(None);
     let mut publisher = served.market();
     publish_orders(&mut publisher, 1, count);

@@ -1,6 +1,8 @@
 //! The binary: its commands, its address, its end.
 
 use crate::client::{Client, publish_orders, serve};
+use crate::faults::published;
+use kafka_protocol::ResponseError;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -75,6 +77,24 @@ fn it_serves_another_process_and_ends_well_at_sigterm() {
     child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     let summary: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((&summary["records"], &summary["kafka"]), (&100.into(), &address.into()));
+}
+
+#[test]
+fn it_ends_with_1_if_a_consumer_met_what_is_lost() {
+    let published = published(30_000);
+    std::fs::remove_file(published.directory().join("market-data/0/0000000000000001.segment")).unwrap();
+    for (begin, code) in [(0, 0), (29_999, 0), (15_000, 1)] {
+        let (mut child, mut notes) = start(published.directory(), "127.0.0.1");
+        let note = line(&mut notes);
+        let address = note.trim_end().strip_prefix("note: Kafka consumers read this bus at ").unwrap();
+        let mut client = Client::connect(address.parse().unwrap());
+        let met = client.fetch(11, "market-data", begin, 1).error_code;
+        assert_eq!(met == ResponseError::CorruptMessage.code(), code == 1, "at {begin}");
+
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(code), "at {begin}");
+        assert_eq!(line(&mut notes).contains("are lost"), code == 1, "at {begin}");
+    }
 }
 
 #[test]
