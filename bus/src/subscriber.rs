@@ -73,6 +73,12 @@ impl Reader {
         self.reader.is_end_proven()
     }
 
+    /// Where a publisher began that found the topic's mark lost: its epoch, and the sequence at which it began. What was
+    /// there before may lack its last messages. `None` if none did, or nothing from before it is retained.
+    pub fn began_unmarked(&self) -> Option<(u32, u64)> {
+        self.reader.began_unmarked()
+    }
+
     /// The journal that the topic's mark is of, in hexadecimal digits, where that is another than the segments'.
     pub fn foreign_mark(&self) -> Option<String> {
         self.reader.foreign_mark()

@@ -15,7 +15,7 @@ use std::{
 };
 
 use journal::{
-    Cuts, Journal, OpenError, Options, Places, Retention, Service, Survey, Token,
+    Cuts, Journal, OpenError, Options, Places, Recovery, Retention, Service, Survey, Token,
     instance::{Instance, Occupancy},
     storage::DiskStorage,
 };
@@ -74,6 +74,8 @@ struct Shared {
     config: BusConfig,
     /// What publishers of this process share; made by the first one.
     writing: Mutex<Option<Writing>>,
+    /// Topics whose mark was found lost.
+    lost_marks: Mutex<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -102,7 +104,14 @@ impl Bus {
             path: directory.as_ref().into(),
             source,
         })?;
-        Ok(Self { shared: Arc::new(Shared { directory, config, writing: Mutex::new(None) }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                directory,
+                config,
+                writing: Mutex::default(),
+                lost_marks: Mutex::default(),
+            }),
+        })
     }
 
     /// Its directory.
@@ -251,6 +260,7 @@ impl Bus {
         let opened = journal::open(&places, options);
         let Journal { writer, write_out, lock, recovery } =
             opened.map_err(|source| BusError::Journal { topic: topic.into(), source })?;
+        self.note_recovery(topic, &recovery);
         self.settle_schema(topic, &schema)?;
         let token = held.service.add(write_out, lock);
         drop(writing);
@@ -313,7 +323,8 @@ impl Bus {
         let options = self.options(topic, &inputs, Clock::new().now().0)?;
         let options = Options { patience: Duration::ZERO, ..options };
         match journal::open(&places, options) {
-            Ok(Journal { writer, write_out, lock, .. }) => {
+            Ok(Journal { writer, write_out, lock, recovery }) => {
+                self.note_recovery(topic, &recovery);
                 let token = held.service.add(write_out, lock);
                 drop(writing);
                 writer.close();
@@ -322,6 +333,24 @@ impl Bus {
             }
             Err(OpenError::Held { .. }) => Ok(false),
             Err(source) => Err(BusError::Journal { topic: topic.into(), source }),
+        }
+    }
+
+    /// The topics of which this bus, or a clone of it, found the mark lost when it began to write there, each with what
+    /// that means and what to do.
+    pub fn lost_marks(&self) -> Vec<String> {
+        self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says what recovery could only guess.
+    fn note_recovery(&self, topic: &str, recovery: &Recovery) {
+        if recovery.mark_lost {
+            let what = format!(
+                "the mark of topic '{topic}' was lost, and with it the proof that its last messages are there; run \
+                 `replay verify` and restore it from a copy"
+            );
+            note(&what);
+            self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).push(what);
         }
     }
 

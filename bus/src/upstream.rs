@@ -52,6 +52,6 @@ impl Input for Upstream {
 
     fn end_of(&mut self, epoch: u32) -> Option<u64> {
         self.look();
-        Some(self.reader.as_mut()?.end_of(epoch))
+        self.reader.as_mut()?.end_of(epoch)
     }
 }

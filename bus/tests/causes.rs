@@ -1,7 +1,10 @@
 //! Given a derived topic whose input lost messages, expect no effect without its cause.
 #![allow(missing_docs)]
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use bus::{
     Bus, Gate, Publisher, ReadError, Start,
@@ -84,14 +87,13 @@ fn effects_of_what_an_older_copy_of_the_input_lacks_are_cut() {
     assert_eq!(sequences, (0..110).collect::<Vec<_>>());
 }
 
-/// Publishes inputs of several segments and an effect of each thousandth, and removes the two newest segments of the inputs.
-fn without_newest_inputs(at: &Path) -> Bus {
-    const COUNT: i64 = 150_000;
+/// Publishes inputs of several segments and an effect of each thousandth.
+fn run_long(at: &Path) -> Bus {
     let config = BusConfig { segment: Some(Size(1 << 20)), ..BusConfig::default() };
     let bus = Bus::with_config(at, config).unwrap();
     let mut inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
     let mut effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
-    for value in 0..COUNT {
+    for value in 0..150_000 {
         let sequence = inputs.publish(&Input { value }).unwrap();
         let cause = Cause { sequence, epoch: inputs.epoch(), input: 0, index: 0 };
         if value % 1_000 == 999 {
@@ -100,28 +102,60 @@ fn without_newest_inputs(at: &Path) -> Bus {
     }
     effects.close().unwrap();
     inputs.close().unwrap();
-    let segments = bus.survey("inputs").unwrap().segments;
-    let lost = &segments[segments.len() - 2..];
-    assert!(lost[0].sequence > 0 && lost[0].sequence < 149_000, "{lost:?}");
-    for segment in lost {
-        fs::remove_file(at.join("inputs/0").join(format!("{:016x}.segment", segment.number))).unwrap();
-    }
     bus
+}
+
+/// Expects that opening the effects cuts none of them.
+fn keeps_all_effects(bus: &Bus) {
+    let effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
+    assert_eq!((effects.next_sequence(), effects.recovery().without_cause), (150, 0));
+    effects.close().unwrap();
+}
+
+/// The files of the input's segments, with their first sequences, oldest first.
+fn segments(bus: &Bus) -> Vec<(PathBuf, u64)> {
+    let directory = bus.directory().join("inputs/0");
+    let segments = bus.survey("inputs").unwrap().segments.into_iter();
+    segments.map(|held| (directory.join(format!("{:016x}.segment", held.number)), held.sequence)).collect()
 }
 
 #[test]
 fn effects_of_durable_inputs_that_are_gone_are_kept() {
     let directory = tempfile::tempdir().unwrap();
-    let bus = without_newest_inputs(directory.path());
-    for _ in 0..2 {
-        let effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
-        assert_eq!((effects.next_sequence(), effects.recovery().without_cause), (150, 0));
-        effects.close().unwrap();
-    }
+    let bus = run_long(directory.path());
+    let segments = segments(&bus);
+    let lost = &segments[segments.len() - 2..];
+    assert!(lost[0].1 > 0 && lost[0].1 < 149_000, "{lost:?}");
+    lost.iter().for_each(|(path, _)| fs::remove_file(path).unwrap());
+    keeps_all_effects(&bus);
+    keeps_all_effects(&bus);
     // A new publisher of the input says the loss, and uses no lost sequence again: the effects keep their own causes.
     let mut inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
-    assert_eq!(inputs.recovery().damage.len(), 1);
+    assert_eq!((inputs.recovery().damage.len(), inputs.recovery().mark_lost), (1, false));
     assert_eq!(inputs.publish(&Input { value: 1 }), Ok(150_000));
-    let effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
-    assert_eq!((effects.next_sequence(), effects.recovery().without_cause), (150, 0));
+    keeps_all_effects(&bus);
+}
+
+#[test]
+fn an_input_that_lost_its_mark_and_its_end_says_so_and_takes_no_effect_along() {
+    let directory = tempfile::tempdir().unwrap();
+    let bus = run_long(directory.path());
+    let (newest, first) = segments(&bus).pop().unwrap();
+    fs::File::options().write(true).open(&newest).unwrap().set_len(8 << 10).unwrap();
+    fs::remove_file(newest.with_file_name("mark")).unwrap();
+    keeps_all_effects(&bus);
+    assert_eq!(bus.lost_marks().len(), 0, "of the effects nothing is lost");
+    let mut inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
+    let began = inputs.next_sequence();
+    assert!(inputs.recovery().mark_lost && (first..149_000).contains(&began), "{began}");
+    let [told] = &bus.lost_marks()[..] else { panic!("{:?}", bus.lost_marks()) };
+    assert!(told.contains("the mark of topic 'inputs' was lost"), "{told}");
+    inputs.publish(&Input { value: 1 }).unwrap();
+    keeps_all_effects(&bus);
+    inputs.close().unwrap();
+    let inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
+    assert!(!inputs.recovery().mark_lost);
+    let reader = bus.reader("inputs", Start::Newest, Gate::Published).unwrap();
+    assert_eq!((reader.is_end_proven(), reader.began_unmarked()), (true, Some((2, began))));
+    keeps_all_effects(&bus);
 }

@@ -184,8 +184,10 @@ pub struct MarkSlot {
     pub sequence: u64,
     /// Bytes of a segment.
     pub segment_size: u32,
+    /// Epochs before this one lost their mark: nothing proves where they ended. 0 if none did.
+    pub unmarked_before: u32,
     /// Zero.
-    pub reserved: [u8; 44],
+    pub reserved: [u8; 40],
 }
 
 const _: () = {
@@ -330,6 +332,7 @@ mod tests {
         assert_eq!(offset_of!(MarkSlot, turn), 32);
         assert_eq!(offset_of!(MarkSlot, durable), 64);
         assert_eq!(offset_of!(MarkSlot, segment_size), 80);
+        assert_eq!(offset_of!(MarkSlot, unmarked_before), 84);
     }
 
     #[test]

@@ -122,6 +122,7 @@ fn rebuilt(storage: &dyn Storage) -> Result<Option<MarkSlot>, OpenError> {
         newest: newest.number,
         durable: newest.number * u64::from(newest.segment_size),
         sequence: newest.sequence,
+        unmarked_before: newest.epoch + 1,
         ..first(newest.journal, newest.segment_size as usize)
     }))
 }
@@ -194,6 +195,7 @@ pub(crate) fn first(journal: [u8; 16], segment_size: usize) -> MarkSlot {
         durable: 0,
         sequence: 0,
         segment_size: segment_size as u32,
-        reserved: [0; 44],
+        unmarked_before: 0,
+        reserved: [0; 40],
     }
 }

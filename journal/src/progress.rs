@@ -15,7 +15,7 @@ pub trait Input: Send + fmt::Debug {
 
     /// The sequence behind the last message of `epoch` that the input has, or behind its last of all if that is an earlier
     /// one's: what a dead writer left in memory counts, and what is proven to have been durable and is gone; what a power
-    /// loss took does not. `None` if there is no such input to ask.
+    /// loss took does not. `None` if there is no such input to ask, or it lost its evidence.
     fn end_of(&mut self, epoch: u32) -> Option<u64>;
 }
 

@@ -20,7 +20,7 @@
 //! | 12 | none | header invalid, base ≥ D | – | none | a segment made ready: removed |
 //! | 13 | none | header invalid or no file, base < D | – | – | damage, never removed; the journal goes on behind it |
 //! | 14 | none | one slot of the mark invalid | – | – | D from the other slot and the anchors |
-//! | 15 | none | both slots invalid | – | – | D from the anchors and from the headers: a segment is written when all before it is durable |
+//! | 15 | none | both slots invalid | – | – | D from the anchors and from the headers: a segment is written when all before it is durable; told, and remembered in the mark |
 //! | 16 | none | both slots and all headers invalid | – | – | refused: nothing says whose the segments are |
 //! | 17 | any | neither mark nor segment | – | – | a new journal |
 //! | 18 | any | an effect whose cause its input lacks and was never proven to have | – | – | a derived journal is cut there, bytes kept beside |
@@ -68,6 +68,9 @@ pub struct Recovery {
     pub discarded: u64,
     /// Bytes cut from a derived journal, and kept beside, because its input lacks what caused them.
     pub without_cause: u64,
+    /// The segments had no mark, or none that is whole: nothing proves that messages are not missing where they end, and
+    /// those would be numbered again. The new mark remembers it: see [`Reader::began_unmarked`](crate::Reader::began_unmarked).
+    pub mark_lost: bool,
 }
 
 /// Where the next epoch begins.
@@ -88,7 +91,7 @@ pub(crate) fn recover(
     mark: &MarkSlot,
     inputs: &mut [Box<dyn Input>],
 ) -> Result<Recovered, OpenError> {
-    let mut report = Recovery::default();
+    let mut report = Recovery { mark_lost: mark.unmarked_before > mark.epoch, ..Recovery::default() };
     let mut causes = Causes::new(inputs);
     let live = memory::live_segments(places, mark, &mut report)?;
     let cut_behind = memory::complete_all(places, &live, &mut causes, &mut report)?;

@@ -123,6 +123,7 @@ fn a_lost_mark_takes_no_message_with_it() {
     assert_messages(&ground.read_all(Gate::Durable).0, COUNT);
     let mut live = ground.open();
     assert_eq!((live.writer().epoch(), live.publish(&message(COUNT))), (2, COUNT));
+    assert!(live.journal.recovery.mark_lost);
     live.close();
     let (messages, faults) = ground.read_all(Gate::Durable);
     assert!(faults.is_empty(), "{faults:?}");

@@ -403,7 +403,16 @@ fn row_15_without_a_mark_the_segments_say_whose_they_are() {
         let then = given.recover();
         assert!((1..10_000).contains(&then.recovery.unproven), "{:?}", then.recovery);
         then.is_prefix(20_000);
-        assert_eq!(given.mark().journal, identity);
+        assert!(then.recovery.mark_lost);
+        let mark = given.mark();
+        assert_eq!((mark.journal, mark.unmarked_before), (identity, 2));
+        let began = || given.ground.reader(Start::Newest, Gate::Durable).began_unmarked();
+        assert_eq!(began(), Some((2, 20_000)));
+        let mut live = given.ground.open();
+        assert!(!live.journal.recovery.mark_lost, "told once");
+        publish(&mut live, 20_000..20_010);
+        live.close();
+        assert_eq!(began(), Some((2, 20_000)), "and remembered");
     }
 }
 

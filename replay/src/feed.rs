@@ -157,7 +157,11 @@ impl Feed {
     pub(crate) fn doubt(&self) -> Option<Damage> {
         let end = self.reader.next_sequence().min(self.end);
         if self.reader.is_end_proven() {
-            return None;
+            let (epoch, began) = self.reader.began_unmarked()?;
+            let detail =
+                format!("the mark before epoch {epoch}, and with it the proof that nothing was lost there");
+            let (kind, detail) = (DamageKind::Missing, Some(detail));
+            return Some(Damage { kind, from: began, to: began, positions: None, detail });
         }
         let proof = "and with it the proof that nothing follows";
         let detail = Some(match self.reader.foreign_mark() {

@@ -254,6 +254,11 @@ fn without_its_mark_nothing_proves_where_a_topic_ends() {
         text.contains("market-data: missing (the mark, and with it the proof that nothing follows)"),
         "{text}"
     );
+    // A new publisher makes the mark anew, which does not bring the proof back.
+    ground.market().publish(&add(100)).unwrap();
+    let text = replay(ground.bus.directory(), &["verify"]);
+    let told = "missing (the mark before epoch 2, and with it the proof that nothing was lost there)";
+    assert!(text.code == 1 && text.out.contains(told), "{}", text.out);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use replay::snapshots::newest;
 use crate::config::Settings;
 use crate::error::EngineError;
 use crate::follow::{Follow, Next};
-use crate::inputs::Input;
+use crate::inputs::{self, Input};
 use crate::outbox::Outbox;
 use crate::snapshots::{self, Saver, Taken};
 use crate::watch::{Measures, Outcome, Watch, receive_time};
@@ -73,6 +73,8 @@ pub struct Runner {
     unsaved: u64,
     taken: Option<Taken>,
     gauge: Gauge,
+    /// What nobody can prove to be whole, as it was at the start.
+    doubts: Vec<String>,
     failed: bool,
 }
 
@@ -94,6 +96,8 @@ impl Runner {
         snapshot_every: u64,
         watch: Arc<Watch>,
     ) -> Result<Self, EngineError> {
+        let doubts =
+            [MARKET_DATA, TRADES].into_iter().filter_map(|topic| inputs::doubt(bus, topic)).collect();
         let publisher = publisher(bus)?;
         snapshots::hold_retention(bus);
         let clock = Clock::new();
@@ -116,6 +120,7 @@ impl Runner {
             unsaved: 0,
             taken: None,
             gauge: Gauge::new(watch, clock.now()),
+            doubts,
             failed: false,
             clock,
             bus: bus.clone(),
@@ -371,7 +376,8 @@ impl Runner {
             idle.idle(0);
             is_sent = self.send()?;
         }
-        let mut incomplete = Vec::new();
+        let mut incomplete = std::mem::take(&mut self.doubts);
+        incomplete.extend(self.bus.lost_marks());
         if !is_sent {
             incomplete.push("conclusions found no room: topic 'risk'; make some and start again".into());
         }

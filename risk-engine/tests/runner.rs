@@ -182,6 +182,27 @@ fn a_run_of_messages_that_are_not_there_is_waited_for() {
     assert_eq!(outcome.incomplete, [""; 0]);
 }
 
+#[test]
+fn a_mark_that_is_lost_leaves_a_run_incomplete() {
+    let ground = Ground::new();
+    let mut market_data = ground.bus.publisher::<MarketEvent>("market-data").unwrap();
+    let mut trades = ground.bus.publisher::<TradeEvent>("trades").unwrap();
+    feed(&mut market_data, &mut trades, 100);
+    market_data.close().unwrap();
+    trades.close().unwrap();
+    let cut = Cut { market_data: 100, trades: 5 };
+    Engine::start(&ground.bus, None, NEVER).end_at(cut);
+    for (topic, later) in [("market-data", 1), ("risk", 0)] {
+        std::fs::remove_file(ground.path().join(topic).join("0/mark")).unwrap();
+        let run = || Engine::start(&Bus::open(ground.path()).unwrap(), None, NEVER).end_at(cut).incomplete;
+        let [told] = &run()[..] else { panic!("one loss") };
+        assert!(told.starts_with("the mark of ") && told.contains(topic), "{told}");
+        assert_eq!(run().len(), later, "{topic}: its own publisher makes it anew");
+        ground.bus.publisher::<MarketEvent>("market-data").unwrap().close().unwrap();
+        assert_eq!(run(), [""; 0]);
+    }
+}
+
 /// Live, after a restart with and without its snapshot, and in `replay state` alike.
 #[test]
 fn a_bust_that_comes_too_late_is_told_and_not_applied() {

@@ -52,6 +52,17 @@ impl Reader {
         self.mark.turn > 0
     }
 
+    /// Where a writer began that found no mark, or none that was whole: its epoch, and the sequence at which it began. What
+    /// was there before may lack its last messages. `None` if no writer did, or nothing from before it is retained.
+    pub fn began_unmarked(&self) -> Option<(u32, u64)> {
+        let epoch = self.mark.unmarked_before;
+        let listing = Listing::new(&self.places, &self.mark);
+        let mut headers = listing.headers();
+        let is_retained = epoch <= self.mark.epoch && headers.next().is_some_and(|first| first.epoch < epoch);
+        let began = headers.find(|header| header.epoch >= epoch);
+        is_retained.then(|| (epoch, began.map_or(self.mark.sequence, |header| header.epoch_sequence)))
+    }
+
     /// The journal that the mark is of, in hexadecimal digits, where that is another than the segments': the mark, or they,
     /// were put into the wrong directory. The journal is read as without a mark.
     pub fn foreign_mark(&self) -> Option<String> {
@@ -59,12 +70,15 @@ impl Reader {
     }
 
     /// The sequence behind the last message of an epoch that the journal has, as far as it has been published, or is proven
-    /// to have had: what was durable and is gone counts.
-    pub fn end_of(&mut self, epoch: u32) -> u64 {
+    /// to have had: what was durable and is gone counts. `None` where the epoch lost its mark, and with it that proof.
+    pub fn end_of(&mut self, epoch: u32) -> Option<u64> {
         self.look();
+        if !self.is_end_proven() || epoch < self.mark.unmarked_before {
+            return None;
+        }
         let listing = Listing::new(&self.places, &self.mark);
         let later = listing.headers().rev().take_while(|header| header.epoch > epoch).last();
-        later.map_or_else(|| self.end().0.max(self.mark.sequence), |header| header.epoch_sequence)
+        Some(later.map_or_else(|| self.end().0.max(self.mark.sequence), |header| header.epoch_sequence))
     }
 
     /// The sequence behind the newest message, and whether that is known from the disk.

@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         report.fix(log.play(&bus, &stop)?);
     }
     report.print(arguments.json())?;
-    Ok(if report.incomplete { Exit::Fault } else { Exit::Good })
+    Ok(if report.incomplete || !bus.lost_marks().is_empty() { Exit::Fault } else { Exit::Good })
 }
 
 /// How fast to replay: as fast as possible, or a multiple of the recorded pace.

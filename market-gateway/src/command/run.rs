@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             program::counted(summary.undurable, "message")
         ));
     }
-    let is_incomplete = summary.is_incomplete() || summary.never_logged_on();
+    let is_incomplete = summary.is_incomplete() || summary.never_logged_on() || !bus.lost_marks().is_empty();
     Ok(if is_incomplete { Exit::Fault } else { Exit::Good })
 }
 
