@@ -1,6 +1,6 @@
 //! Proves what a topic holds: reads all of it, checks every sum, and hashes the contents.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 
 use bus::event::Schema;
@@ -40,8 +40,21 @@ pub struct TopicReport {
     pub damage: Findings<Damage>,
     /// Effects whose cause is in no journal.
     pub orphans: Findings<Orphan>,
+    /// Inputs whose journal is not there although effects follow from them; these are among the orphans.
+    pub absent: BTreeMap<String, AbsentInput>,
     /// BLAKE3-256 of the contents; see [`ContentHash`].
     pub hash: [u8; 32],
+}
+
+/// What follows from an input whose journal is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AbsentInput {
+    /// Sequence of the first effect.
+    pub first: u64,
+    /// Sequence of the last effect.
+    pub last: u64,
+    /// How many effects follow from it.
+    pub effects: u64,
 }
 
 impl TopicReport {
@@ -60,6 +73,7 @@ impl TopicReport {
             gaps: Findings::default(),
             damage,
             orphans: Findings::default(),
+            absent: BTreeMap::new(),
             hash: ContentHash::new().finish(),
         }
     }
@@ -103,20 +117,26 @@ pub fn verify(bus: &Bus, topic: &str, progress: &mut Progress) -> Result<TopicRe
         gaps: contents.gaps.map(|gaps| gaps.open()).unwrap_or_default(),
         damage,
         orphans: contents.orphans,
+        absent: contents.absent,
         hash: contents.hash.finish(),
     })
 }
 
-/// The ends of the inputs. One that cannot be opened is noted: whether it has a cause, nobody can say.
-fn ends_of_inputs(bus: &Bus, schema: &Schema, unknown: &mut Findings<Damage>) -> HashMap<String, u64> {
+/// The ends of the inputs, none of one that is not there. One that cannot be opened is noted: whether it has a cause,
+/// nobody can say.
+fn ends_of_inputs(
+    bus: &Bus,
+    schema: &Schema,
+    unknown: &mut Findings<Damage>,
+) -> HashMap<String, Option<u64>> {
     let mut ends = HashMap::new();
     for input in schema.inputs() {
         let end = match bus.watermarks(input) {
-            Ok(marks) => marks.published,
-            Err(error) if error.is_missing() => 0,
+            Ok(marks) => Some(marks.published),
+            Err(error) if error.is_missing() => None,
             Err(error) => {
                 unknown.push(unreadable(format_args!("causes in '{input}' are not proven: {error}")));
-                u64::MAX
+                Some(u64::MAX)
             }
         };
         ends.insert(input.clone(), end);
@@ -131,17 +151,18 @@ fn unreadable(why: impl Display) -> Damage {
 /// What was read so far.
 struct Contents {
     schema: Schema,
-    ends: HashMap<String, u64>,
+    ends: HashMap<String, Option<u64>>,
     messages: u64,
     first: Option<u64>,
     last: Option<u64>,
     gaps: Option<Gaps>,
     orphans: Findings<Orphan>,
+    absent: BTreeMap<String, AbsentInput>,
     hash: ContentHash,
 }
 
 impl Contents {
-    fn new(feed: &Feed, ends: HashMap<String, u64>) -> Self {
+    fn new(feed: &Feed, ends: HashMap<String, Option<u64>>) -> Self {
         let schema = feed.schema().clone();
         Self {
             gaps: Gaps::of(&schema),
@@ -151,6 +172,7 @@ impl Contents {
             first: None,
             last: None,
             orphans: Findings::default(),
+            absent: BTreeMap::new(),
             hash: ContentHash::new(),
         }
     }
@@ -165,11 +187,21 @@ impl Contents {
             gaps.apply_body(info.kind, body);
         }
         if let Some(cause) = cause_of(&self.schema, info.kind, body) {
-            let end_of = |input: &str| self.ends.get(input).copied().unwrap_or(0);
+            let end_of = |input: &str| self.ends.get(input).copied().flatten().unwrap_or(0);
             if let Some(orphan) = orphan(topic, &self.schema, info.sequence, cause, end_of) {
+                self.note_absent(&orphan);
                 self.orphans.push(orphan);
             }
         }
+    }
+
+    fn note_absent(&mut self, orphan: &Orphan) {
+        let Some(input) = orphan.input.as_ref().filter(|input| self.ends.get(*input) == Some(&None)) else {
+            return;
+        };
+        let (first, last) = (orphan.sequence, orphan.sequence);
+        let absent = self.absent.entry(input.clone()).or_insert(AbsentInput { first, last, effects: 0 });
+        (absent.last, absent.effects) = (last, absent.effects + 1);
     }
 }
 

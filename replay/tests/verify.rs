@@ -360,6 +360,34 @@ fn an_effect_needs_its_cause() {
 }
 
 #[test]
+fn an_input_that_is_gone_is_told_once_with_all_that_follows_from_it() {
+    let ground = Ground::new();
+    let mut trades = ground.trades();
+    let mut risk = ground.bus.derived_publisher::<RiskEvent>("risk", &["market-data", "trades"]).unwrap();
+    let alert = |input, sequence| LimitAlert {
+        cause: Cause { sequence, epoch: 1, input, index: 0 },
+        ..LimitAlert::default()
+    };
+    risk.publish(&alert(Cause::NONE, 0)).unwrap();
+    for n in 0..3 {
+        trades.publish(&fill(n, Side::BUY, 100, 5)).unwrap();
+        risk.publish(&alert(1, n)).unwrap();
+    }
+    trades.close().unwrap();
+    risk.close().unwrap();
+    let ran = replay(ground.bus.directory(), &["verify"]);
+    assert_eq!(ran.code, 0, "an input from which nothing follows need not be there: {}", ran.out);
+    fs::remove_dir_all(ground.bus.directory().join("trades")).unwrap();
+    let ran = replay(ground.bus.directory(), &["verify"]);
+    let told: Vec<_> = ran.out.lines().filter(|line| line.starts_with("risk: ")).collect();
+    let want = "risk: 3 effects from 1 to 3 without their cause: the journal of 'trades' is not there; restore it from a copy";
+    assert_eq!((ran.code, told), (1, vec![want]));
+    let report = &replay(ground.bus.directory(), &["verify", "--json"]).json()["topics"][0];
+    assert_eq!(report["absent_inputs"], json!([{"topic": "trades", "first": 1, "last": 3, "effects": 3}]));
+    assert_eq!(report["effects_without_cause_count"], 3);
+}
+
+#[test]
 fn a_live_writer_is_verified_up_to_what_it_has_published() {
     let ground = Ground::new();
     let mut market = ground.market();

@@ -2,7 +2,7 @@
 
 use bus::program::{self, Arguments, Exit, Failure, Progress, Tone};
 use bus::{Bus, BusError};
-use replay::verify::{TopicReport, verify};
+use replay::verify::{AbsentInput, TopicReport, verify};
 use replay::{OpenGap, Orphan};
 use serde::Serialize;
 
@@ -73,7 +73,16 @@ struct TopicEntry<'a> {
     damage_count: u64,
     effects_without_cause: Vec<OrphanEntry<'a>>,
     effects_without_cause_count: u64,
+    absent_inputs: Vec<AbsentEntry<'a>>,
     hash: String,
+}
+
+#[derive(Serialize)]
+struct AbsentEntry<'a> {
+    topic: &'a str,
+    first: u64,
+    last: u64,
+    effects: u64,
 }
 
 #[derive(Serialize)]
@@ -111,8 +120,16 @@ impl<'a> From<&'a TopicReport> for TopicEntry<'a> {
             damage_count: report.damage.count(),
             effects_without_cause: report.orphans.listed().iter().map(OrphanEntry::from).collect(),
             effects_without_cause_count: report.orphans.count(),
+            absent_inputs: report.absent.iter().map(AbsentEntry::from).collect(),
             hash: hexadecimal(&report.hash),
         }
+    }
+}
+
+impl<'a> From<(&'a String, &AbsentInput)> for AbsentEntry<'a> {
+    fn from((topic, absent): (&'a String, &AbsentInput)) -> Self {
+        let AbsentInput { first, last, effects } = *absent;
+        Self { topic, first, last, effects }
     }
 }
 
@@ -167,7 +184,15 @@ fn faults(report: &TopicReport) -> Vec<String> {
     for damage in report.damage.listed() {
         lines.push(format!("{topic}: {}", damage_text(damage)));
     }
-    for orphan in report.orphans.listed() {
+    for (input, AbsentInput { first, last, effects }) in &report.absent {
+        lines.push(format!(
+            "{topic}: {effects} effects from {first} to {last} without their cause: the journal of '{input}' is not there; \
+             restore it from a copy"
+        ));
+    }
+    let is_told =
+        |orphan: &&Orphan| orphan.input.as_ref().is_some_and(|input| report.absent.contains_key(input));
+    for orphan in report.orphans.listed().iter().filter(|orphan| !is_told(orphan)) {
         let input = orphan.input.as_deref().unwrap_or("an input that the topic does not have");
         let (sequence, cause) = (orphan.sequence, orphan.cause);
         lines.push(format!("{topic}: effect {sequence} without its cause, message {cause} of {input}"));
