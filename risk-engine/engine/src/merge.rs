@@ -142,13 +142,17 @@ impl fmt::Display for MergeError {
                 write!(f, "merge order: a run of input {input}, which the engine does not have")?;
             }
             Self::Malformed { input, first } => {
-                write!(f, "merge order: the run of input {input} from {first} contradicts itself")?;
+                write!(f, "merge order: the run of {} from {first} contradicts itself", topic(*input))?;
             }
             Self::Discontinuous { input, expected, found } => {
-                write!(f, "merge order: a run of input {input} begins at {found}, not at {expected}")?;
+                write!(f, "merge order: a run of {} begins at {found}, not at {expected}", topic(*input))?;
             }
             Self::Missing { input, sequence } => {
-                write!(f, "merge order: message {sequence} of input {input} was merged but is not there")?;
+                write!(
+                    f,
+                    "merge order: message {sequence} of {} was merged but is not there",
+                    topic(*input)
+                )?;
             }
         }
         write!(f, "; verify the journals with `replay verify`")
@@ -156,6 +160,15 @@ impl fmt::Display for MergeError {
 }
 
 impl std::error::Error for MergeError {}
+
+/// The topic of an input.
+fn topic(input: u16) -> &'static str {
+    match input {
+        MARKET_DATA => "market-data",
+        TRADES => "trades",
+        _ => "an unknown input",
+    }
+}
 
 /// Says in which order messages were merged.
 #[derive(Debug, Clone)]

@@ -111,4 +111,8 @@ fn broken_records_are_named() {
         Err(MergeError::Discontinuous { input: 0, expected: 3, found: 2 })
     );
     assert_eq!(replay.next([None, None]), Err(MergeError::Missing { input: 0, sequence: 0 }));
+    assert_eq!(
+        MergeError::Missing { input: 1, sequence: 7 }.to_string(),
+        "merge order: message 7 of trades was merged but is not there; verify the journals with `replay verify`"
+    );
 }
