@@ -17,7 +17,9 @@ const RUN: Command = Command {
     about: "receives one or two redundant MoldUDP64 lines, and a FIX drop copy, into the topics of a bus",
     positional: None,
     flags: &[
-        Flag::value("mold", "ADDR", "a line: a multicast group or a local address").required().repeated(),
+        Flag::value("mold", "ADDR", "a line: a multicast group or a local address; one or two")
+            .required()
+            .repeated(),
         Flag::value("rerequest", "ADDR", "server of re-requests"),
         Flag::value("interface", "IP", "address of the interface on which multicast groups are joined"),
         Flag::value("fix", "ADDR", "the venue's drop copy; with --sender and --target"),
@@ -76,7 +78,7 @@ const SIMULATE: Command = Command {
         Flag::value("rerequest", "ADDR", "where re-requests are answered"),
         Flag::value("fix", "ADDR", "where the FIX drop copy is served; its name there is EXCHANGE"),
         Flag::value("interface", "IP", "address of the interface that multicast groups are sent through"),
-        Flag::value("rate", "R", "messages a second").default("20k"),
+        Flag::value("rate", "R", "messages a second, 1 to 100M").default("20k"),
         Flag::value("seed", "N", "seed of the market; else the bus directory's own, or 1"),
         Flag::value("for", "D", "end the session after this time; else at the first Ctrl-C"),
         Flag::value(

@@ -57,11 +57,13 @@ fn what_cannot_be_meant_is_refused_in_one_line_and_leaves_nothing() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (taken, line) = (&socket.local_addr().unwrap().to_string(), &free());
     let fix = ["--sender", "DESK", "--target", "EXCHANGE"];
-    let refused: [&[&str]; 12] = [
+    let (second, third) = (&free(), &free());
+    let refused: [&[&str]; 13] = [
         &[],
         &["--mold", "127.0.0.1:0"],
         &["--mold", line, "--mold", line],
         &["--mold", line, "--mold", taken],
+        &["--mold", line, "--mold", second, "--mold", third],
         &["--mold", "239.1.1.1:31001", "--interface", "192.0.2.1"],
         &["--mold", line, "--rerequest", "127.0.0.1:0"],
         &["--mold", line, "--fix", "127.0.0.1:9880", "--sender", "DESK"],
@@ -94,14 +96,16 @@ fn an_exchange_that_cannot_open_says_so_and_leaves_nothing() {
     let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let taken_udp = &udp.local_addr().unwrap().to_string();
     let taken_tcp = &tcp.local_addr().unwrap().to_string();
-    let refused: [(&[&str], &str); 7] = [
+    let refused: [(&[&str], &str); 9] = [
         (&["--rerequest", taken_udp], taken_udp),
         (&["--fix", taken_tcp], taken_tcp),
         (&["--fix", "192.0.2.1:9880"], "192.0.2.1:9880"),
         (&["--interface", "192.0.2.1"], "cannot use the address"),
         (&["--truth", folder], "cannot write the day file"),
         (&["--truth", notes], "holds something else than this session"),
-        (&["--rate", "0"], "--rate 0"),
+        (&["--rate", "0"], "--rate 0; a rate from 1 to 100M"),
+        (&["--rate", "100000001"], "--rate 100000001; a rate from 1 to 100M"),
+        (&["--rate", "99999999999999"], "--rate 99999999999999; a rate from 1 to 100M"),
     ];
     for (arguments, what) in refused {
         let mut command = Command::new(env!("CARGO_BIN_EXE_market-gateway"));

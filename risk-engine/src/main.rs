@@ -29,7 +29,7 @@ const PATH: Command = Command {
     positional: None,
     flags: &[
         Flag::value("for", "D", "end after this time; else at the first Ctrl-C"),
-        Flag::value("rate", "R", "messages a second of the simulated exchange").default("20k"),
+        Flag::value("rate", "R", "messages a second of the simulated exchange, 1 to 100M").default("20k"),
         Flag::value("seed", "N", "seed of the market; else the bus directory's own, or 1"),
         Flag::value(
             "kafka",

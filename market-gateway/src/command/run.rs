@@ -5,7 +5,6 @@ use bus::config::{self, BusConfig};
 use bus::plan::{self, Placement, Plan, Role, WRITE_OUT, available_cores};
 use bus::program::{self, Arguments, Exit, Failure, Progress, Stop, Value};
 use bus::wait::{Idle, WaitStrategy};
-use market_gateway::feed::LINES;
 use market_gateway::fix::drop_copy::DropCopyCounters;
 use market_gateway::fix::reason::Reason;
 use market_gateway::fix::session::SessionConfig;
@@ -23,6 +22,8 @@ use std::time::{Duration, Instant};
 use super::summary::{Summary, tell_unread};
 
 const GATEWAY: &str = "gateway";
+/// Most redundant lines of a feed: venues send two.
+const LINES: usize = 2;
 /// Interval of heartbeats on the drop copy.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// The flag that begins the drop copy's numbers again.
@@ -171,8 +172,12 @@ fn live_config(
         ..UdpConfig::default()
     };
     if udp.lines.len() > LINES {
-        let place = format_args!("--mold {LINES} times at most");
-        return Err(Failure::new("too many lines", place, "start another gateway for another feed"));
+        let place = format_args!("--mold is given {} times", udp.lines.len());
+        return Err(Failure::new(
+            "too many lines",
+            place,
+            format_args!("give the one or {LINES} lines of one feed; another feed needs another gateway"),
+        ));
     }
     let mut net = file.clone();
     net.source = arguments.find("source")?.or(net.source);

@@ -1,8 +1,8 @@
 //! `market-gateway simulate`: the simulated exchange as a process of its own.
 
-use bus::program::{self, Arguments, Exit, Failure, Progress, Rate, Stop};
+use bus::program::{self, Arguments, Exit, Failure, Progress, Stop};
 use bus::wait::{Idle, WaitStrategy};
-use market_gateway::simulate::{Exchange, ExchangeConfig, Faults, LineCounters};
+use market_gateway::simulate::{Exchange, ExchangeConfig, Faults, LineCounters, MessageRate};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -53,10 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 }
 
 fn config(arguments: &Arguments) -> Result<ExchangeConfig, Failure> {
-    let Rate(rate) = arguments.get("rate")?;
-    if rate == 0 {
-        return Err(Failure::new("bad value", "--rate 0", "at least one message a second is expected"));
-    }
+    let MessageRate(rate) = arguments.get("rate")?;
     let (lines, rerequest) =
         (super::addresses(arguments, "mold")?, super::addresses(arguments, "rerequest")?);
     if let Some(address) = rerequest.iter().find(|address| lines.contains(address)) {

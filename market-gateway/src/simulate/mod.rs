@@ -21,6 +21,18 @@ pub use progress::ProgressError;
 pub use venue::{Exchange, ExchangeConfig, ExchangeCounters, ExchangeError};
 
 use bus::event::{Price, Quantity, Side, Symbol, Text, Time};
+use bus::program::{Rate, Value};
+
+/// Messages a second that an exchange can be asked for: 1 to 100 million, more than any machine takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageRate(pub u64);
+
+impl Value for MessageRate {
+    const EXPECTED: &'static str = "a rate from 1 to 100M messages a second";
+    fn parse(text: &str) -> Option<Self> {
+        Rate::parse(text).filter(|Rate(rate)| (1..=100_000_000).contains(rate)).map(|Rate(rate)| Self(rate))
+    }
+}
 
 /// One fill of an order of ours, as the exchange reports it on the drop copy. It depends on the seed and on where its
 /// session begins.

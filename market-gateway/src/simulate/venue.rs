@@ -35,7 +35,7 @@ pub struct ExchangeConfig {
     pub directory: PathBuf,
     /// Seed of the market; `None` is the directory's own, 1 in a new one.
     pub seed: Option<u64>,
-    /// Messages a second, at least 1.
+    /// Messages a second, as [`MessageRate`](super::MessageRate) bounds them.
     pub rate: u64,
     /// Where each line is sent to.
     pub lines: Vec<SocketAddrV4>,

@@ -22,7 +22,8 @@ use archive::{ServeError, Server};
 use bus::Bus;
 use bus::config::{BusConfig, TopicConfig, WhenFull};
 use bus::plan::{Plan, Role, WRITE_OUT, available_cores};
-use bus::program::{Arguments, Exit, Failure, Rate, Size, Stop, Value, note};
+use bus::program::{Arguments, Exit, Failure, Size, Stop, Value, note};
+use market_gateway::simulate::MessageRate;
 use risk_engine::{MARKET_DATA, Measures, RISK, TRADES};
 
 use crate::run::complain;
@@ -58,10 +59,7 @@ impl Value for Kafka {
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let began = Instant::now();
     let length: Option<Duration> = arguments.find("for")?;
-    let Rate(rate) = arguments.get("rate")?;
-    if rate == 0 {
-        return Err(Failure::new("bad value", "--rate 0", "at least one message a second is expected"));
-    }
+    let MessageRate(rate) = arguments.get("rate")?;
     let kafka = arguments.get("kafka")?;
     let was_asked_for = arguments.has("kafka");
     if was_asked_for {
