@@ -185,4 +185,4 @@ pub use error::BusError;
 pub use journal::{Keeper, OpenError, Owner, ReaderStatus, Recovery, Room, SegmentStatus, Survey};
 pub use publisher::{Batch, Claim, PublishError, Publisher};
 pub use subscriber::{Delivery, Frame, Gate, ReadError, Reader, Start, Subscriber, Watermarks};
-pub use topic::Bus;
+pub use topic::{Bus, mark_lost};

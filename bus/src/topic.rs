@@ -336,8 +336,7 @@ impl Bus {
         }
     }
 
-    /// The topics of which this bus, or a clone of it, found the mark lost when it began to write there, each with what
-    /// that means and what to do.
+    /// The topics of which this bus, or a clone of it, found the mark lost when it began to write there.
     pub fn lost_marks(&self) -> Vec<String> {
         self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -345,12 +344,8 @@ impl Bus {
     /// Says what recovery could only guess.
     fn note_recovery(&self, topic: &str, recovery: &Recovery) {
         if recovery.mark_lost {
-            let what = format!(
-                "the mark of topic '{topic}' was lost, and with it the proof that its last messages are there; run \
-                 `replay verify` and restore it from a copy"
-            );
-            note(&what);
-            self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+            note(&mark_lost(topic));
+            self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
         }
     }
 
@@ -510,6 +505,14 @@ impl Bus {
             source,
         })
     }
+}
+
+/// What it means for a topic that its mark is lost, and what to do.
+pub fn mark_lost(topic: &str) -> String {
+    format!(
+        "the mark of topic '{topic}' was lost, and with it the proof that its last messages are there; run `replay \
+         verify` and restore it from a copy"
+    )
 }
 
 /// Pins the write-out, if it has a core.

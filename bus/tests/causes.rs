@@ -148,8 +148,7 @@ fn an_input_that_lost_its_mark_and_its_end_says_so_and_takes_no_effect_along() {
     let mut inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
     let began = inputs.next_sequence();
     assert!(inputs.recovery().mark_lost && (first..149_000).contains(&began), "{began}");
-    let [told] = &bus.lost_marks()[..] else { panic!("{:?}", bus.lost_marks()) };
-    assert!(told.contains("the mark of topic 'inputs' was lost"), "{told}");
+    assert_eq!(bus.lost_marks(), ["inputs"]);
     inputs.publish(&Input { value: 1 }).unwrap();
     keeps_all_effects(&bus);
     inputs.close().unwrap();

@@ -99,15 +99,9 @@ impl<M: Message> Input<M> {
     }
 }
 
-/// What is not proven of an input whose mark is lost, and whose publisher has not begun to write without it.
-pub(crate) fn doubt(bus: &Bus, topic: &str) -> Option<String> {
-    let reader = bus.reader(topic, Start::Newest, Gate::Published).ok()?;
-    (!reader.is_end_proven()).then(|| {
-        format!(
-            "the mark of input '{topic}' is lost, and with it the proof that its last messages are there; run \
-             `replay verify` and restore it from a copy"
-        )
-    })
+/// Whether the mark of an input is lost, and no publisher has begun to write without it.
+pub(crate) fn is_unmarked(bus: &Bus, topic: &str) -> bool {
+    bus.reader(topic, Start::Newest, Gate::Published).is_ok_and(|reader| !reader.is_end_proven())
 }
 
 fn input_error(topic: &'static str, next: u64, source: ReadError) -> EngineError {

@@ -4,6 +4,7 @@
 //! follows within a second. A restart takes the journalled order again, from a snapshot or from the beginning, and
 //! compares each effect with the journalled one; so nothing is concluded twice and no conclusion is lost.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use bus::event::trade::TradeEvent;
 use bus::event::{Bytes, Cause, Time};
 use bus::program::{counted, note};
 use bus::wait::{Idle, WaitStrategy};
-use bus::{Bus, Publisher};
+use bus::{Bus, Publisher, mark_lost};
 use engine::{Cut, Effects, MergeRecorder, Oddity, Positions, RETAINED_FILLS, RETAINED_FILLS_LIMIT, State};
 use replay::snapshots::newest;
 
@@ -73,8 +74,8 @@ pub struct Runner {
     unsaved: u64,
     taken: Option<Taken>,
     gauge: Gauge,
-    /// What nobody can prove to be whole, as it was at the start.
-    doubts: Vec<String>,
+    /// Inputs that had lost their mark at the start.
+    unmarked: BTreeSet<String>,
     failed: bool,
 }
 
@@ -96,8 +97,8 @@ impl Runner {
         snapshot_every: u64,
         watch: Arc<Watch>,
     ) -> Result<Self, EngineError> {
-        let doubts =
-            [MARKET_DATA, TRADES].into_iter().filter_map(|topic| inputs::doubt(bus, topic)).collect();
+        let inputs = [MARKET_DATA, TRADES].into_iter();
+        let unmarked = inputs.filter(|topic| inputs::is_unmarked(bus, topic)).map(str::to_owned).collect();
         let publisher = publisher(bus)?;
         snapshots::hold_retention(bus);
         let clock = Clock::new();
@@ -120,7 +121,7 @@ impl Runner {
             unsaved: 0,
             taken: None,
             gauge: Gauge::new(watch, clock.now()),
-            doubts,
+            unmarked,
             failed: false,
             clock,
             bus: bus.clone(),
@@ -376,8 +377,8 @@ impl Runner {
             idle.idle(0);
             is_sent = self.send()?;
         }
-        let mut incomplete = std::mem::take(&mut self.doubts);
-        incomplete.extend(self.bus.lost_marks());
+        self.unmarked.extend(self.bus.lost_marks());
+        let mut incomplete: Vec<_> = self.unmarked.iter().map(|topic| mark_lost(topic)).collect();
         if !is_sent {
             incomplete.push("conclusions found no room: topic 'risk'; make some and start again".into());
         }
