@@ -124,6 +124,29 @@ fn interrupt_numbers(device: &Path) -> Vec<String> {
     listed.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
+/// Nice value of an autogroup that leaves kernel threads their turns.
+const STEPPED_BACK: i32 = 10;
+
+/// Where the system groups tasks by session (autogroups, sched(7)), lets this session's group step back behind others, as a
+/// nice value of 10 does, unless it has one as high. False where there are no such groups or it may not.
+///
+/// Beside a pinned spinner an equal share is too much for it: the kernel threads that complete the disk's writes, which
+/// are of no session, were seen runnable for seconds without a turn.
+pub(crate) fn step_back() -> bool {
+    let is_on =
+        fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled").is_ok_and(|on| on.trim() == "1");
+    let group = fs::read_to_string("/proc/self/autogroup").unwrap_or_default();
+    let nice = autogroup_nice(&group).filter(|_| is_on);
+    nice.is_some_and(|nice| {
+        nice < STEPPED_BACK && fs::write("/proc/self/autogroup", STEPPED_BACK.to_string()).is_ok()
+    })
+}
+
+/// The nice value in `/proc/self/autogroup`: `/autogroup-NUMBER nice VALUE`.
+fn autogroup_nice(group: &str) -> Option<i32> {
+    group.trim().rsplit_once(" nice ")?.1.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +186,13 @@ mod tests {
         for groups in ["", ":", "0::", "0::/../..", "x:y"] {
             assert_eq!(tightest(root.path(), groups), None, "{groups}");
         }
+    }
+
+    #[test]
+    fn the_nice_value_of_an_autogroup_is_read() {
+        assert_eq!(autogroup_nice("/autogroup-393 nice 0\n"), Some(0));
+        assert_eq!(autogroup_nice("/autogroup-7 nice -5\n"), Some(-5));
+        assert_eq!((autogroup_nice(""), autogroup_nice("/autogroup-7 nice x")), (None, None));
     }
 
     /// A disk with two interrupts, of which the first is rare.

@@ -178,6 +178,16 @@ impl Plan {
         &self.placements
     }
 
+    /// Lets the kernel's threads run beside the spinners of this plan: where the system groups tasks by session, this
+    /// session's group steps back (nice 10 in `/proc/self/autogroup`, sched(7)). Returns what was done, for the start of a
+    /// program; `None` where nobody spins, or nothing was needed or allowed.
+    pub fn make_way(&self) -> Option<&'static str> {
+        let spins = self.placements.iter().any(|placement| placement.wait == WaitStrategy::Spin);
+        (spins && crate::machine::step_back()).then_some(
+            "this session's autogroup steps back (nice 10), so that the kernel's disk threads run beside a spinner",
+        )
+    }
+
     /// The plan in one line, for the start of a program.
     pub fn describe(&self) -> String {
         let placed: Vec<_> = self.placements.iter().map(ToString::to_string).collect();

@@ -101,7 +101,10 @@ impl fmt::Display for EngineError {
             Self::Journal(source) => write!(f, "topic 'risk': {source}"),
             Self::Merge(source) => source.fmt(f),
             Self::Diverged { sequence, what } => {
-                write!(f, "divergent: message {sequence} of 'risk': {what}; run `replay state`, which says how far state and journal agree")
+                write!(
+                    f,
+                    "divergent: message {sequence} of 'risk': {what}; run `replay state`, which says how far state and journal agree"
+                )
             }
             Self::Publish(source) => write!(f, "topic 'risk': {source}"),
             Self::Snapshot(source) => source.fmt(f),

@@ -30,6 +30,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let watch = Arc::new(Watch::default());
     let runner = Runner::open(&bus, settings, config.risk.snapshot_every, Arc::clone(&watch))?;
     note(&plan.describe());
+    plan.make_way().into_iter().for_each(note);
     of_others.iter().for_each(|line| note(line));
     bus.scanty_memory().iter().for_each(|line| note(line));
     let there = there(&bus)?;

@@ -50,6 +50,7 @@ pub(crate) fn path(arguments: &Arguments) -> Result<Exit, Failure> {
         plan.describe()
     );
     conditions::print(arguments.json(), "ITCH from its intended send to each stage, open loop", &how)?;
+    plan.make_way().into_iter().for_each(note);
     let mut bare = bare_receive(rate, length / 4, &plan)?;
     let run = Run::new(rate, length, &plan)?;
     bare.add(&bare_receive(rate, length / 4, &plan)?);

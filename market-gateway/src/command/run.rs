@@ -241,6 +241,7 @@ fn drop_copy(arguments: &Arguments) -> Result<Option<DropCopyConfig>, Failure> {
 /// Says what runs where and with what.
 fn tell(gateway: &Gateway, config: &LiveConfig, plan: &Plan) {
     program::note(&plan.describe());
+    plan.make_way().into_iter().for_each(program::note);
     if let Some(refused) = gateway.fallback() {
         program::note(&format!("packets are received with recvmmsg: {refused}"));
     }

@@ -73,6 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let parts = Parts::open(&bus, &plan, rate, arguments.find("seed")?)?;
     let server = listen(&bus, &kafka, was_asked_for)?;
     note(&plan.describe());
+    plan.make_way().into_iter().for_each(note);
     bus.scanty_memory().iter().for_each(|line| note(line));
     let mut view = View::new(&bus, server.as_ref().map(Server::address), arguments.json());
     let mut measures = Measures::default();
