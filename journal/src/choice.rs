@@ -188,11 +188,14 @@ impl Chooser {
     fn try_in_turn(&mut self, file: &Arc<dyn DiskFile>) -> io::Result<()> {
         let block = AlignedBuffer::zeroed(BLOCK);
         file.write_at(&block, 0).and_then(|()| file.sync())?;
-        self.comparison.is_trial = true;
+        let mut times = Vec::new();
         for which in [Which::Plain, Which::Ring].into_iter().cycle().take(2 * COMPARED) {
-            let took = time_one(self.engine(which), file, &block)?;
-            self.comparison.record(which, took, Instant::now());
+            times.push((which, time_one(self.engine(which), file, &block)?));
         }
+        // Only a whole trial counts: one that broke off would go on for ever with the engine that it began with.
+        self.comparison.is_trial = true;
+        let now = Instant::now();
+        times.into_iter().for_each(|(which, took)| self.comparison.record(which, took, now));
         Ok(())
     }
 
@@ -282,7 +285,7 @@ impl Engine for Chooser {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::simulated::SimulatedDisk;
+    use crate::storage::simulated::{Failure, SimulatedDisk};
 
     const FAST: Duration = Duration::from_micros(100);
     const STARVED: Duration = Duration::from_millis(6);
@@ -333,6 +336,20 @@ mod tests {
         let mut comparison = Comparison::new(now);
         let tried = writes(&mut comparison, &mut now, 600_000, STARVED, STARVED);
         assert!(comparison.uses == Which::Ring && (COMPARED..=9 * COMPARED).contains(&tried), "{tried}");
+    }
+
+    #[test]
+    fn a_first_trial_that_breaks_off_leaves_the_choice_open() {
+        let storage = SimulatedDisk::new();
+        storage.make_directory().unwrap();
+        let mut chooser = Chooser::new(Box::new(storage.engine(DEPTH, 1)), Box::new(PwriteEngine::new()));
+        storage.fail_every(8, Some(Failure::Io));
+        chooser.try_on(&storage).unwrap_err();
+        assert!(storage.fired().failures > 0);
+        assert_eq!(chooser.comparison.next(), Which::Ring);
+        let mut now = Instant::now();
+        writes(&mut chooser.comparison, &mut now, 100, STARVED, FAST);
+        assert!(chooser.comparison.uses == Which::Plain && !chooser.comparison.is_trial);
     }
 
     #[test]
