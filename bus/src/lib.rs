@@ -158,6 +158,7 @@
 //!
 //! let plan = Plan::automatic(&[Role::hot("strategy"), WRITE_OUT], available_cores());
 //! println!("{}", plan.describe()); // core plan for 2 cores: strategy on core 1 (spin), write-out on core 0 (park)
+//! plan.make_way().into_iter().for_each(|done| println!("{done}")); // beside spinners, for the kernel's disk threads
 //! ```
 //!
 //! # Seen from outside

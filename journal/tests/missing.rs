@@ -3,28 +3,10 @@
 
 mod common;
 
-use common::{Ground, SEGMENT, assert_messages, message};
+use common::{Ground, SEGMENT, assert_messages, closed, message};
 use journal::{Gate, ReadError, Start};
 
 const COUNT: u64 = 40_000;
-
-/// A closed journal of several segments: the first sequence of each.
-fn closed(ground: &Ground) -> Vec<u64> {
-    let mut live = ground.open();
-    for n in 0..COUNT {
-        live.publish(&message(n));
-    }
-    live.close();
-    let mut reader = ground.reader(Start::Oldest, Gate::Durable);
-    let mut firsts = Vec::new();
-    while let Some(frame) = reader.poll().unwrap() {
-        if frame.position / SEGMENT as u64 >= firsts.len() as u64 {
-            firsts.push(frame.sequence);
-        }
-    }
-    assert!(firsts.len() > 3, "{firsts:?}");
-    firsts
-}
 
 fn remove(ground: &Ground, segment: usize) {
     std::fs::remove_file(ground.disk.join(format!("{segment:016x}.segment"))).unwrap();
@@ -49,7 +31,7 @@ fn lost(ground: &Ground) -> (u64, u64) {
 fn a_segment_that_is_gone_is_a_range_of_sequences() {
     for segment in [0, 1, 2] {
         let ground = Ground::new();
-        let firsts = closed(&ground);
+        let firsts = closed(&ground, COUNT);
         remove(&ground, segment);
         assert_eq!(lost(&ground), (firsts[segment], firsts[segment + 1]), "segment {segment}");
     }
@@ -58,7 +40,7 @@ fn a_segment_that_is_gone_is_a_range_of_sequences() {
 #[test]
 fn a_beginning_that_is_gone_was_not_retired() {
     let ground = Ground::new();
-    let firsts = closed(&ground);
+    let firsts = closed(&ground, COUNT);
     remove(&ground, 0);
     for start in [0, 5, firsts[1] - 1] {
         let mut reader = ground.reader(Start::Sequence(start), Gate::Durable);
@@ -73,7 +55,7 @@ fn a_beginning_that_is_gone_was_not_retired() {
 #[test]
 fn two_neighbours_are_one_range() {
     let ground = Ground::new();
-    let firsts = closed(&ground);
+    let firsts = closed(&ground, COUNT);
     remove(&ground, 1);
     remove(&ground, 2);
     assert_eq!(lost(&ground), (firsts[1], firsts[3]));
@@ -82,7 +64,7 @@ fn two_neighbours_are_one_range() {
 #[test]
 fn the_newest_segment_is_missed_by_the_mark_and_its_sequences_are_not_used_again() {
     let ground = Ground::new();
-    let firsts = closed(&ground);
+    let firsts = closed(&ground, COUNT);
     let newest = firsts.len() - 1;
     remove(&ground, newest);
     let mut reader = ground.reader(Start::Oldest, Gate::Durable);
@@ -102,7 +84,7 @@ fn the_newest_segment_is_missed_by_the_mark_and_its_sequences_are_not_used_again
 #[test]
 fn a_header_that_is_damaged_takes_its_segment_with_it() {
     let ground = Ground::new();
-    let firsts = closed(&ground);
+    let firsts = closed(&ground, COUNT);
     let path = ground.disk.join("0000000000000001.segment");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[40] ^= 1;
@@ -113,7 +95,7 @@ fn a_header_that_is_damaged_takes_its_segment_with_it() {
 #[test]
 fn a_lost_mark_takes_no_message_with_it() {
     let ground = Ground::new();
-    closed(&ground);
+    closed(&ground, COUNT);
     let mark = ground.disk.join("mark");
     assert!(ground.reader(Start::Oldest, Gate::Durable).is_end_proven());
     std::fs::write(&mark, vec![7; 8192]).unwrap();
@@ -133,7 +115,7 @@ fn a_lost_mark_takes_no_message_with_it() {
 #[test]
 fn a_mark_of_another_journal_is_told_and_nothing_is_read_or_written_by_it() {
     let (ground, other) = (Ground::new(), Ground::new());
-    closed(&ground);
+    closed(&ground, COUNT);
     other.open().close();
     let (mark, foreign) = (ground.disk.join("mark"), std::fs::read(other.disk.join("mark")).unwrap());
     let own = std::fs::read(&mark).unwrap();
@@ -161,7 +143,7 @@ fn a_mark_of_another_journal_is_told_and_nothing_is_read_or_written_by_it() {
 #[test]
 fn without_a_mark_a_segment_that_is_refused_hides_no_other() {
     let ground = Ground::new();
-    let firsts = closed(&ground);
+    let firsts = closed(&ground, COUNT);
     std::fs::remove_file(ground.disk.join("mark")).unwrap();
     remove(&ground, 1);
     std::fs::create_dir(ground.disk.join("0000000000000001.segment")).unwrap();
@@ -171,7 +153,7 @@ fn without_a_mark_a_segment_that_is_refused_hides_no_other() {
 #[test]
 fn a_reader_that_waits_behind_the_end_meets_no_fault() {
     let ground = Ground::new();
-    closed(&ground);
+    closed(&ground, COUNT);
     let mut reader = ground.reader(Start::Newest, Gate::Durable);
     for _ in 0..1_000 {
         assert!(reader.poll().unwrap().is_none());

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use common::{Ground, SEGMENT, assert_messages, message, read_rest, segment_name};
+use common::{Ground, SEGMENT, assert_messages, closed, read_rest, segment_name};
 use journal::{
     Gate, Places, ReadError, Reader, Start,
     storage::{Access, DiskFile, Storage},
@@ -62,24 +62,6 @@ impl Storage for Refusing {
     }
 }
 
-/// A closed journal of several segments: the first sequence of each.
-fn closed(ground: &Ground) -> Vec<u64> {
-    let mut live = ground.open();
-    for n in 0..COUNT {
-        live.publish(&message(n));
-    }
-    live.close();
-    let mut reader = ground.reader(Start::Oldest, Gate::Durable);
-    let mut firsts = Vec::new();
-    while let Some(frame) = reader.poll().unwrap() {
-        if frame.position / SEGMENT as u64 >= firsts.len() as u64 {
-            firsts.push(frame.sequence);
-        }
-    }
-    assert!(firsts.len() > 3, "{firsts:?}");
-    firsts
-}
-
 /// A reader of a journal on a disk that refuses.
 fn reader(ground: &Ground, refusing: &Arc<Refusing>, start: Start) -> Reader {
     let storage: Arc<dyn Storage> = Arc::clone(refusing) as Arc<dyn Storage>;
@@ -95,7 +77,7 @@ fn refusing(ground: &Ground, segment: u64, times: u32, error: i32) -> Arc<Refusi
 #[test]
 fn a_segment_that_is_refused_is_a_range_of_sequences_with_the_reason() {
     let ground = Ground::new();
-    let firsts = closed(&ground);
+    let firsts = closed(&ground, COUNT);
     let behind = |segment: usize| firsts.get(segment + 1).copied().unwrap_or(COUNT);
     for segment in [0, 1, firsts.len() - 1] {
         let path = ground.disk.join(segment_name(segment as u64));
@@ -121,7 +103,7 @@ fn a_segment_that_is_refused_is_a_range_of_sequences_with_the_reason() {
 #[test]
 fn neighbours_that_are_refused_and_gone_are_one_range() {
     let ground = Ground::new();
-    let firsts = closed(&ground);
+    let firsts = closed(&ground, COUNT);
     std::fs::remove_file(ground.disk.join(segment_name(1))).unwrap();
     let disk = refusing(&ground, 2, u32::MAX, libc::EACCES);
     let (messages, faults) = read_rest(&mut reader(&ground, &disk, Start::Oldest));
@@ -133,7 +115,7 @@ fn neighbours_that_are_refused_and_gone_are_one_range() {
 #[test]
 fn a_refusal_that_passes_costs_no_message() {
     let ground = Ground::new();
-    let firsts = closed(&ground);
+    let firsts = closed(&ground, COUNT);
     for segment in 0..firsts.len() {
         for error in [libc::EIO, libc::EACCES, libc::ESTALE] {
             let disk = refusing(&ground, segment as u64, 1, error);
@@ -148,7 +130,7 @@ fn a_refusal_that_passes_costs_no_message() {
 #[test]
 fn what_the_reader_itself_lacks_is_no_loss_however_long_it_lasts() {
     let ground = Ground::new();
-    let firsts = closed(&ground);
+    let firsts = closed(&ground, COUNT);
     let disk = refusing(&ground, 1, 0, libc::EMFILE);
     let mut reader = reader(&ground, &disk, Start::Oldest);
     disk.times.store(50, Ordering::Relaxed);

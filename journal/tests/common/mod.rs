@@ -78,6 +78,24 @@ impl Ground {
     }
 }
 
+/// A closed journal of so many messages in several segments: the first sequence of each.
+pub fn closed(ground: &Ground, count: u64) -> Vec<u64> {
+    let mut live = ground.open();
+    for n in 0..count {
+        live.publish(&message(n));
+    }
+    live.close();
+    let mut reader = ground.reader(Start::Oldest, Gate::Durable);
+    let mut firsts = Vec::new();
+    while let Some(frame) = reader.poll().unwrap() {
+        if frame.position / SEGMENT as u64 >= firsts.len() as u64 {
+            firsts.push(frame.sequence);
+        }
+    }
+    assert!(firsts.len() > 3, "{firsts:?}");
+    firsts
+}
+
 /// Reads until nothing comes any more.
 pub fn read_rest(reader: &mut Reader) -> (Vec<(u64, Vec<u8>)>, Vec<ReadError>) {
     let (mut messages, mut faults, mut empty) = (Vec::new(), Vec::new(), 0);

@@ -98,20 +98,23 @@ impl Position {
     /// Flags the position and says so: a bust or correction of a fill that is no longer retained cannot be applied.
     fn come_too_late(&mut self, exchange_time: Time, cause: Cause, effects: &mut Effects) {
         self.unamended = true;
-        let (account, instrument) = self.scope;
         let allowed = RETAINED_FILLS as i64;
-        effects.push(cause, |cause| {
-            Effect::Limit(LimitAlert {
-                cause,
-                account,
-                instrument,
-                exchange_time,
-                limit: text(RETAINED_FILLS_LIMIT),
-                state: text("breach"),
-                value: Quantity(allowed + 1),
-                allowed: Quantity(allowed),
-            })
-        });
+        let alert = self.alert(RETAINED_FILLS_LIMIT, true, Quantity(allowed + 1), allowed);
+        effects.push(cause, |cause| Effect::Limit(LimitAlert { cause, exchange_time, ..alert }));
+    }
+
+    /// That a limit of this position is exceeded, or kept again; when and why is left to say.
+    fn alert(&self, limit: &str, exceeds: bool, value: Quantity, allowed: i64) -> LimitAlert {
+        let (account, instrument) = self.scope;
+        LimitAlert {
+            account,
+            instrument,
+            limit: text(limit),
+            state: text(if exceeds { "breach" } else { "clear" }),
+            value,
+            allowed: Quantity(allowed),
+            ..LimitAlert::default()
+        }
     }
 
     /// Reports the position and, where its limit is crossed either way, that.
@@ -135,18 +138,8 @@ impl Position {
         let exceeds = now.quantity.0.unsigned_abs() > allowed.unsigned_abs();
         if exceeds != self.is_breached {
             self.is_breached = exceeds;
-            effects.push(cause, |cause| {
-                Effect::Limit(LimitAlert {
-                    cause,
-                    account,
-                    instrument,
-                    exchange_time,
-                    limit: text(POSITION_LIMIT),
-                    state: text(if exceeds { "breach" } else { "clear" }),
-                    value: now.quantity,
-                    allowed: Quantity(allowed),
-                })
-            });
+            let alert = self.alert(POSITION_LIMIT, exceeds, now.quantity, allowed);
+            effects.push(cause, |cause| Effect::Limit(LimitAlert { cause, exchange_time, ..alert }));
         }
     }
 }
