@@ -269,7 +269,10 @@ impl Reader {
             }
             let word = match current.segment.frame(offset) {
                 Some(Ok(word)) => word,
-                None => return self.at_end(),
+                None => {
+                    current.segment.fetch_behind(offset);
+                    return self.at_end();
+                }
                 Some(Err(())) => return Err(self.lose_current()),
             };
             if self.gate == Gate::Durable && !is_durable(self.control.as_ref(), &self.mark, current, offset) {
