@@ -181,9 +181,9 @@ fn first_segment(
     size: usize,
     directory: &Path,
 ) -> Result<(Arc<Segment>, Twin), OpenError> {
-    let mut preparation = Preparation::new(number, size, places.memory_dir.clone());
+    let mut preparation = Preparation::new(number, size, places.memory_dir.clone(), None);
     loop {
-        match preparation.step(places.storage.as_ref(), &mut None) {
+        match preparation.step(places.storage.as_ref()) {
             Ok(None) => {}
             Ok(Some(first)) => return Ok(first),
             Err(Failure::NoRoom(room)) => {

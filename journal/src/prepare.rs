@@ -1,7 +1,11 @@
 //! Preparing segments ahead of the writer, in small steps between the writes: memory reserved and faulted in, and on
 //! disk a twin whose blocks are written, so that later writes are pure overwrites.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{
     error::Room,
@@ -30,20 +34,22 @@ pub(crate) struct Preparation {
     memory_dir: PathBuf,
     memory: Option<SegmentMemory>,
     populated: usize,
+    /// Name of a twin that is no longer needed and may be renamed.
+    recycled: Option<String>,
 }
 
 impl Preparation {
-    pub(crate) fn new(number: u64, size: usize, memory_dir: PathBuf) -> Self {
-        Self { number, size, memory_dir, memory: None, populated: 0 }
+    pub(crate) fn new(number: u64, size: usize, memory_dir: PathBuf, recycled: Option<String>) -> Self {
+        Self { number, size, memory_dir, memory: None, populated: 0, recycled }
     }
 
-    /// One step. `Some` when the segment can be given to the writer, with its twin. `recycled` is the name of a twin
-    /// that is no longer needed and may be renamed.
-    pub(crate) fn step(
-        &mut self,
-        storage: &dyn Storage,
-        recycled: &mut Option<String>,
-    ) -> Result<Option<(Arc<Segment>, Twin)>, Failure> {
+    /// The twin that was to be used again and was not.
+    pub(crate) fn into_recycled(mut self) -> Option<String> {
+        self.recycled.take()
+    }
+
+    /// One step. `Some` when the segment can be given to the writer, with its twin.
+    pub(crate) fn step(&mut self, storage: &dyn Storage) -> Result<Option<(Arc<Segment>, Twin)>, Failure> {
         let Some(memory) = &self.memory else {
             let path = self.memory_dir.join(names::segment(self.number));
             let memory = SegmentMemory::create(&path, self.size).map_err(memory_failure)?;
@@ -56,7 +62,7 @@ impl Preparation {
             self.populated = end;
             return Ok(None);
         }
-        let twin = Twin::make(storage, self.number, self.size, recycled)?;
+        let twin = Twin::make(storage, self.number, self.size, &mut self.recycled)?;
         Ok(self.memory.take().map(|memory| (Arc::new(Segment::shared(memory, self.number)), twin)))
     }
 }
@@ -126,7 +132,7 @@ impl Twin {
         if self.written < self.size {
             let length = STEP.min(self.size - self.written);
             debug_assert!(length.is_multiple_of(BLOCK));
-            self.file.write_at(&AlignedBuffer::zeroed(length), self.written as u64)?;
+            self.file.write_at(&zeros()[..length], self.written as u64)?;
             self.written += length;
         } else if !self.synced {
             self.file.sync().map_err(io::Error::other)?;
@@ -135,6 +141,12 @@ impl Twin {
         }
         Ok(())
     }
+}
+
+/// What one step writes, at most.
+fn zeros() -> &'static [u8] {
+    static ZEROS: OnceLock<AlignedBuffer> = OnceLock::new();
+    ZEROS.get_or_init(|| AlignedBuffer::zeroed(STEP))
 }
 
 /// Whether an error only says that there is no room now.

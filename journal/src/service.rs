@@ -1,4 +1,5 @@
-//! The thread that writes a process's journals to disk: one engine, all journals, short naps when there is nothing.
+//! The thread that writes a process's journals to disk: one engine, all journals, short naps when there is nothing. A
+//! second one beside it, the helper, prepares their segments.
 
 use std::{
     fmt, io,
@@ -10,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{lock::OwnerLock, storage::Engine, waiters::sleep_precisely, write_out::WriteOut};
+use crate::{
+    helper::Helper, lock::OwnerLock, storage::Engine, waiters::sleep_precisely, write_out::WriteOut,
+};
 
 /// Rounds without work before the thread naps, and how long it naps then.
 const BUSY_ROUNDS: u32 = 64;
@@ -67,15 +70,22 @@ impl Service {
         let thread = std::thread::Builder::new().name("write-out".into()).spawn(move || {
             setup();
             sleep_precisely();
+            let helper = match Helper::start() {
+                Ok(helper) => helper,
+                Err(error) => {
+                    let _ = chosen.send(Err(error));
+                    return;
+                }
+            };
             let engine = engine();
             let (journals, start, upkeep) = (Vec::new(), Instant::now(), Box::new(upkeep));
-            let mut this = Loop { engine, journals, start, upkeep, shown: "", backend: shown };
+            let mut this = Loop { engine, journals, helper, start, upkeep, shown: "", backend: shown };
             this.show_backend();
-            let _ = chosen.send(());
+            let _ = chosen.send(Ok(()));
             this.run(&receiver);
         })?;
         // A thread that died while it chose has told why by its panic.
-        choice.recv().map_err(|_| io::Error::other("the write-out thread ended at its start"))?;
+        choice.recv().map_err(|_| io::Error::other("the write-out thread ended at its start"))??;
         Ok(Self { orders: Some(sender), thread: Some(thread), backend, next: 0 })
     }
 
@@ -130,6 +140,8 @@ struct Kept {
 struct Loop {
     engine: Box<dyn Engine>,
     journals: Vec<Kept>,
+    /// Behind the journals, which wait for it when they end.
+    helper: Helper,
     start: Instant,
     upkeep: Box<dyn FnMut() + Send>,
     /// Name of the engine that was shown last, and where.
@@ -177,7 +189,8 @@ impl Loop {
 
     fn take(&mut self, order: Order) {
         match order {
-            Order::Add(token, write_out, lock) => {
+            Order::Add(token, mut write_out, lock) => {
+                write_out.assist(self.helper.hands());
                 self.engine.hold(lock.raw_fd());
                 self.journals.push(Kept { token, write_out, lock, closing: None });
             }

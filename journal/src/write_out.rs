@@ -12,6 +12,7 @@ use crate::{
     checksum::Salt,
     control::{Control, State},
     error::Room,
+    helper::Hands,
     in_flight::{self, Group, InFlight},
     keepers,
     layout::{BLOCK, FIRST_FRAME},
@@ -23,6 +24,7 @@ use crate::{
     retention::{Retained, Retired, Step},
     segment::Segment,
     storage::{AlignedBuffer, Completion, Engine, Storage, Write},
+    supply::{Done, Supply, Work},
     waiters::{Event, Waiters},
     writer::Shortage,
 };
@@ -53,7 +55,8 @@ pub(crate) fn window(segment_size: usize) -> u32 {
 #[derive(Debug)]
 struct Live {
     segment: Arc<Segment>,
-    twin: Twin,
+    /// `None` while its blocks are written elsewhere.
+    twin: Option<Twin>,
 }
 
 /// A segment that is durable to its end, whose memory was not given up yet.
@@ -99,7 +102,7 @@ pub struct WriteOut {
     progress: Progress,
     in_flight: InFlight,
     bounce: AlignedBuffer,
-    preparation: Option<Preparation>,
+    supply: Supply,
     next_number: u64,
     prepared: rtrb::Producer<Arc<Segment>>,
     retained: Retained,
@@ -147,12 +150,12 @@ impl WriteOut {
             salt: Salt::new(&parts.journal, parts.epoch),
             group: group(parts.segment_size),
             next_number: segment.number() + 1,
-            queue: VecDeque::from([Live { segment, twin }]),
+            queue: VecDeque::from([Live { segment, twin: Some(twin) }]),
             over: VecDeque::new(),
             progress: Progress::new(parts.sequence),
             in_flight: InFlight::default(),
             bounce: AlignedBuffer::zeroed(BOUNCE + BLOCK),
-            preparation: None,
+            supply: Supply::new(Arc::clone(&parts.storage)),
             prepared: parts.prepared,
             retained: parts.retained,
             recycled: None,
@@ -263,7 +266,8 @@ impl WriteOut {
         let end = progress.end();
         let offset = self.in_flight.end().unwrap_or(progress.written);
         let pending = end.saturating_sub(offset);
-        if end <= progress.durable || !live.twin.is_ready() || engine.in_flight() >= engine.depth() {
+        let Some(twin) = live.twin.as_ref().filter(|twin| twin.is_ready()) else { return Ok(0) };
+        if end <= progress.durable || engine.in_flight() >= engine.depth() {
             return Ok(0);
         }
         // A second write only where the disk is the bottleneck: a small one would only make the next one smaller.
@@ -287,13 +291,8 @@ impl WriteOut {
             // SAFETY: `offset` lies inside the segment.
             (unsafe { base.add(offset) }, Group { offset, end: offset + length, length })
         };
-        let write = Write {
-            file: Arc::clone(&live.twin.file),
-            bytes,
-            length: group.length,
-            offset: offset as u64,
-            token,
-        };
+        let write =
+            Write { file: Arc::clone(&twin.file), bytes, length: group.length, offset: offset as u64, token };
         // SAFETY: the bounce buffer is not touched and the segment neither unmapped nor, below `group.end`, changed
         // until `complete` has taken this write's completion; a drop before that gives both up.
         unsafe { engine.submit(write)? };
@@ -317,11 +316,16 @@ impl WriteOut {
 
     /// Gives up the memory of a segment that is over.
     fn retire(&mut self) -> io::Result<()> {
-        let Some(Over { live, used, end, .. }) = self.over.front() else { return Ok(()) };
-        let (number, end) = (live.segment.number(), *end);
-        let bytes = live.twin.shorten(*used)?;
-        self.over.pop_front();
+        let Some(Over { live: Live { segment, twin }, used, end, .. }) = self.over.front() else {
+            return Ok(());
+        };
+        let (number, end) = (segment.number(), *end);
+        let twin = twin.as_ref().expect("what was written to the end had a twin to be written to");
+        let bytes = twin.shorten(*used)?;
         remove_memory(&self.parts.memory_dir, number);
+        if let Some(over) = self.over.pop_front() {
+            self.supply.give_back(over.live.segment);
+        }
         self.retained.segments.push_back(Retired { number, end, bytes });
         Ok(())
     }
@@ -373,53 +377,94 @@ impl WriteOut {
         self.over.front().map_or(self.front_number(), |over| over.live.segment.number())
     }
 
-    /// One step of preparing: twins first, since the front one may hold up the writes.
+    /// Goes on preparing: twins first, since the front one may hold up the writes.
     fn prepare(&mut self, now: u64) -> io::Result<usize> {
-        if let Some(live) = self.queue.iter_mut().find(|live| !live.twin.is_ready()) {
-            live.twin.step(self.parts.storage.as_ref())?;
-            self.end_stall();
-            return Ok(1);
+        let wanted_cut = self.wants_cut;
+        if self.supply.is_idle() && !self.begin_twin() && !self.begin_segment(now)? {
+            return Ok(usize::from(self.wants_cut != wanted_cut));
         }
-        let live = self.queue.len() + self.over.len() + usize::from(self.preparation.is_some());
+        match self.supply.advance() {
+            None => return Ok(usize::from(!self.supply.is_away())),
+            Some(Ok(done)) => self.take(done),
+            Some(Err((failure, work))) => {
+                match work {
+                    Some(Work::Segment(preparation)) => self.recycled = preparation.into_recycled(),
+                    Some(Work::Twin(number, twin)) => self.take_twin(number, twin),
+                    None => {}
+                }
+                match failure {
+                    Failure::NoRoom(room) => {
+                        self.retry_at = now + RETRY;
+                        self.parts.shortage.set(Some(room));
+                    }
+                    Failure::Io(error) => return Err(error),
+                }
+            }
+        }
+        Ok(1)
+    }
+
+    /// Has the blocks of a twin written, if one waits for that.
+    fn begin_twin(&mut self) -> bool {
+        let waits = |live: &&mut Live| live.twin.as_ref().is_some_and(|twin| !twin.is_ready());
+        let Some(live) = self.queue.iter_mut().find(waits) else { return false };
+        let Some(twin) = live.twin.take() else { return false };
+        self.supply.begin(Work::Twin(live.segment.number(), twin));
+        true
+    }
+
+    /// Has a segment made, if one is wanted and there is room; or says what has to be done before.
+    fn begin_segment(&mut self, now: u64) -> io::Result<bool> {
+        let live = self.queue.len() + self.over.len() + self.supply.segments();
         let room = self.ahead() < AHEAD && live * self.parts.segment_size < self.parts.memory_budget;
-        if self.preparation.is_none() {
-            if !room || now < self.retry_at || self.wants_cut {
-                return Ok(0);
-            }
-            match self.room()? {
-                Step::Make => {}
-                Step::Cut { .. } => {
-                    self.wants_cut = true;
-                    self.mark_due.get_or_insert(now + MARK_WITHIN);
-                    return Ok(1);
-                }
-                Step::Refuse => {
-                    self.retry_at = now + RETRY;
-                    self.parts.shortage.set(Some(Room::Retention));
-                    return Ok(0);
-                }
-            }
-            let directory = self.parts.memory_dir.clone();
-            self.preparation = Some(Preparation::new(self.next_number, self.parts.segment_size, directory));
+        if !room || now < self.retry_at || self.wants_cut {
+            return Ok(false);
         }
-        let Some(preparation) = &mut self.preparation else { return Ok(0) };
-        match preparation.step(self.parts.storage.as_ref(), &mut self.recycled) {
-            Ok(None) => {}
-            Ok(Some((segment, twin))) => {
-                self.preparation = None;
+        match self.room()? {
+            Step::Make => {}
+            Step::Cut { .. } => {
+                self.wants_cut = true;
+                self.mark_due.get_or_insert(now + MARK_WITHIN);
+                return Ok(false);
+            }
+            Step::Refuse => {
+                self.retry_at = now + RETRY;
+                self.parts.shortage.set(Some(Room::Retention));
+                return Ok(false);
+            }
+        }
+        let (directory, recycled) = (self.parts.memory_dir.clone(), self.recycled.take());
+        let (number, size) = (self.next_number, self.parts.segment_size);
+        self.supply.begin(Work::Segment(Preparation::new(number, size, directory, recycled)));
+        Ok(true)
+    }
+
+    /// Takes what was prepared.
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Segment(segment, twin) => {
                 self.next_number += 1;
-                self.queue.push_back(Live { segment: Arc::clone(&segment), twin });
+                self.queue.push_back(Live { segment: Arc::clone(&segment), twin: Some(twin) });
                 self.parts.shortage.set(None);
                 self.prepared.push(segment).expect("there is a slot for each segment ahead");
             }
-            Err(Failure::NoRoom(room)) => {
-                self.preparation = None;
-                self.retry_at = now + RETRY;
-                self.parts.shortage.set(Some(room));
+            Done::Twin(number, twin) => {
+                self.take_twin(number, twin);
+                self.end_stall();
             }
-            Err(Failure::Io(error)) => return Err(error),
         }
-        Ok(1)
+    }
+
+    fn take_twin(&mut self, number: u64, twin: Twin) {
+        let mut queue = self.queue.iter_mut();
+        if let Some(live) = queue.find(|live| live.segment.number() == number) {
+            live.twin = Some(twin);
+        }
+    }
+
+    /// Has a helper do what is slow.
+    pub(crate) fn assist(&mut self, hands: Option<Hands>) {
+        self.supply.assist(hands);
     }
 
     /// Segments that are ready for the writer.
@@ -452,11 +497,12 @@ impl WriteOut {
         if self.poisoned || !self.is_drained() {
             return Ok(false);
         }
+        self.supply.settle();
         self.mark()?;
         let (parts, progress) = (&mut self.parts, &self.progress);
         let mut queue = std::mem::take(&mut self.queue).into_iter();
         let last = queue.next().map_or(0, |live| {
-            let _ = live.twin.shorten(progress.durable);
+            let _ = live.twin.map(|twin| twin.shorten(progress.durable));
             live.segment.number()
         });
         let end = (last + 1) * parts.segment_size as u64;
@@ -467,7 +513,6 @@ impl WriteOut {
         if let Some(name) = &self.recycled {
             parts.storage.remove(name)?;
         }
-        self.preparation = None;
         parts.storage.sync()?;
         parts.mark.write(|slot| (slot.clean, slot.durable, slot.newest) = (1, end, last))?;
         parts.control.set_state(State::Closed, 0);
