@@ -7,6 +7,19 @@ use crate::layout::BLOCK;
 /// Writes of one journal in flight at once: one that the disk works on, and one that it goes on with.
 pub(crate) const DEPTH: usize = 2;
 
+/// Largest write from shared memory, in a segment of this size: what is in flight at once is a small part of it, so that
+/// recovery tells a torn tail from damage.
+pub(crate) const fn group(segment_size: usize) -> usize {
+    let (part, most) = (segment_size / 8, 512 * 1024);
+    if part < most { part } else { most }
+}
+
+/// Valid frames may lie this far behind the first invalid one: the largest batch, of which all but the end may be on disk,
+/// and the writes in flight.
+pub(crate) fn window(segment_size: usize) -> u32 {
+    (segment_size / 4 + DEPTH * group(segment_size) + BLOCK) as u32
+}
+
 /// A write, by offsets in its segment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Group {

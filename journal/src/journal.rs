@@ -11,6 +11,7 @@ use std::{
 use crate::{
     control::{Control, State},
     error::{OpenError, Room},
+    in_flight::window,
     layout::{MarkSlot, SEGMENT_MAX, SEGMENT_MIN},
     lock::{LockError, OwnerLock},
     mark::{self, Mark},
@@ -23,7 +24,7 @@ use crate::{
     retention::{Retained, Retention},
     segment::Segment,
     waiters::Waiters,
-    write_out::{Parts, WriteOut, window},
+    write_out::{Parts, WriteOut},
     writer::{Beginning, Shortage, Writer},
 };
 

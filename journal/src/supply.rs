@@ -25,15 +25,15 @@ pub(crate) enum Work {
     Twin(u64, Twin),
 }
 
-/// What came of it.
+/// What was done.
 #[derive(Debug)]
 pub(crate) enum Done {
     Segment(Arc<Segment>, Twin),
-    Twin(u64, Twin),
+    Twin,
 }
 
-/// What was done, or why it was not and what it would go on with. A helper that died has kept that.
-type Outcome = Result<Done, (Failure, Option<Work>)>;
+/// What came of it: what was under way, unless a helper died over it, and what was done or why it was not.
+pub(crate) type Outcome = (Option<Work>, Result<Done, Failure>);
 
 /// Where it is done.
 #[derive(Debug)]
@@ -85,15 +85,13 @@ impl Supply {
         let (sender, receiver) = channel();
         let storage = Arc::clone(&self.storage);
         hands.give(move || {
-            let outcome = loop {
-                match step(work, storage.as_ref()) {
-                    Ok(Step::On(next)) => work = next,
-                    Ok(Step::Over(done)) => break Ok(done),
-                    Err((failure, work)) => break Err((failure, Some(work))),
+            let result = loop {
+                if let Some(result) = step(&mut work, storage.as_ref()).transpose() {
+                    break result;
                 }
             };
             // Nobody waits any more for what a journal that was given up had asked for.
-            let _ = sender.send(outcome);
+            let _ = sender.send((Some(work), result));
         });
         self.under_way = Some(Place::Away(receiver));
     }
@@ -101,13 +99,12 @@ impl Supply {
     /// Goes on with what is under way, or asks the helper for it. `None`: not yet.
     pub(crate) fn advance(&mut self) -> Option<Outcome> {
         match self.under_way.take()? {
-            Place::Here(work) => match step(work, self.storage.as_ref()) {
-                Ok(Step::On(work)) => {
+            Place::Here(mut work) => match step(&mut work, self.storage.as_ref()).transpose() {
+                Some(result) => Some((Some(work), result)),
+                None => {
                     self.under_way = Some(Place::Here(work));
                     None
                 }
-                Ok(Step::Over(done)) => Some(Ok(done)),
-                Err((failure, work)) => Some(Err((failure, Some(work)))),
             },
             Place::Away(receiver) => match receiver.try_recv() {
                 Ok(outcome) => Some(outcome),
@@ -116,7 +113,7 @@ impl Supply {
                     None
                 }
                 Err(TryRecvError::Disconnected) => {
-                    Some(Err((Failure::Io(io::Error::other("the helper ended")), None)))
+                    Some((None, Err(Failure::Io(io::Error::other("the helper ended")))))
                 }
             },
         }
@@ -149,23 +146,16 @@ impl Drop for Supply {
     }
 }
 
-enum Step {
-    On(Work),
-    Over(Done),
-}
-
-/// One step, short enough that a write-out without a helper can do it between two writes.
-fn step(work: Work, storage: &dyn Storage) -> Result<Step, (Failure, Work)> {
+/// One step, short enough that a write-out without a helper can do it between two writes. `None`: more follow.
+fn step(work: &mut Work, storage: &dyn Storage) -> Result<Option<Done>, Failure> {
     match work {
-        Work::Segment(mut preparation) => match preparation.step(storage) {
-            Ok(None) => Ok(Step::On(Work::Segment(preparation))),
-            Ok(Some((segment, twin))) => Ok(Step::Over(Done::Segment(segment, twin))),
-            Err(failure) => Err((failure, Work::Segment(preparation))),
-        },
-        Work::Twin(number, mut twin) => match twin.step(storage) {
-            Ok(()) if twin.is_ready() => Ok(Step::Over(Done::Twin(number, twin))),
-            Ok(()) => Ok(Step::On(Work::Twin(number, twin))),
-            Err(error) => Err((Failure::Io(error), Work::Twin(number, twin))),
-        },
+        Work::Segment(preparation) => {
+            let made = preparation.step(storage)?;
+            Ok(made.map(|(segment, twin)| Done::Segment(segment, twin)))
+        }
+        Work::Twin(_, twin) => {
+            twin.step(storage).map_err(Failure::Io)?;
+            Ok(twin.is_ready().then_some(Done::Twin))
+        }
     }
 }

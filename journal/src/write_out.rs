@@ -13,7 +13,7 @@ use crate::{
     control::{Control, State},
     error::Room,
     helper::Hands,
-    in_flight::{self, Group, InFlight},
+    in_flight::{Group, InFlight, group},
     keepers,
     layout::{BLOCK, FIRST_FRAME},
     mark::Mark,
@@ -24,17 +24,11 @@ use crate::{
     retention::{Retained, Retired, Step},
     segment::Segment,
     storage::{AlignedBuffer, Completion, Engine, Storage, Write},
-    supply::{Done, Supply, Work},
+    supply::{Done, Outcome, Supply, Work},
     waiters::{Event, Waiters},
     writer::Shortage,
 };
 
-/// Largest write from shared memory, in a segment of this size: what is in flight at once is a small part of it, so that
-/// recovery tells a torn tail from damage.
-const fn group(segment_size: usize) -> usize {
-    let (part, most) = (segment_size / 8, 512 * 1024);
-    if part < most { part } else { most }
-}
 /// What is shorter goes through the bounce buffer, tail included.
 const BOUNCE: usize = 64 * 1024;
 /// Under load a short write begins this long after the one before, so that it has company, in nanoseconds.
@@ -45,11 +39,6 @@ const MARK_WITHIN: u64 = 8_000_000;
 const RETRY: u64 = 50_000_000;
 /// Segments ready ahead of the writer.
 pub(crate) const AHEAD: usize = 4;
-/// Valid frames may lie this far behind the first invalid one: the largest batch, of which all but the end may be on disk,
-/// and the writes in flight.
-pub(crate) fn window(segment_size: usize) -> u32 {
-    (segment_size / 4 + in_flight::DEPTH * group(segment_size) + BLOCK) as u32
-}
 
 /// A segment that is not retired.
 #[derive(Debug)]
@@ -360,7 +349,15 @@ impl WriteOut {
             self.parts.control.count_overruled();
         }
         let name = names::segment(oldest.number);
-        if self.recycled.is_none() && oldest.bytes == self.parts.segment_size as u64 {
+        if oldest.bytes == self.parts.segment_size as u64 {
+            return self.reuse_or_remove(name);
+        }
+        remove_disk(self.parts.storage.as_ref(), &name)
+    }
+
+    /// Keeps a twin for the next segment, or removes it where one is kept already.
+    fn reuse_or_remove(&mut self, name: String) -> io::Result<()> {
+        if self.recycled.is_none() {
             self.recycled = Some(name);
             return Ok(());
         }
@@ -384,24 +381,9 @@ impl WriteOut {
             return Ok(usize::from(self.wants_cut != wanted_cut));
         }
         match self.supply.advance() {
-            None => return Ok(usize::from(!self.supply.is_away())),
-            Some(Ok(done)) => self.take(done),
-            Some(Err((failure, work))) => {
-                match work {
-                    Some(Work::Segment(preparation)) => self.recycled = preparation.into_recycled(),
-                    Some(Work::Twin(number, twin)) => self.take_twin(number, twin),
-                    None => {}
-                }
-                match failure {
-                    Failure::NoRoom(room) => {
-                        self.retry_at = now + RETRY;
-                        self.parts.shortage.set(Some(room));
-                    }
-                    Failure::Io(error) => return Err(error),
-                }
-            }
+            Some(outcome) => self.take(outcome, now).map(|()| 1),
+            None => Ok(usize::from(!self.supply.is_away())),
         }
-        Ok(1)
     }
 
     /// Has the blocks of a twin written, if one waits for that.
@@ -439,27 +421,35 @@ impl WriteOut {
         Ok(true)
     }
 
-    /// Takes what was prepared.
-    fn take(&mut self, done: Done) {
-        match done {
-            Done::Segment(segment, twin) => {
+    /// Takes what was prepared, or why it was not.
+    fn take(&mut self, (work, result): Outcome, now: u64) -> io::Result<()> {
+        match work {
+            Some(Work::Twin(number, twin)) => {
+                let mut queue = self.queue.iter_mut();
+                if let Some(live) = queue.find(|live| live.segment.number() == number) {
+                    live.twin = Some(twin);
+                }
+            }
+            Some(Work::Segment(preparation)) => {
+                preparation.into_recycled().map_or(Ok(()), |unused| self.reuse_or_remove(unused))?;
+            }
+            None => {}
+        }
+        match result {
+            Ok(Done::Twin) => self.end_stall(),
+            Ok(Done::Segment(segment, twin)) => {
                 self.next_number += 1;
                 self.queue.push_back(Live { segment: Arc::clone(&segment), twin: Some(twin) });
                 self.parts.shortage.set(None);
                 self.prepared.push(segment).expect("there is a slot for each segment ahead");
             }
-            Done::Twin(number, twin) => {
-                self.take_twin(number, twin);
-                self.end_stall();
+            Err(Failure::NoRoom(room)) => {
+                self.retry_at = now + RETRY;
+                self.parts.shortage.set(Some(room));
             }
+            Err(Failure::Io(error)) => return Err(error),
         }
-    }
-
-    fn take_twin(&mut self, number: u64, twin: Twin) {
-        let mut queue = self.queue.iter_mut();
-        if let Some(live) = queue.find(|live| live.segment.number() == number) {
-            live.twin = Some(twin);
-        }
+        Ok(())
     }
 
     /// Has a helper do what is slow.
