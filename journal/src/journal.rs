@@ -182,7 +182,7 @@ fn first_segment(
     size: usize,
     directory: &Path,
 ) -> Result<(Arc<Segment>, Twin), OpenError> {
-    let mut preparation = Preparation::new(number, size, places.memory_dir.clone(), None);
+    let mut preparation = Preparation::new(number, size, places.memory_dir.clone());
     loop {
         match preparation.step(places.storage.as_ref()) {
             Ok(None) => {}

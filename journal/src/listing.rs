@@ -95,9 +95,9 @@ impl<'a> Listing<'a> {
     }
 }
 
-/// A segment in shared memory, if it is there.
+/// A segment in shared memory, if it is there. It stays what it is as long as it is mapped here.
 pub(crate) fn shared(places: &Places, mark: &MarkSlot, number: u64) -> Option<Segment> {
     let path = places.memory_dir.join(names::segment(number));
     let memory = SegmentMemory::open(&path, Access::Read, mark.segment_size as usize).ok()?;
-    Some(Segment::shared(memory, number))
+    memory.hold(&path).then(|| Segment::shared(memory, number))
 }

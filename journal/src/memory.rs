@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::lock::{self, Kind};
 use crate::storage::Access;
 
 /// Mode of the files: the group reads.
@@ -33,6 +34,8 @@ pub struct SegmentMemory {
     access: Access,
     /// Device and inode: no other file has them while this one is mapped.
     file: (u64, u64),
+    /// Holds the lock of [`SegmentMemory::hold`] and [`SegmentMemory::take`].
+    handle: File,
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread, and lives until the drop.
@@ -63,7 +66,7 @@ impl SegmentMemory {
             .open(path)
             .map_err(|error| MemoryError::io("create", path, error))?;
         let created =
-            reserve(&file, path, length).and_then(|()| Self::map(&file, path, length, Access::Write));
+            reserve(&file, path, length).and_then(|()| Self::map(file, path, length, Access::Write));
         if created.is_err() {
             // Should removing our empty file fail too, the first error says more.
             let _ = fs::remove_file(path);
@@ -99,10 +102,10 @@ impl SegmentMemory {
                 found: status.len(),
             });
         }
-        Self::map(&file, path, length, access)
+        Self::map(file, path, length, access)
     }
 
-    fn map(file: &File, path: &Path, length: usize, access: Access) -> Result<Self, MemoryError> {
+    fn map(file: File, path: &Path, length: usize, access: Access) -> Result<Self, MemoryError> {
         let status = file.metadata().map_err(|error| MemoryError::io("inspect", path, error))?;
         let protection = match access {
             Access::Read => libc::PROT_READ,
@@ -115,7 +118,32 @@ impl SegmentMemory {
             return Err(MemoryError::io("map", path, io::Error::last_os_error()));
         }
         let base = NonNull::new(base.cast()).expect("the kernel maps nothing at address 0 unasked");
-        Ok(Self { base, length, access, file: (status.dev(), status.ino()) })
+        Ok(Self { base, length, access, file: (status.dev(), status.ino()), handle: file })
+    }
+
+    /// Keeps the memory what it is at `path` as long as it is mapped here: nobody can [take](Self::take) it. False where
+    /// somebody has, or where it is no longer there.
+    pub(crate) fn hold(&self, path: &Path) -> bool {
+        matches!(lock::set(&self.handle, Kind::Shared), Ok(true)) && matches!(self.is_at(path), Ok(true))
+    }
+
+    /// Takes the memory for another use, which takes the right to write it; false where somebody [holds](Self::hold) it.
+    pub(crate) fn take(&self) -> bool {
+        matches!(lock::set(&self.handle, Kind::Exclusive), Ok(true))
+    }
+
+    /// Gives memory that was taken another name and its first `length` bytes to be zero, for all to hold again.
+    ///
+    /// # Errors
+    /// Whatever the system answers to the renaming.
+    pub(crate) fn renew(&self, from: &Path, to: &Path, length: usize) -> io::Result<()> {
+        assert!(length <= self.length && self.access == Access::Write, "{length} bytes of our own");
+        // SAFETY: inside the mapping, which is for writing; the lock keeps all others out who read it by this protocol,
+        // and those who do not only see bytes.
+        unsafe { ptr::write_bytes(self.base.as_ptr(), 0, length) };
+        fs::rename(from, to)?;
+        // The lock of a file that nobody knows yet: should giving it back fail, its readers read the disk.
+        lock::set(&self.handle, Kind::None).map(drop)
     }
 
     /// The first byte, page-aligned.

@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! disk    BUS/TOPIC/0/   lock  mark  0000000000000000.segment  …  torn-POSITION  keeper-NAME
-//! memory  INSTANCE/TOPIC/0/   control  waiters  reader-PROCESS-NUMBER  0000000000000000.segment  …
+//! memory  INSTANCE/TOPIC/0/   control  waiters  reader-PROCESS-NUMBER  0000000000000000.segment  …  spare
 //! ```
-//! A segment's name denotes one inode for ever.
+//! A segment's name denotes one inode for ever. Once a segment is retired and nobody reads it, its inode may get the name
+//! of a later one.
 
 /// The mark file.
 pub(crate) const MARK: &str = "mark";
 /// The lock file.
 pub(crate) const LOCK: &str = "lock";
+
+/// Memory of a retired segment that waits to become a later one's.
+pub(crate) const SPARE: &str = "spare";
 
 /// What the name of a file ends with that is to replace a segment's.
 pub(crate) const REPLACEMENT: &str = ".replacement";

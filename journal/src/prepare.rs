@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     error::Room,
-    layout::BLOCK,
+    layout::{BLOCK, FIRST_FRAME},
     memory::{MemoryError, SegmentMemory},
     names,
     segment::Segment,
@@ -36,11 +36,19 @@ pub(crate) struct Preparation {
     populated: usize,
     /// Name of a twin that is no longer needed and may be renamed.
     recycled: Option<String>,
+    /// Memory that was taken from a retired segment and waits as [`names::SPARE`].
+    spare: Option<SegmentMemory>,
 }
 
 impl Preparation {
-    pub(crate) fn new(number: u64, size: usize, memory_dir: PathBuf, recycled: Option<String>) -> Self {
-        Self { number, size, memory_dir, memory: None, populated: 0, recycled }
+    pub(crate) fn new(number: u64, size: usize, memory_dir: PathBuf) -> Self {
+        Self { number, size, memory_dir, memory: None, populated: 0, recycled: None, spare: None }
+    }
+
+    /// The same, made of what an older segment left, where it left something.
+    pub(crate) fn from(mut self, recycled: Option<String>, spare: Option<SegmentMemory>) -> Self {
+        (self.recycled, self.spare) = (recycled, spare);
+        self
     }
 
     /// The twin that was to be used again and was not.
@@ -52,6 +60,14 @@ impl Preparation {
     pub(crate) fn step(&mut self, storage: &dyn Storage) -> Result<Option<(Arc<Segment>, Twin)>, Failure> {
         let Some(memory) = &self.memory else {
             let path = self.memory_dir.join(names::segment(self.number));
+            if let Some(spare) = self.spare.take()
+                && spare
+                    .renew(&self.memory_dir.join(names::SPARE), &path, FIRST_FRAME + size_of::<u64>())
+                    .is_ok()
+            {
+                (self.memory, self.populated) = (Some(spare), self.size);
+                return Ok(None);
+            }
             let memory = SegmentMemory::create(&path, self.size).map_err(memory_failure)?;
             self.memory = Some(memory);
             return Ok(None);
@@ -72,6 +88,9 @@ impl Drop for Preparation {
     fn drop(&mut self) {
         if self.memory.take().is_some() {
             let _ = std::fs::remove_file(self.memory_dir.join(names::segment(self.number)));
+        }
+        if self.spare.take().is_some() {
+            let _ = std::fs::remove_file(self.memory_dir.join(names::SPARE));
         }
     }
 }

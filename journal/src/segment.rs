@@ -68,6 +68,21 @@ impl Segment {
         Self { bytes: Bytes::Copied(buffer), number }
     }
 
+    pub(crate) fn memory(&self) -> Option<&SegmentMemory> {
+        match &self.bytes {
+            Bytes::Shared(memory) => Some(memory),
+            Bytes::Copied(_) => None,
+        }
+    }
+
+    /// The shared memory of a segment that is no longer one.
+    pub(crate) fn into_memory(self) -> Option<SegmentMemory> {
+        match self.bytes {
+            Bytes::Shared(memory) => Some(memory),
+            Bytes::Copied(_) => None,
+        }
+    }
+
     #[inline]
     pub(crate) fn number(&self) -> u64 {
         self.number

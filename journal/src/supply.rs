@@ -2,7 +2,8 @@
 //! that decide what happens when.
 
 use std::{
-    io,
+    fs, io,
+    path::{Path, PathBuf},
     sync::{
         Arc, Weak,
         mpsc::{Receiver, TryRecvError, channel},
@@ -11,6 +12,8 @@ use std::{
 
 use crate::{
     helper::Hands,
+    memory::SegmentMemory,
+    names,
     prepare::{Failure, Preparation, Twin},
     segment::Segment,
     storage::Storage,
@@ -47,15 +50,18 @@ enum Place {
 #[derive(Debug)]
 pub(crate) struct Supply {
     storage: Arc<dyn Storage>,
+    memory_dir: PathBuf,
     hands: Option<Hands>,
     under_way: Option<Place>,
+    /// Memory of a retired segment that nobody reads, under the name [`names::SPARE`].
+    spare: Option<SegmentMemory>,
     /// Segments that were given up and whose memory may not be back yet.
     leaving: Vec<Weak<Segment>>,
 }
 
 impl Supply {
-    pub(crate) fn new(storage: Arc<dyn Storage>) -> Self {
-        Self { storage, hands: None, under_way: None, leaving: Vec::new() }
+    pub(crate) fn new(storage: Arc<dyn Storage>, memory_dir: PathBuf) -> Self {
+        Self { storage, memory_dir, hands: None, under_way: None, spare: None, leaving: Vec::new() }
     }
 
     /// Has a helper do what is asked for from now on.
@@ -68,7 +74,7 @@ impl Supply {
     }
 
     /// Segments whose memory is taken and that the write-out does not know: the one that is made, and those that are
-    /// given back.
+    /// given back; not the spare one, which the next will be.
     pub(crate) fn segments(&mut self) -> usize {
         self.leaving.retain(|segment| segment.strong_count() > 0);
         let is_making = matches!(self.under_way, Some(Place::Here(Work::Segment(_)) | Place::Away(_)));
@@ -124,26 +130,53 @@ impl Supply {
         matches!(self.under_way, Some(Place::Away(_)))
     }
 
-    /// Gives back the memory of a segment whose name is gone. Its mapping goes when nobody uses it any more.
-    pub(crate) fn give_back(&mut self, segment: Arc<Segment>) {
+    /// Takes the memory of a retired segment: keeps it for the next one if that is wanted and nobody reads it, else gives it
+    /// back, which its readers' mappings and the writer's, if it is just leaving, may delay.
+    pub(crate) fn give_back(&mut self, mut segment: Arc<Segment>, may_keep: bool) {
+        let number = segment.number();
+        let is_ours = may_keep && self.spare.is_none() && Arc::get_mut(&mut segment).is_some();
+        if is_ours && segment.memory().is_some_and(|memory| self.keep(memory, number)) {
+            self.spare = Arc::into_inner(segment).and_then(Segment::into_memory);
+            return;
+        }
+        remove_memory(&self.memory_dir, number);
         self.leaving.push(Arc::downgrade(&segment));
         if let Some(hands) = &self.hands {
             hands.give(move || drop(segment));
         }
     }
 
-    /// Waits for what the helper is at, and gives it up.
-    pub(crate) fn settle(&mut self) {
-        if let Some(Place::Away(receiver)) = self.under_way.take() {
-            drop(receiver.recv());
+    /// Makes the memory of a segment the spare one, if nobody reads it.
+    fn keep(&self, memory: &SegmentMemory, number: u64) -> bool {
+        let (segment, spare) = (names::segment(number), names::SPARE);
+        memory.take() && fs::rename(self.memory_dir.join(segment), self.memory_dir.join(spare)).is_ok()
+    }
+
+    /// The spare memory, for a segment that is made of it.
+    pub(crate) fn spare(&mut self) -> Option<SegmentMemory> {
+        self.spare.take()
+    }
+
+    /// Waits for what the helper is at, if it is, and gives all spare memory up.
+    pub(crate) fn settle(&mut self) -> Option<Outcome> {
+        self.spare = None;
+        let _ = fs::remove_file(self.memory_dir.join(names::SPARE));
+        match self.under_way.take() {
+            Some(Place::Away(receiver)) => receiver.recv().ok(),
+            Some(Place::Here(_)) | None => None,
         }
     }
 }
 
 impl Drop for Supply {
     fn drop(&mut self) {
-        self.settle();
+        drop(self.settle());
     }
+}
+
+/// Removes the name of a segment in memory.
+pub(crate) fn remove_memory(directory: &Path, number: u64) {
+    let _ = fs::remove_file(directory.join(names::segment(number)));
 }
 
 /// One step, short enough that a write-out without a helper can do it between two writes. `None`: more follow.

@@ -24,7 +24,7 @@ use crate::{
     retention::{Retained, Retired, Step},
     segment::Segment,
     storage::{AlignedBuffer, Completion, Engine, Storage, Write},
-    supply::{Done, Outcome, Supply, Work},
+    supply::{Done, Outcome, Supply, Work, remove_memory},
     waiters::{Event, Waiters},
     writer::Shortage,
 };
@@ -144,7 +144,7 @@ impl WriteOut {
             progress: Progress::new(parts.sequence),
             in_flight: InFlight::default(),
             bounce: AlignedBuffer::zeroed(BOUNCE + BLOCK),
-            supply: Supply::new(Arc::clone(&parts.storage)),
+            supply: Supply::new(Arc::clone(&parts.storage), parts.memory_dir.clone()),
             prepared: parts.prepared,
             retained: parts.retained,
             recycled: None,
@@ -311,9 +311,9 @@ impl WriteOut {
         let (number, end) = (segment.number(), *end);
         let twin = twin.as_ref().expect("what was written to the end had a twin to be written to");
         let bytes = twin.shorten(*used)?;
-        remove_memory(&self.parts.memory_dir, number);
         if let Some(over) = self.over.pop_front() {
-            self.supply.give_back(over.live.segment);
+            let may_keep = self.segments() * self.parts.segment_size < self.parts.memory_budget;
+            self.supply.give_back(over.live.segment, may_keep);
         }
         self.retained.segments.push_back(Retired { number, end, bytes });
         Ok(())
@@ -397,8 +397,8 @@ impl WriteOut {
 
     /// Has a segment made, if one is wanted and there is room; or says what has to be done before.
     fn begin_segment(&mut self, now: u64) -> io::Result<bool> {
-        let live = self.queue.len() + self.over.len() + self.supply.segments();
-        let room = self.ahead() < AHEAD && live * self.parts.segment_size < self.parts.memory_budget;
+        let room =
+            self.ahead() < AHEAD && self.segments() * self.parts.segment_size < self.parts.memory_budget;
         if !room || now < self.retry_at || self.wants_cut {
             return Ok(false);
         }
@@ -415,10 +415,16 @@ impl WriteOut {
                 return Ok(false);
             }
         }
-        let (directory, recycled) = (self.parts.memory_dir.clone(), self.recycled.take());
-        let (number, size) = (self.next_number, self.parts.segment_size);
-        self.supply.begin(Work::Segment(Preparation::new(number, size, directory, recycled)));
+        let directory = self.parts.memory_dir.clone();
+        let new = Preparation::new(self.next_number, self.parts.segment_size, directory);
+        let preparation = new.from(self.recycled.take(), self.supply.spare());
+        self.supply.begin(Work::Segment(preparation));
         Ok(true)
+    }
+
+    /// Segments in memory, but for a spare one.
+    fn segments(&mut self) -> usize {
+        self.queue.len() + self.over.len() + self.supply.segments()
     }
 
     /// Takes what was prepared, or why it was not.
@@ -487,7 +493,10 @@ impl WriteOut {
         if self.poisoned || !self.is_drained() {
             return Ok(false);
         }
-        self.supply.settle();
+        // A segment that was just made goes with the other spare ones; what failed is not needed any more.
+        if let Some((work, Ok(done))) = self.supply.settle() {
+            self.take((work, Ok(done)), 0)?;
+        }
         self.mark()?;
         let (parts, progress) = (&mut self.parts, &self.progress);
         let mut queue = std::mem::take(&mut self.queue).into_iter();
@@ -585,8 +594,4 @@ fn remove_disk(storage: &dyn Storage, name: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
-}
-
-fn remove_memory(directory: &std::path::Path, number: u64) {
-    let _ = std::fs::remove_file(directory.join(names::segment(number)));
 }

@@ -156,8 +156,8 @@ impl Writer {
     ) -> Result<Claim<'_>, PublishError> {
         let offset = self.reserve(kind, length, now)?;
         // SAFETY: `&mut self` makes this the only claim; the frame lies behind all committed ones.
-        let body = unsafe { self.segment.claimed(offset, length) };
-        Ok(Claim { writer: self, kind, flags, now, body })
+        let room = unsafe { self.segment.claimed(offset, padded(length)) };
+        Ok(Claim { writer: self, kind, flags, now, room, length })
     }
 
     /// Publishes a copy of `body`. See [`Writer::claim`].
@@ -170,7 +170,7 @@ impl Writer {
         let word = Word { length: (FRAME_HEADER + body.len()) as u32, kind, flags };
         self.segment.clear(offset + word.stride());
         // SAFETY: `&mut self` excludes other claims; the frame lies behind all committed ones.
-        copy_backwards(unsafe { self.segment.claimed(offset, body.len()) }, body);
+        copy_backwards(unsafe { self.segment.claimed(offset, padded(body.len())) }, body);
         Ok(self.commit(offset, word, now))
     }
 
@@ -313,11 +313,19 @@ impl Writer {
     }
 }
 
+/// Bytes of a body of this length and of the zeros behind it.
+#[inline]
+fn padded(length: usize) -> usize {
+    stride(FRAME_HEADER + length) - FRAME_HEADER
+}
+
 /// Copies so that the line of the frame's word is written last and at one go: a reader that looks at the word meanwhile
 /// takes the line away, and who comes back to it waits for it twice.
 #[inline]
 fn copy_backwards(into: &mut [u8], body: &[u8]) {
     const CHUNK: usize = 16;
+    let (into, padding) = into.split_at_mut(body.len());
+    padding.fill(0);
     let (head, tail) = body.split_at(body.len().min(LINE - FRAME_HEADER));
     let (into_head, into_tail) = into.split_at_mut(head.len());
     into_tail.copy_from_slice(tail);
@@ -347,18 +355,20 @@ pub struct Claim<'a> {
     kind: u16,
     flags: u16,
     now: u64,
-    body: &'a mut [u8],
+    /// For the body and the zeros behind it.
+    room: &'a mut [u8],
+    length: usize,
 }
 
 impl Claim<'_> {
     /// The bytes to fill, 16-aligned; their contents are arbitrary at first.
     pub fn body(&mut self) -> &mut [u8] {
-        self.body
+        &mut self.room[..self.length]
     }
 
     /// The bytes as they are.
     pub fn bytes(&self) -> &[u8] {
-        self.body
+        &self.room[..self.length]
     }
 
     /// Publishes the first `length` bytes only.
@@ -366,20 +376,21 @@ impl Claim<'_> {
     /// # Panics
     /// If more than was claimed is asked for.
     pub fn commit_first(self, length: usize) -> u64 {
-        assert!(length <= self.body.len(), "a claim does not grow");
+        assert!(length <= self.length, "a claim does not grow");
         self.finish(length)
     }
 
     /// Publishes the message and returns its sequence.
     #[inline]
     pub fn commit(self) -> u64 {
-        let length = self.body.len();
+        let length = self.length;
         self.finish(length)
     }
 
     #[inline]
     fn finish(self, length: usize) -> u64 {
-        let Self { writer, kind, flags, now, .. } = self;
+        let Self { writer, kind, flags, now, room, .. } = self;
+        room[length..padded(length)].fill(0);
         let word = Word { length: (FRAME_HEADER + length) as u32, kind, flags };
         writer.segment.clear(writer.offset + word.stride());
         writer.commit(writer.offset, word, now)
@@ -414,7 +425,9 @@ impl Batch<'_> {
         let word = Word { length: (FRAME_HEADER + body.len()) as u32, kind, flags: flags | FLAG_MORE };
         self.room_for(FRAME_HEADER + body.len())?;
         // SAFETY: behind all committed frames and behind the earlier ones of this batch, which hold no slices.
-        unsafe { self.writer.segment.claimed(self.at, body.len()) }.copy_from_slice(body);
+        let room = unsafe { self.writer.segment.claimed(self.at, padded(body.len())) };
+        room[..body.len()].copy_from_slice(body);
+        room[body.len()..].fill(0);
         self.writer.segment.fill(self.at, self.writer.delta(self.now));
         if let Some((offset, last)) = self.last.filter(|_| self.count > 1) {
             self.writer.segment.place(offset, last);

@@ -26,6 +26,7 @@ pub(crate) fn forget(places: &Places) {
         // Should removing fail, the next owner discards the file by its epoch.
         let _ = std::fs::remove_file(path);
     }
+    let _ = std::fs::remove_file(places.memory_dir.join(names::SPARE));
     readers::remove_stale(&places.memory_dir);
 }
 
