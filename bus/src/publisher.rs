@@ -147,18 +147,23 @@ impl<M: Message> Publisher<M> {
     #[inline]
     pub fn claim<E: PartOf<M>>(&mut self) -> Result<Claim<'_, E>, PublishError> {
         let mut idle = Idle::new(WaitStrategy::Park);
-        while let Err(error) = self.room_for::<E>() {
-            self.wait_for_room(error)?;
+        let now = loop {
+            match self.room_for::<E>() {
+                Ok(now) => break now,
+                Err(error) => self.wait_for_room(error)?,
+            }
             idle.idle(0);
-        }
-        let (now, flags) = (self.clock.now().0, self.flags);
+        };
+        let flags = self.flags;
         let claim = self.writer().claim(E::KIND, flags, size_of::<E>(), now)?;
         Ok(Claim { claim, event: PhantomData })
     }
 
-    fn room_for<E: PartOf<M>>(&mut self) -> Result<(), PublishError> {
+    /// Makes room for an event, and says what time it is.
+    #[inline]
+    fn room_for<E: PartOf<M>>(&mut self) -> Result<u64, PublishError> {
         let (now, flags) = (self.clock.now().0, self.flags);
-        self.writer().claim(E::KIND, flags, size_of::<E>(), now).map(drop)
+        self.writer().claim(E::KIND, flags, size_of::<E>(), now).map(|_| now)
     }
 
     /// Opens a batch: events that become visible together and survive together.
