@@ -101,6 +101,8 @@ pub(crate) struct Twin {
     pub(crate) file: Arc<dyn DiskFile>,
     size: usize,
     written: usize,
+    /// Whether nothing of the file waits for a sync: it was another segment's and has only another name.
+    is_old: bool,
     synced: bool,
 }
 
@@ -117,13 +119,13 @@ impl Twin {
             storage.rename(&old, &name).map_err(Failure::Io)?;
             let file = storage.open(&name, crate::storage::Access::Write).map_err(Failure::Io)?;
             if file.length().map_err(Failure::Io)? == size as u64 {
-                return Ok(Self { file, size, written: size, synced: false });
+                return Ok(Self { file, size, written: size, is_old: true, synced: false });
             }
             drop(file);
             storage.remove(&name).map_err(Failure::Io)?;
         }
         let file = storage.create(&name, size as u64).map_err(|e| failure(e, Room::Disk))?;
-        Ok(Self { file, size, written: 0, synced: false })
+        Ok(Self { file, size, written: 0, is_old: false, synced: false })
     }
 
     /// Whether durable writes may begin.
@@ -145,7 +147,8 @@ impl Twin {
         }
     }
 
-    /// One step of writing the twin's blocks; afterwards file and directory are synced. A sync that fails, for whatever
+    /// One step of writing the twin's blocks; afterwards file and directory are synced, of one that is used again only the
+    /// directory, in which it has another name. A sync that fails, for whatever
     /// reason, is never tried again.
     pub(crate) fn step(&mut self, storage: &dyn Storage) -> io::Result<()> {
         if self.written < self.size {
@@ -154,7 +157,9 @@ impl Twin {
             self.file.write_at(&zeros()[..length], self.written as u64)?;
             self.written += length;
         } else if !self.synced {
-            self.file.sync().map_err(io::Error::other)?;
+            if !self.is_old {
+                self.file.sync().map_err(io::Error::other)?;
+            }
             storage.sync().map_err(io::Error::other)?;
             self.synced = true;
         }
