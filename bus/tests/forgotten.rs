@@ -58,6 +58,7 @@ fn hold(bus: &Bus) {
         memory_budget: 4 << 20,
         retention: None,
         inputs: Vec::new(),
+        proven: Vec::new(),
         lock: disk.join(journal::LOCK),
         now: 0,
         patience: Duration::ZERO,

@@ -20,7 +20,7 @@ use crate::{
     prepare::{Failure, Preparation, Twin},
     progress::Input,
     reader::Places,
-    recovery::{Recovered, Recovery, forget_memory, recover},
+    recovery::{Proof, Recovered, Recovery, forget_memory, recover},
     retention::{Retained, Retention},
     segment::Segment,
     waiters::Waiters,
@@ -39,6 +39,8 @@ pub struct Options {
     pub retention: Option<Retention>,
     /// The inputs of a derived journal, in the order of `Cause::input`.
     pub inputs: Vec<Box<dyn Input>>,
+    /// What journals derived from this one prove of it, by [`last_cause`](crate::last_cause).
+    pub proven: Vec<Proof>,
     /// The lock file, which lies in the journal's directory on disk.
     pub lock: PathBuf,
     /// Nanoseconds since the Unix epoch.
@@ -84,7 +86,7 @@ pub fn open(places: &Places, mut options: Options) -> Result<Journal, OpenError>
     let size = slot.segment_size as usize;
     fs::create_dir_all(&places.memory_dir)
         .map_err(OpenError::io("make", &places.memory_dir.to_string_lossy()))?;
-    let found = recover(places, &slot, &mut options.inputs)?;
+    let found = recover(places, &slot, &options.proven, &mut options.inputs)?;
     begin_epoch(&mut slot, &found);
     let mark =
         Mark::own(places.storage.as_ref(), slot).map_err(OpenError::io("write the mark in", &shown))?;

@@ -51,7 +51,7 @@ pub use mark::segment_size;
 pub use progress::Input;
 pub use reader::{Frame, Gate, Places, Reader, Start, Watermarks};
 pub use readers::ReaderStatus;
-pub use recovery::Recovery;
+pub use recovery::{Proof, Recovery, last_cause};
 pub use retention::{Cuts, Retention};
 pub use service::{EngineMaker, Service, Token};
 pub use survey::{Owner, SegmentStatus, Survey, survey};

@@ -2,7 +2,9 @@
 //!
 //! Within one boot the shared memory is the truth: it completes and repairs the disk. After a power loss there is only
 //! the disk, and evidence that was written ahead says how far it was durable. D is the highest durable position that
-//! any evidence names: the mark, or an anchor. p is the first invalid frame of the newest segment.
+//! any evidence names: the mark, an anchor, or an effect in a derived journal, which is on disk only if its cause was
+//! durable. An effect names no position but its cause's sequence: D lies behind that message, wherever it was. p is the
+//! first invalid frame of the newest segment.
 //!
 //! | # | memory | disk | p | behind p | verdict |
 //! | --- | --- | --- | --- | --- | --- |
@@ -25,6 +27,9 @@
 //! | 17 | any | neither mark nor segment | – | – | a new journal |
 //! | 18 | any | an effect whose cause its input lacks and was never proven to have | – | – | a derived journal is cut there, bytes kept beside |
 //! | 19 | any | files below the floor, unfinished replacements | – | – | removed |
+//! | 20 | none | not sealed | p ≥ mark and anchors, an effect's cause is lost at p or behind | any | damage, as row 10; if nothing valid follows, to the segment's end |
+//! | 21 | none | sealed, header invalid, or no file | – | an effect's cause is lost behind all that is there | damage, as row 13; no sequence that an effect names is used again |
+//! | 22 | any | an effect names what the journal cannot have had: more than its segments can hold, behind its clean end, of an epoch that its whole mark does not know | – | – | not believed, and told; the next epoch is numbered behind it, so that no name has two meanings |
 //!
 //! Valid messages from D to the end are kept and counted as unproven: zeros are never evidence.
 
@@ -32,11 +37,13 @@ mod decide;
 mod effects;
 mod ends;
 mod memory;
+mod proof;
 
 use std::{collections::VecDeque, io};
 
 pub(crate) use decide::decide;
 pub(crate) use memory::forget as forget_memory;
+pub use proof::{Proof, last_cause};
 
 use crate::{
     checksum::Salt,
@@ -47,11 +54,13 @@ use crate::{
     progress::Input,
     reader::Places,
     retention::Retired,
-    scan::has_frames,
+    scan::{Evidence, has_frames},
     segment::Segment,
-    storage::{Access, AlignedBuffer},
+    storage::{Access, AlignedBuffer, Storage},
 };
 use effects::Causes;
+use ends::End;
+use proof::Believed;
 
 /// What the opening of a journal found and mended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,6 +80,9 @@ pub struct Recovery {
     /// The segments had no mark, or none that is whole: nothing proves that messages are not missing where they end, and
     /// those would be numbered again. The new mark remembers it: see [`Reader::began_unmarked`](crate::Reader::began_unmarked).
     pub mark_lost: bool,
+    /// What effects prove of this journal, but for that its own evidence speaks against it: one of the two is an older copy,
+    /// or not the other's.
+    pub unbelieved: Vec<Proof>,
 }
 
 /// Where the next epoch begins.
@@ -89,51 +101,80 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(
     places: &Places,
     mark: &MarkSlot,
+    proven: &[Proof],
     inputs: &mut [Box<dyn Input>],
 ) -> Result<Recovered, OpenError> {
     let mut report = Recovery { mark_lost: mark.unmarked_before > mark.epoch, ..Recovery::default() };
     let mut causes = Causes::new(inputs);
     let live = memory::live_segments(places, mark, &mut report)?;
     let cut_behind = memory::complete_all(places, &live, &mut causes, &mut report)?;
-    let numbers = numbers(places)?;
+    let numbers = numbers(places.storage.as_ref())?;
     settle(places, mark, &numbers, &live)?;
     let mut headers = headers(places, mark, &numbers)?;
     if let Some(last) = cut_behind {
         report.without_cause += ends::set_aside_behind(places, &mut headers, last)?;
     }
     let mut next_segment = headers.last().map_or(0, |newest| newest.number + 1);
+    let believed = proof::believe(proven, mark, &headers, &numbers, &mut report);
+    let evidence = Evidence { caused: believed.sequence, ..Evidence::of(mark) };
     let end = match headers.last() {
-        Some(newest) => Some(ends::end_newest(places, mark, newest, &mut report)?),
+        Some(newest) => Some(ends::end_newest(places, mark, evidence, newest, &mut report)?),
         None => None,
     };
     if live.iter().any(|(segment, _)| segment.number() + 1 == next_segment) {
         report.unproven = 0;
     }
-    let mut sequence = end.unwrap_or(0);
-    if mark.durable > 0 {
-        let proven = (mark.durable - 1) / u64::from(mark.segment_size);
-        // Only what held messages is missed: the numbers behind a cut are not used again.
-        if next_segment <= proven && sequence < mark.sequence {
-            let from = next_segment.max(mark.floor) * u64::from(mark.segment_size);
-            report.damage.push((from, mark.durable));
-            sequence = mark.sequence;
-        }
-        next_segment = next_segment.max(proven + 1);
-    }
-    if let Some(cut) = effects::first_without_cause(places, mark, &headers, &mut causes)? {
+    let mut sequence;
+    (sequence, next_segment) = lost_behind(places, mark, &believed, &numbers, end, next_segment, &mut report);
+    if let Some(cut) = effects::first_without_cause(places, mark, evidence, &headers, &mut causes)? {
         sequence = cut.sequence;
         report.without_cause += ends::cut(places, &mut headers, &cut)?;
     }
     tidy(places, mark, &headers, next_segment, &mut report)?;
-    let epoch = headers.iter().map(|header| header.epoch).fold(mark.epoch, u32::max);
     let retired = retired(places, mark, &headers, sequence);
     let first = headers.iter().find(|header| header.number >= mark.floor).map_or(sequence, |h| h.sequence);
-    Ok(Recovered { epoch, next_segment, sequence, first, retired, report })
+    Ok(Recovered { epoch: believed.epoch, next_segment, sequence, first, retired, report })
+}
+
+/// Reports what is proven to have been durable behind all that is there. Answers the sequence behind it, and the first
+/// number of a segment behind it.
+fn lost_behind(
+    places: &Places,
+    mark: &MarkSlot,
+    believed: &Believed,
+    numbers: &[u64],
+    end: Option<End>,
+    mut next: u64,
+    report: &mut Recovery,
+) -> (u64, u64) {
+    let size = u64::from(mark.segment_size);
+    let (mut sequence, is_damaged) = end.map_or((0, false), |end| (end.sequence, end.is_damaged));
+    if mark.durable > 0 {
+        let proven = (mark.durable - 1) / size;
+        // Only what held messages is missed: the numbers behind a cut are not used again.
+        if next <= proven && sequence < mark.sequence {
+            report.damage.push((next.max(mark.floor) * size, mark.durable));
+            sequence = mark.sequence;
+        }
+        next = next.max(proven + 1);
+    }
+    if sequence < believed.sequence {
+        sequence = believed.sequence;
+        // They were in what is damaged at the end of the newest segment, else behind it.
+        let least = if is_damaged { next } else { next + 1 };
+        let behind = proof::behind_frames(places, mark, believed.epoch, numbers, next);
+        let behind = behind.map_or(least, |behind| behind.max(least));
+        if next < behind {
+            report.damage.push((next * size, behind * size));
+            next = behind;
+        }
+    }
+    (sequence, next)
 }
 
 /// The numbers of the segments' files on disk, in order.
-fn numbers(places: &Places) -> Result<Vec<u64>, OpenError> {
-    let names = places.storage.names().map_err(OpenError::io("list the segments", "."))?;
+fn numbers(storage: &dyn Storage) -> Result<Vec<u64>, OpenError> {
+    let names = storage.names().map_err(OpenError::io("list the segments", "."))?;
     Ok(names.iter().filter_map(|name| names::segment_number(name)).collect())
 }
 
@@ -220,7 +261,7 @@ fn torn_length(places: &Places, mark: &MarkSlot, number: u64) -> io::Result<u64>
 /// What the disk holds from the floor on, oldest first. What is damaged stays in its place, and goes when its turn comes.
 fn retired(places: &Places, mark: &MarkSlot, headers: &[SegmentHeader], sequence: u64) -> VecDeque<Retired> {
     let newest = headers.last().map_or(mark.floor, |newest| newest.number);
-    let numbers = numbers(places).unwrap_or_default();
+    let numbers = numbers(places.storage.as_ref()).unwrap_or_default();
     let placeholder = (!numbers.contains(&mark.floor)).then_some(mark.floor);
     let kept = numbers.into_iter().filter(|number| *number >= mark.floor);
     placeholder

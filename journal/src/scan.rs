@@ -16,16 +16,19 @@ use crate::{
 /// More holes than this no writer's anchors allow; what lies behind them counts as one.
 const MAX_HOLES: usize = 1024;
 
-/// What is proven to have been durable: everything below a position, at which the next message has this sequence.
+/// What is proven to have been durable: everything below a position, at which the next message has this sequence; and
+/// messages, wherever they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Evidence {
     pub(crate) position: u64,
     pub(crate) sequence: u64,
+    /// All messages below this sequence, because effects of them are on disk; 0 if that is not known.
+    pub(crate) caused: u64,
 }
 
 impl Evidence {
     pub(crate) fn of(mark: &MarkSlot) -> Self {
-        Self { position: mark.durable, sequence: mark.sequence }
+        Self { position: mark.durable, sequence: mark.sequence, caused: 0 }
     }
 
     /// Where the evidence lies in a segment, if it does: frames begin anew there.

@@ -59,6 +59,7 @@ impl Machine {
             memory_budget: 8 * SEGMENT,
             retention: None,
             inputs: Vec::new(),
+            proven: Vec::new(),
             lock: bus.join("trades/0").join(journal::LOCK),
             now: 1_000,
             patience: Duration::ZERO,

@@ -54,6 +54,7 @@ fn options(disk: &str) -> Options {
         memory_budget: 6 * SEGMENT,
         retention: Some(Retention { bytes: KEPT * SEGMENT as u64, cuts: journal::Cuts::Oldest }),
         inputs: Vec::new(),
+        proven: Vec::new(),
         lock: PathBuf::from(disk).join(journal::LOCK),
         now: 0,
         patience: Duration::ZERO,

@@ -12,16 +12,13 @@ use common::{
     message, segment_name,
 };
 use journal::{
-    Gate, OpenError, Options, ReadError, Recovery, Retention, Start,
+    Gate, OpenError, Options, Proof, ReadError, Recovery, Retention, Start,
     storage::{Storage, simulated::Failure},
 };
 
 #[test]
 fn row_1_memory_of_the_same_epoch_completes_the_disk() {
-    let given = Given::new();
-    let mut live = given.ground.open();
-    publish(&mut live, 0..30_000);
-    live.die();
+    let given = Given::killed(30_000, 0);
     assert!(given.names().iter().any(|name| name.ends_with(".segment")));
     let live = given.ground.open();
     let completed = live.journal.recovery.completed;
@@ -34,12 +31,7 @@ fn row_1_memory_of_the_same_epoch_completes_the_disk() {
 
 #[test]
 fn row_2_a_file_that_fails_is_replaced_from_memory() {
-    let given = Given::new();
-    let mut live = given.ground.open();
-    publish(&mut live, 0..500);
-    live.settle();
-    publish(&mut live, 500..1_000);
-    live.die();
+    let given = Given::killed(1_000, 500);
     // Somewhere between the opening of the twin and its sync; later failures are the opening's.
     let mut replaced = 0;
     for operation in 1..8 {
@@ -61,11 +53,7 @@ fn row_2_a_file_that_fails_is_replaced_from_memory() {
 
 #[test]
 fn row_2_a_file_that_is_gone_is_made_anew_from_memory() {
-    let given = Given::new();
-    let mut live = given.ground.open();
-    publish(&mut live, 0..1_000);
-    live.settle();
-    live.die();
+    let given = Given::killed(1_000, 1_000);
     given.disk.remove(&segment_name(0)).unwrap();
     given.ground.open().die();
     given.ground.lose_memory();
@@ -93,10 +81,7 @@ fn row_3_memory_of_an_older_epoch_is_discarded() {
 
 #[test]
 fn row_4_memory_of_a_newer_epoch_is_refused_and_stays() {
-    let given = Given::new();
-    let mut live = given.ground.open();
-    publish(&mut live, 0..100);
-    live.close();
+    let given = Given::closed(100);
     let copy: Vec<_> = given.names().into_iter().map(|name| (given.read(&name), name)).collect();
     let mut live = given.ground.open();
     publish(&mut live, 100..200);
@@ -135,11 +120,8 @@ fn row_5_a_segment_that_nobody_entered_is_removed() {
 
 #[test]
 fn row_6_garbage_in_memory_is_damage_behind_what_is_whole() {
-    let given = Given::new();
-    let mut live = given.ground.open();
-    publish(&mut live, 0..1_000);
+    let given = Given::killed(1_000, 0);
     let positions = given.positions();
-    live.die();
     let path = given.ground.memory.join(segment_name(0));
     let mut bytes = fs::read(&path).unwrap();
     bytes[positions[600] as usize..][..8].fill(0xff);
@@ -153,10 +135,7 @@ fn row_6_garbage_in_memory_is_damage_behind_what_is_whole() {
 
 #[test]
 fn row_7_a_sealed_journal_is_whole() {
-    let given = Given::new();
-    let mut live = given.ground.open();
-    publish(&mut live, 0..1_000);
-    live.close();
+    let given = Given::closed(1_000);
     let then = given.recover();
     assert_eq!(then.recovery, Recovery::default());
     then.is_prefix(1_000);
@@ -274,10 +253,7 @@ fn row_10_what_an_anchor_proves_is_never_cut() {
 
 #[test]
 fn row_10_damage_inside_a_sealed_segment_is_reported_with_its_range() {
-    let given = Given::new();
-    let mut live = given.ground.open();
-    publish(&mut live, 0..5_000);
-    live.close();
+    let given = Given::closed(5_000);
     let positions = given.positions();
     given.flip(positions[2_000] + 20);
     let then = given.recover();
@@ -292,10 +268,7 @@ fn row_10_damage_inside_a_sealed_segment_is_reported_with_its_range() {
 
 #[test]
 fn row_10_damage_up_to_the_seal_is_reported_to_the_next_segment() {
-    let given = Given::new();
-    let mut live = given.ground.open();
-    publish(&mut live, 0..20_000);
-    live.close();
+    let given = Given::closed(20_000);
     let positions = given.positions();
     let last = positions.partition_point(|position| *position < SEGMENT as u64) - 1;
     // The last message, and all behind it, the SEAL among it.
@@ -309,15 +282,8 @@ fn row_10_damage_up_to_the_seal_is_reported_to_the_next_segment() {
 
 #[test]
 fn row_11_frames_under_a_torn_header_are_kept_beside() {
-    let given = Given::new();
-    let mut live = given.ground.open();
-    publish(&mut live, 0..12_000);
-    live.settle();
-    live.die();
-    given.ground.lose_memory();
-    let positions = given.positions();
-    let newest = positions[11_999] / SEGMENT as u64;
-    let first = positions.partition_point(|position| *position < newest * SEGMENT as u64) as u64;
+    let given = Given::without_power(12_000);
+    let (newest, first) = given.newest(12_000);
     given.change_mark(|slot| (slot.durable, slot.sequence) = (newest * SEGMENT as u64, first));
     given.flip(newest * SEGMENT as u64 + 40);
     let then = given.recover();
@@ -329,12 +295,7 @@ fn row_11_frames_under_a_torn_header_are_kept_beside() {
 
 #[test]
 fn row_12_segments_made_ready_are_removed() {
-    let given = Given::new();
-    let mut live = given.ground.open();
-    publish(&mut live, 0..100);
-    live.settle();
-    live.die();
-    given.ground.lose_memory();
+    let given = Given::without_power(100);
     assert!(given.names().contains(&segment_name(2)), "{:?}", given.names());
     let live = given.ground.open();
     let segments: Vec<_> = given.names().into_iter().filter(|name| name.ends_with(".segment")).collect();
@@ -345,15 +306,8 @@ fn row_12_segments_made_ready_are_removed() {
 #[test]
 fn row_13_a_damaged_header_below_the_mark_is_damage_and_its_segment_stays() {
     for gone in [false, true] {
-        let given = Given::new();
-        let mut live = given.ground.open();
-        publish(&mut live, 0..12_000);
-        live.settle();
-        live.die();
-        given.ground.lose_memory();
-        let positions = given.positions();
-        let newest = positions[11_999] / SEGMENT as u64;
-        let first = positions.partition_point(|position| *position < newest * SEGMENT as u64) as u64;
+        let given = Given::without_power(12_000);
+        let (newest, first) = given.newest(12_000);
         if gone {
             given.disk.remove(&segment_name(newest)).unwrap();
         } else {
@@ -388,12 +342,7 @@ fn row_14_one_torn_slot_leaves_the_other() {
 #[test]
 fn row_15_without_a_mark_the_segments_say_whose_they_are() {
     for removed in [false, true] {
-        let given = Given::new();
-        let mut live = given.ground.open();
-        publish(&mut live, 0..20_000);
-        live.settle();
-        live.die();
-        given.ground.lose_memory();
+        let given = Given::without_power(20_000);
         let identity = given.mark().journal;
         if removed {
             given.disk.remove("mark").unwrap();
@@ -418,10 +367,7 @@ fn row_15_without_a_mark_the_segments_say_whose_they_are() {
 
 #[test]
 fn row_16_without_mark_and_headers_nothing_is_touched() {
-    let given = Given::new();
-    let mut live = given.ground.open();
-    publish(&mut live, 0..100);
-    live.close();
+    let given = Given::closed(100);
     given.write("mark", &[0x77; 8192]);
     given.flip(3);
     let segment = given.read(&segment_name(0));
@@ -470,4 +416,143 @@ fn row_19_what_lies_below_the_floor_or_is_unfinished_is_removed() {
     given.ground.open().close();
     let left: Vec<_> = given.names();
     assert!(left.iter().all(|name| name == "mark" || *name >= segment_name(floor)), "{left:?}");
+}
+
+/// All of epoch 1 below this sequence was durable, as an effect says.
+fn caused_below(sequence: u64) -> [Proof; 1] {
+    [Proof { epoch: 1, sequence }]
+}
+
+#[test]
+fn row_20_what_effects_name_is_proven() {
+    let given = Given::with_tail(700, 300);
+    let then = given.recover_with(&caused_below(900));
+    assert_eq!(then.recovery.unproven, 100);
+    then.is_prefix(1_000);
+}
+
+#[test]
+fn row_20_a_tail_that_effects_name_is_damage_and_stays_where_it_is() {
+    let spoiled = || {
+        let given = Given::with_tail(700, 300);
+        let torn = given.positions()[900];
+        given.flip(torn + 30);
+        (given, torn)
+    };
+    let (untold, _) = spoiled();
+    untold.recover_with(&caused_below(900)).is_prefix(900);
+
+    let (given, torn) = spoiled();
+    let bytes = given.read(&segment_name(0));
+    let then = given.recover_with(&caused_below(951));
+    assert_eq!((then.next, then.recovery.torn_bytes), (951, 0));
+    assert_eq!(then.recovery.damage, [(torn, SEGMENT as u64)]);
+    assert_eq!(given.read(&segment_name(0)), bytes);
+    assert_messages(&then.after.0, 900);
+    assert_eq!(then.told(), (torn, SEGMENT as u64, (900, 951)));
+}
+
+#[test]
+fn row_20_a_hole_that_effects_name_is_damage_and_what_follows_is_kept() {
+    for (caused, is_cut) in [(710, true), (711, false), (3_700, false)] {
+        let given = Given::with_tail(700, 3_000);
+        let from = given.positions()[710];
+        given.flip(from + 20);
+        let then = given.recover_with(&caused_below(caused));
+        if is_cut {
+            then.is_prefix(710);
+            continue;
+        }
+        let (at, to, (first, next)) = then.told();
+        assert_eq!((at, first, &then.recovery.damage[..]), (from, 710, &[(from, to)][..]));
+        let kept: Vec<_> = (0..3_700).filter(|n| !(710..next).contains(n)).map(|n| (n, message(n))).collect();
+        assert!(then.after.0 == kept && then.next == 3_700 && next < 3_000);
+    }
+}
+
+#[test]
+fn row_21_a_segment_whose_messages_effects_name_is_damage_without_its_header() {
+    for gone in [false, true] {
+        let given = Given::without_power(12_000);
+        let (newest, first) = given.newest(12_000);
+        let base = newest * SEGMENT as u64;
+        given.change_mark(|slot| (slot.durable, slot.sequence) = (base, first));
+        if gone {
+            given.disk.remove(&segment_name(newest)).unwrap();
+        } else {
+            given.flip(base + 40);
+        }
+        let then = given.recover_with(&caused_below(first + 100));
+        assert_eq!((then.next, then.recovery.torn_bytes), (first + 100, 0));
+        assert_eq!(then.recovery.damage, [(base, base + SEGMENT as u64)]);
+        assert_eq!(given.names().contains(&segment_name(newest)), !gone);
+        assert_messages(&then.before.0, first);
+        assert_messages(&then.after.0, first);
+        assert_eq!(then.told(), (base, base + SEGMENT as u64, (first, first + 100)));
+    }
+}
+
+#[test]
+fn row_21_a_lost_mark_gives_no_sequence_away_that_effects_name() {
+    let given = Given::without_power(12_000);
+    let (newest, first) = given.newest(12_000);
+    given.disk.remove("mark").unwrap();
+    given.disk.remove(&segment_name(newest)).unwrap();
+    // Of an epoch of which nothing else is left.
+    let then = given.recover_with(&[Proof { epoch: 2, sequence: 12_000 }]);
+    assert_eq!((then.next, then.epoch, then.recovery.mark_lost), (12_000, 3, true));
+    assert_eq!(then.recovery.unbelieved, []);
+    assert_eq!(then.told().2, (first, 12_000));
+}
+
+/// An epoch from which no journal can go on.
+const LAST: u32 = u32::MAX - 1;
+
+#[test]
+fn row_22_what_a_journal_cannot_have_had_is_not_believed() {
+    let closed = || Given::closed(1_000);
+    let unclean = || Given::without_power(1_000);
+    let cases: [(&dyn Fn() -> Given, u32, u64, u32); 6] = [
+        (&closed, 1, 1_001, 2),
+        (&closed, 7, 1_200, 8),
+        (&closed, LAST, 1_200, 2),
+        (&unclean, 1, 1 << 60, 2),
+        (&unclean, 2, 1_200, 3),
+        (&unclean, LAST, u64::MAX, 2),
+    ];
+    for (given, epoch, sequence, next_epoch) in cases {
+        let proof = Proof { epoch, sequence };
+        let then = given().recover_with(&[proof]);
+        assert_eq!((&then.recovery.unbelieved[..], then.epoch), (&[proof][..], next_epoch));
+        then.is_prefix(1_000);
+    }
+}
+
+#[test]
+fn row_22_a_new_journal_has_lost_nothing() {
+    for (epoch, next_epoch) in [(3, 4), (LAST, 1)] {
+        let given = Given::new();
+        let proof = Proof { epoch, sequence: 100 };
+        let opened = given.open_with(&[proof]).journal;
+        assert_eq!((&opened.recovery.unbelieved[..], opened.writer.epoch()), (&[proof][..], next_epoch));
+        assert_eq!((opened.recovery.damage.len(), opened.writer.next_sequence()), (0, 0));
+    }
+}
+
+#[test]
+fn row_22_a_wrong_proof_beside_a_right_one_hides_nothing() {
+    let given = Given::with_tail(700, 300);
+    let wrong = Proof { epoch: 1, sequence: 1 << 60 };
+    let then = given.recover_with(&[caused_below(900)[0], wrong, caused_below(800)[0]]);
+    assert_eq!((then.recovery.unproven, &then.recovery.unbelieved[..]), (100, &[wrong][..]));
+    then.is_prefix(1_000);
+}
+
+#[test]
+fn row_22_what_later_epochs_have_settled_is_settled() {
+    let given = Given::closed(1_000);
+    given.recover().is_prefix(1_000);
+    let then = given.recover_with(&caused_below(5_000));
+    assert_eq!(then.recovery, Recovery::default());
+    then.is_prefix(1_000);
 }

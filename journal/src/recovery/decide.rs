@@ -1,7 +1,7 @@
 //! The verdict on a segment that was read from disk.
 
 use crate::{
-    layout::SegmentHeader,
+    layout::{FIRST_FRAME, SegmentHeader, Word},
     scan::{Evidence, Hole, Scan},
     segment::Segment,
 };
@@ -22,7 +22,30 @@ pub(crate) struct Kept {
     pub(crate) proven: usize,
 }
 
-/// Decides, by the table of recovery, what of a segment is kept, given the evidence of the mark.
+impl Kept {
+    /// The frames that are kept of a segment whose first message has sequence `first`: offset, sequence of the next message
+    /// there, and word.
+    pub(super) fn frames<'a>(
+        &'a self,
+        segment: &'a Segment,
+        first: u64,
+    ) -> impl Iterator<Item = (usize, u64, Word)> + 'a {
+        let mut holes = self.holes.iter().peekable();
+        let (mut at, mut sequence) = (FIRST_FRAME, first);
+        std::iter::from_fn(move || {
+            while let Some(hole) = holes.next_if(|hole| hole.from <= at) {
+                (at, sequence) = (hole.to, hole.next);
+            }
+            let word = segment.frame(at).filter(|_| at < self.end)?.ok()?;
+            let frame = (at, sequence, word);
+            at += word.stride();
+            sequence += u64::from(word.is_user());
+            Some(frame)
+        })
+    }
+}
+
+/// Decides, by the table of recovery, what of a segment is kept, given the evidence of the mark and of effects.
 ///
 /// An invalid range is a torn tail only if nothing in it is proven and all valid frames behind it can have been in flight
 /// with it; everything else is damage and stays.
@@ -39,7 +62,8 @@ pub(crate) fn decide(segment: &Segment, header: &SegmentHeader, found: &Scan, ev
     };
     for hole in &found.holes {
         let behind = found.last_valid.saturating_sub(hole.from);
-        if hole.from >= proven_offset && behind <= header.window as usize {
+        let is_proven = hole.from < proven_offset || hole.first < evidence.caused;
+        if !is_proven && behind <= header.window as usize {
             return Kept { end: hole.from, sequence: hole.first, is_sealed: false, ..kept };
         }
         kept.holes.push(*hole);
@@ -49,6 +73,10 @@ pub(crate) fn decide(segment: &Segment, header: &SegmentHeader, found: &Scan, ev
         let next = evidence.sequence.max(found.sequence);
         kept.holes.push(Hole { from: kept.end, to: proven_offset, first: found.sequence, next });
         (kept.end, kept.sequence) = (proven_offset, next);
+    }
+    if !found.sealed && kept.sequence < evidence.caused {
+        // Effects name messages, not positions: these may have been anywhere in the rest.
+        kept.proven = segment.size();
     }
     kept
 }

@@ -81,6 +81,7 @@ pub(super) struct Cut {
 pub(super) fn first_without_cause(
     places: &Places,
     mark: &MarkSlot,
+    evidence: Evidence,
     headers: &[SegmentHeader],
     causes: &mut Causes<'_>,
 ) -> Result<Option<Cut>, OpenError> {
@@ -92,7 +93,7 @@ pub(super) fn first_without_cause(
         let loaded = disk_copy::load(places.storage.as_ref(), mark, header.number, Access::Write)
             .map_err(|error| OpenError::Damaged { what: error.to_string() })?;
         let Some((segment, header)) = loaded else { continue };
-        match look(&segment, &header, mark, causes) {
+        match look(&segment, &header, evidence, causes) {
             Looked::Missing { offset, sequence } => {
                 cut = Some(Cut { header, segment, offset, sequence });
             }
@@ -110,31 +111,22 @@ enum Looked {
     Missing { offset: usize, sequence: u64 },
 }
 
-fn look(segment: &Segment, header: &SegmentHeader, mark: &MarkSlot, causes: &mut Causes<'_>) -> Looked {
-    let found = scan(segment, header, Evidence::of(mark));
-    let kept = decide(segment, header, &found, Evidence::of(mark));
-    let mut holes = kept.holes.iter().peekable();
-    let (mut at, mut sequence) = (FIRST_FRAME, header.sequence);
-    let mut batch = (at, sequence);
-    let mut has_effects = false;
-    while at < kept.end {
-        if let Some(hole) = holes.next_if(|hole| hole.from <= at) {
-            (at, sequence) = (hole.to, hole.next);
+fn look(segment: &Segment, header: &SegmentHeader, evidence: Evidence, causes: &mut Causes<'_>) -> Looked {
+    let found = scan(segment, header, evidence);
+    let kept = decide(segment, header, &found, evidence);
+    let mut batch = (FIRST_FRAME, header.sequence);
+    let (mut next, mut is_first, mut has_effects) = (FIRST_FRAME, true, false);
+    for (at, sequence, word) in kept.frames(segment, header.sequence) {
+        if is_first || at != next {
             batch = (at, sequence);
-            continue;
         }
-        let Some(Ok(word)) = segment.frame(at) else { break };
         if let Some(cause) = segment.cause(at, word) {
             has_effects = true;
             if causes.is_missing(cause) {
                 return Looked::Missing { offset: batch.0, sequence: batch.1 };
             }
         }
-        at += word.stride();
-        sequence += u64::from(word.is_user());
-        if word.flags & FLAG_MORE == 0 {
-            batch = (at, sequence);
-        }
+        (next, is_first) = (at + word.stride(), word.flags & FLAG_MORE == 0);
     }
     if has_effects { Looked::Whole } else { Looked::NoEffects }
 }

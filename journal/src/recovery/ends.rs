@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::{Recovery, decide, decide::Kept, effects::Cut};
+use super::{Recovery, decide, effects::Cut};
 use crate::{
     disk_copy,
     error::OpenError,
-    layout::{BLOCK, FIRST_FRAME, MarkSlot, SEAL_FRAME, SegmentHeader},
+    layout::{BLOCK, MarkSlot, SEAL_FRAME, SegmentHeader},
     names,
     reader::Places,
     scan::{Evidence, scan},
@@ -15,28 +15,39 @@ use crate::{
     writer::write_seal,
 };
 
-/// Ends the newest segment on disk, if it has no seal, and says at which sequence.
+/// Where the newest segment ends.
+pub(super) struct End {
+    /// Sequence behind its last message.
+    pub(super) sequence: u64,
+    /// Whether all behind that message, to the segment's end, is damage; else a SEAL stands there, or there is no room for it.
+    pub(super) is_damaged: bool,
+}
+
+/// Ends the newest segment on disk, if it has no seal, and says where.
 pub(super) fn end_newest(
     places: &Places,
     mark: &MarkSlot,
+    evidence: Evidence,
     header: &SegmentHeader,
     report: &mut Recovery,
-) -> Result<u64, OpenError> {
+) -> Result<End, OpenError> {
     let name = names::segment(header.number);
     let loaded = disk_copy::load(places.storage.as_ref(), mark, header.number, Access::Write)
         .map_err(|error| OpenError::Damaged { what: error.to_string() })?;
     let Some((segment, header)) = loaded else { return Err(OpenError::Damaged { what: name }) };
-    let found = scan(&segment, &header, Evidence::of(mark));
-    let kept = decide(&segment, &header, &found, Evidence::of(mark));
+    let found = scan(&segment, &header, evidence);
+    let kept = decide(&segment, &header, &found, evidence);
     let position = |offset| segment.position(offset);
     report.damage.extend(kept.holes.iter().map(|hole| (position(hole.from), position(hole.to))));
-    report.unproven = unproven(&segment, &kept);
-    if kept.is_sealed {
-        return Ok(kept.sequence);
-    }
-    if kept.end < kept.proven {
+    let frames = kept.frames(&segment, header.sequence);
+    let is_unproven = |at, sequence| at >= kept.proven && sequence >= evidence.caused;
+    report.unproven = frames.filter(|(at, n, word)| word.is_user() && is_unproven(*at, *n)).count() as u64;
+    let end = End { sequence: kept.sequence, is_damaged: !kept.is_sealed && kept.end < kept.proven };
+    if end.is_damaged {
         report.damage.push((position(kept.end), position(kept.proven)));
-        return Ok(kept.sequence);
+    }
+    if end.is_damaged || kept.is_sealed {
+        return Ok(end);
     }
     let window = (header.window as usize).min(segment.size() - kept.end);
     let failed = OpenError::io("keep the torn tail of", &name);
@@ -45,23 +56,7 @@ pub(super) fn end_newest(
         seal_at(places, &segment, &header, kept.end, kept.sequence, found.time)
             .map_err(OpenError::io("seal", &name))?;
     }
-    Ok(kept.sequence)
-}
-
-/// Messages that are kept without evidence.
-fn unproven(segment: &Segment, kept: &Kept) -> u64 {
-    let (mut at, mut count) = (FIRST_FRAME, 0);
-    let mut holes = kept.holes.iter().peekable();
-    while at < kept.end {
-        if let Some(hole) = holes.next_if(|hole| hole.from <= at) {
-            at = hole.to;
-            continue;
-        }
-        let Some(Ok(word)) = segment.frame(at) else { break };
-        count += u64::from(word.is_user() && at >= kept.proven);
-        at += word.stride();
-    }
-    count
+    Ok(end)
 }
 
 /// Keeps up to `length` bytes from `from` on in a synced file beside, without the zeros at their end; says how many.

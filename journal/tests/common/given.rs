@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use journal::{
-    Gate, ReadError, Recovery, Start,
+    Gate, Options, Proof, ReadError, Recovery, Start,
     layout::MarkSlot,
-    storage::{Storage, simulated::SimulatedDisk},
+    storage::{PwriteEngine, Storage, simulated::SimulatedDisk},
 };
 use zerocopy::IntoBytes;
 
@@ -23,6 +23,46 @@ impl Given {
         let disk = SimulatedDisk::new();
         let ground = Ground::on(Arc::new(disk.clone()));
         Self { disk, ground }
+    }
+
+    /// A journal of so many messages that its writer has closed.
+    pub fn closed(count: u64) -> Self {
+        let given = Self::new();
+        let mut live = given.ground.open();
+        publish(&mut live, 0..count);
+        live.close();
+        given
+    }
+
+    /// A journal whose writer was killed after so many messages: they are in memory, and `settled` of them on disk.
+    pub fn killed(count: u64, settled: u64) -> Self {
+        let given = Self::new();
+        let mut live = given.ground.open();
+        publish(&mut live, 0..settled);
+        if settled > 0 {
+            live.settle();
+        }
+        publish(&mut live, settled..count);
+        live.die();
+        given
+    }
+
+    /// A journal of so many messages, all durable and proven by the mark, whose machine lost its power.
+    pub fn without_power(count: u64) -> Self {
+        let given = Self::killed(count, count);
+        given.ground.lose_memory();
+        assert_eq!(given.mark().sequence, count, "the mark proves all");
+        given
+    }
+
+    /// The newest segment, and the sequence of its first message, of a journal of so many messages.
+    pub fn newest(&self, count: u64) -> (u64, u64) {
+        let positions = self.positions();
+        assert_eq!(positions.len() as u64, count);
+        let newest = positions[positions.len() - 1] / SEGMENT as u64;
+        let first = positions.partition_point(|position| *position < newest * SEGMENT as u64);
+        assert!(newest > 0, "there are others before it");
+        (newest, first as u64)
     }
 
     /// A dead journal of `first` messages that the mark proves, and `then` more that are on disk but unproven.
@@ -90,15 +130,27 @@ impl Given {
         positions
     }
 
+    /// Opens it where effects prove this.
+    pub fn open_with(&self, proven: &[Proof]) -> Live {
+        let options = Options { proven: proven.into(), ..self.ground.options() };
+        self.ground.open_with(options, Box::new(PwriteEngine::new())).unwrap()
+    }
+
     /// What a reader sees before any recovery, then what recovery finds, and what a reader sees afterwards.
     pub fn recover(&self) -> Then {
+        self.recover_with(&[])
+    }
+
+    /// The same, where effects of the messages prove this.
+    pub fn recover_with(&self, proven: &[Proof]) -> Then {
         let before = self.ground.read_all(Gate::Durable);
-        let live = self.ground.open();
+        let live = self.open_with(proven);
+        let epoch = live.journal.writer.epoch();
         let recovery = live.journal.recovery.clone();
         let next = live.journal.writer.next_sequence();
         live.close();
         let after = self.ground.read_all(Gate::Durable);
-        Then { before, recovery, next, after }
+        Then { before, recovery, epoch, next, after }
     }
 }
 
@@ -107,6 +159,7 @@ pub type Read = (Vec<(u64, Vec<u8>)>, Vec<ReadError>);
 pub struct Then {
     pub before: Read,
     pub recovery: Recovery,
+    pub epoch: u32,
     pub next: u64,
     pub after: Read,
 }
@@ -120,6 +173,13 @@ impl Then {
             assert_messages(messages, count);
             assert_eq!(*faults, []);
         }
+    }
+
+    /// The one fault that a reader meets afterwards: its positions and sequences.
+    pub fn told(&self) -> (u64, u64, (u64, u64)) {
+        let faults = &self.after.1;
+        let [ReadError::Damage { from, to, sequences, .. }] = faults[..] else { panic!("{faults:?}") };
+        (from, to, sequences)
     }
 
     /// All but one range of sequences is there, and the range is reported, also by recovery if the newest segment is

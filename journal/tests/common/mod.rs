@@ -45,6 +45,7 @@ impl Ground {
             memory_budget: 8 * SEGMENT,
             retention: None,
             inputs: Vec::new(),
+            proven: Vec::new(),
             lock: self.disk.join(journal::LOCK),
             now: 1_000,
             patience: Duration::ZERO,
