@@ -124,7 +124,10 @@
 //! # assert_eq!(orders.durable(), 1);
 //! # Ok(()) }
 //! ```
-//! After a crash it goes on where its own journal ends: the last cause in it says which input comes next.
+//! After a crash it goes on where its own journal ends: the last cause in it says which input comes next. Its effects on
+//! disk prove the same of its inputs: what they name and an input lacks was durable and is reported as lost, and the input's
+//! next publisher begins behind it ([`Recovery::damage`]). What an input cannot have had, by its own evidence, is not
+//! believed ([`Recovery::unbelieved`]); no derived topic keeps its input from being opened.
 //!
 //! # Errors
 //! Opening gives [`BusError`], publishing [`PublishError`], reading [`ReadError`]; each says what happened, where, and
@@ -172,6 +175,7 @@ pub mod clock;
 pub mod config;
 mod error;
 pub mod event;
+mod evidence;
 pub mod machine;
 pub mod memory;
 pub mod plan;
@@ -183,7 +187,7 @@ mod upstream;
 pub mod wait;
 
 pub use error::BusError;
-pub use journal::{Keeper, OpenError, Owner, ReaderStatus, Recovery, Room, SegmentStatus, Survey};
+pub use journal::{Keeper, OpenError, Owner, Proof, ReaderStatus, Recovery, Room, SegmentStatus, Survey};
 pub use publisher::{Batch, Claim, PublishError, Publisher};
 pub use subscriber::{Delivery, Frame, Gate, ReadError, Reader, Start, Subscriber, Watermarks};
 pub use topic::{Bus, mark_lost};

@@ -15,7 +15,7 @@ use std::{
 };
 
 use journal::{
-    Cuts, Journal, OpenError, Options, Places, Recovery, Retention, Service, Survey, Token,
+    Cuts, Journal, OpenError, Options, Places, Proof, Recovery, Retention, Service, Survey, Token,
     instance::{Instance, Occupancy},
     storage::DiskStorage,
 };
@@ -245,11 +245,7 @@ impl Bus {
             Schema::of::<M>(inputs).map_err(|source| BusError::Schema { topic: topic.into(), source })?;
         self.fits_schema(topic, &schema)?;
         self.make_directory(&self.topic_dir(topic))?;
-        for input in inputs {
-            // What dead publishers of the inputs left is completed first: no effect reaches the disk before its cause.
-            // An input with a live publisher needs no help; one that cannot be recovered is its publisher's to report.
-            let _ = self.finish_dead(input);
-        }
+        self.recover_inputs(inputs);
         let clock = Clock::new();
         let mut writing = self.writing()?;
         let Some(held) = writing.as_mut() else { unreachable!("`writing` has made it") };
@@ -312,12 +308,18 @@ impl Bus {
     /// # Errors
     /// The journal cannot be recovered.
     pub fn finish_dead(&self, topic: &str) -> Result<bool, BusError> {
-        let places = self.places(topic)?;
-        if !places.memory_dir.exists() {
+        if !self.places(topic)?.memory_dir.exists() {
             return Ok(false);
         }
+        self.recover(topic)
+    }
+
+    /// Recovers a topic that has no publisher now, and ends it cleanly. False if it has one.
+    pub(crate) fn recover(&self, topic: &str) -> Result<bool, BusError> {
         let mut writing = self.writing()?;
         let Some(held) = writing.as_mut() else { unreachable!("`writing` has made it") };
+        held.occupancy.make_topic(topic, 0).map_err(BusError::Memory)?;
+        let places = self.places(topic)?;
         let inputs: Vec<String> = self.schema(topic)?.inputs().to_vec();
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let options = self.options(topic, &inputs, Clock::new().now().0)?;
@@ -346,6 +348,13 @@ impl Bus {
         if recovery.mark_lost {
             note(&mark_lost(topic));
             self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
+        }
+        for Proof { epoch, sequence } in &recovery.unbelieved {
+            note(&format!(
+                "a topic derived from '{topic}' names message {} of epoch {epoch} as a cause, which '{topic}' cannot have \
+                 had: one of the two is an older copy, or of another bus; run `replay verify`",
+                sequence.saturating_sub(1)
+            ));
         }
     }
 
@@ -392,7 +401,7 @@ impl Bus {
         BusError::Io { what: "declare what is needed in", path: self.topic_dir(topic).join("0"), source }
     }
 
-    fn topic_dir(&self, topic: &str) -> PathBuf {
+    pub(crate) fn topic_dir(&self, topic: &str) -> PathBuf {
         self.shared.directory.join(topic)
     }
 
@@ -459,6 +468,7 @@ impl Bus {
             memory_budget: memory as usize,
             retention,
             inputs,
+            proven: self.proven(topic),
             lock: self.topic_dir(topic).join("0").join(journal::LOCK),
             now,
             patience: PATIENCE,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bus::{
-    Bus, Gate, Publisher, ReadError, Start,
+    Bus, Gate, Proof, Publisher, ReadError, Recovery, Start,
     config::BusConfig,
     event::{Cause, Event},
     program::Size,
@@ -146,10 +146,19 @@ fn an_input_that_lost_its_mark_and_its_end_says_so_and_takes_no_effect_along() {
     keeps_all_effects(&bus);
     assert_eq!(bus.lost_marks().len(), 0, "of the effects nothing is lost");
     let mut inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
+    // The last effect says how far they were durable: no sequence that it or another names is used again.
     let began = inputs.next_sequence();
-    assert!(inputs.recovery().mark_lost && (first..149_000).contains(&began), "{began}");
+    assert_eq!((began, inputs.recovery().damage.len(), inputs.recovery().mark_lost), (150_000, 1, true));
     assert_eq!(bus.lost_marks(), ["inputs"]);
     inputs.publish(&Input { value: 1 }).unwrap();
+    let mut reader = bus.subscriber::<Input>("inputs", Start::Sequence(first), Gate::Published).unwrap();
+    let told = loop {
+        if let Err(fault) = reader.poll() {
+            break fault;
+        }
+    };
+    let ReadError::Damage { sequences, .. } = told else { panic!("{told:?}") };
+    assert!((first..149_000).contains(&sequences.0) && sequences.1 == began, "{sequences:?}");
     keeps_all_effects(&bus);
     inputs.close().unwrap();
     let inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
@@ -157,4 +166,140 @@ fn an_input_that_lost_its_mark_and_its_end_says_so_and_takes_no_effect_along() {
     let reader = bus.reader("inputs", Start::Newest, Gate::Published).unwrap();
     assert_eq!((reader.is_end_proven(), reader.began_unmarked()), (true, Some((2, began))));
     keeps_all_effects(&bus);
+}
+
+/// Marks an input's bytes.
+const VALUE: i64 = 0x5eed_0000_0000;
+/// Messages of a bus that lost its power, all durable, an effect of each; and the first of those that are torn.
+const COUNT: u64 = 1_000;
+const TORN: u64 = 800;
+
+/// A bus as it was found after a power loss: no shared memory, a mark from before the last messages, and a disk that gave
+/// back none of the inputs from [`TORN`] on although it had said to have them.
+fn after_power_loss(directory: &Path) -> Bus {
+    let bus = Bus::open(directory.join("live")).unwrap();
+    let mut inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
+    let mut effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
+    let mark = fs::read(bus.directory().join("inputs/0/mark")).unwrap();
+    for n in 0..COUNT {
+        let sequence = inputs.publish(&Input { value: VALUE + n as i64 }).unwrap();
+        let cause = Cause { sequence, epoch: inputs.epoch(), input: 0, index: 0 };
+        effects.publish(&Effect { cause, value: 0 }).unwrap();
+    }
+    effects.flush().unwrap();
+    assert_eq!((inputs.durable(), effects.durable()), (COUNT, COUNT));
+    let found = directory.join("found");
+    copy(bus.directory(), &found);
+    fs::write(found.join("inputs/0/mark"), mark).unwrap();
+    let segment = found.join("inputs/0/0000000000000000.segment");
+    let mut bytes = fs::read(&segment).unwrap();
+    let torn = (VALUE + TORN as i64).to_le_bytes();
+    let at = bytes.windows(8).position(|window| window == torn).expect("it was written");
+    bytes[at..].fill(0);
+    fs::write(segment, bytes).unwrap();
+    Bus::open(found).unwrap()
+}
+
+/// Expects that a publisher of the input begins behind what effects name, that the loss is told to its very range, and that
+/// no effect is lost.
+fn tells_what_is_lost(bus: &Bus) {
+    let mut inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
+    assert_eq!(inputs.publish(&Input { value: 1 }), Ok(COUNT));
+    let effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
+    assert_eq!((effects.next_sequence(), effects.recovery().without_cause), (COUNT, 0));
+    let mut reader = bus.subscriber::<Input>("inputs", Start::Oldest, Gate::Published).unwrap();
+    let (mut values, mut faults) = (Vec::new(), Vec::new());
+    while values.len() <= TORN as usize {
+        match reader.poll() {
+            Ok(Some(input)) => values.push(input.value),
+            Ok(None) => {}
+            Err(fault) => faults.push(fault),
+        }
+    }
+    let [ReadError::Damage { sequences: (TORN, COUNT), .. }] = faults[..] else { panic!("{faults:?}") };
+    assert_eq!(values, (0..TORN as i64).map(|n| VALUE + n).chain([1]).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_effects_name_is_told_as_lost_and_never_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let bus = after_power_loss(directory.path());
+    let inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
+    let recovery = inputs.recovery();
+    assert_eq!((recovery.damage.len(), recovery.torn_bytes, recovery.unproven), (1, 0, 0), "{recovery:?}");
+    inputs.close().unwrap();
+    tells_what_is_lost(&bus);
+}
+
+#[test]
+fn a_derived_topic_has_its_inputs_recovered_before_it_is_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let bus = after_power_loss(directory.path());
+    let effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
+    assert_eq!((effects.next_sequence(), effects.recovery().without_cause), (COUNT, 0));
+    effects.close().unwrap();
+    tells_what_is_lost(&bus);
+}
+
+#[test]
+fn without_effects_the_same_loss_goes_unnoticed() {
+    for damaged in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let bus = after_power_loss(directory.path());
+        let effects = bus.directory().join("effects/0");
+        if damaged {
+            let segment = effects.join("0000000000000000.segment");
+            let length = fs::metadata(&segment).unwrap().len() as usize;
+            fs::write(segment, vec![0x5a; length]).unwrap();
+        } else {
+            fs::remove_dir_all(effects).unwrap();
+        }
+        let inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
+        assert_eq!((inputs.next_sequence(), inputs.recovery().damage.len()), (TORN, 0));
+        assert!(inputs.recovery().unproven > 0);
+    }
+}
+
+#[test]
+fn what_an_older_copy_of_the_input_goes_on_with_has_names_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().join("bus");
+    run(&Bus::open(&at).unwrap(), 100);
+    copy(&at.join("inputs"), &directory.path().join("older"));
+    run(&Bus::open(&at).unwrap(), 50);
+    fs::remove_dir_all(at.join("inputs")).unwrap();
+    copy(&directory.path().join("older"), &at.join("inputs"));
+
+    let bus = Bus::open(&at).unwrap();
+    let mut inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
+    // Messages 100 to 149 of epoch 2 are others.
+    assert_eq!((inputs.next_sequence(), inputs.epoch()), (100, 3));
+    assert_eq!(inputs.recovery().unbelieved, [Proof { epoch: 2, sequence: 150 }]);
+    for value in 0..10 {
+        inputs.publish(&Input { value }).unwrap();
+    }
+    let effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
+    assert_eq!(effects.next_sequence(), 100, "none follows from a message that it did not know");
+}
+
+#[test]
+fn no_derived_topic_keeps_its_input_from_being_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let bus = Bus::open(directory.path().join("bus")).unwrap();
+    run(&bus, 100);
+    let spoil: [&dyn Fn(&Path); 6] = [
+        &|at| fs::write(at.join("schema.json"), b"{").unwrap(),
+        &|at| fs::write(at.join("0/mark"), [0x77; 8192]).unwrap(),
+        &|at| fs::remove_file(at.join("0/0000000000000000.segment")).unwrap(),
+        &|at| fs::create_dir(at.join("0/0000000000000000.segment")).unwrap(),
+        &|at| fs::remove_dir_all(at.join("0")).unwrap(),
+        &|at| std::os::unix::fs::symlink("/dev/zero", at.join("0")).unwrap(),
+    ];
+    for (count, spoil) in spoil.iter().enumerate() {
+        spoil(&bus.directory().join("effects"));
+        let mut inputs: Publisher<Input> = bus.publisher("inputs").unwrap();
+        assert_eq!(inputs.recovery(), &Recovery::default());
+        assert_eq!(inputs.publish(&Input { value: 1 }), Ok(100 + count as u64));
+        inputs.close().unwrap();
+    }
 }

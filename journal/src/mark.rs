@@ -7,10 +7,12 @@ use std::{io, path::Path, sync::Arc};
 use zerocopy::IntoBytes;
 
 use crate::{
+    control::Control,
     disk_copy::LoadError,
     error::OpenError,
     layout::{BLOCK, FIRST_FRAME, MARK_MAGIC, MarkSlot, SEGMENT_MAX, SEGMENT_MIN, SegmentHeader, VERSION},
     names,
+    reader::Places,
     storage::{Access, AlignedBuffer, DiskFile, Storage},
 };
 
@@ -88,6 +90,14 @@ fn is_foreign(storage: &dyn Storage, slot: &MarkSlot) -> bool {
 /// Bytes of a segment of the journal in `storage`; `None` where there is none, or none that can be opened.
 pub fn segment_size(storage: &dyn Storage) -> Option<u64> {
     load(storage).ok().flatten().map(|mark| mark.segment_size.into())
+}
+
+/// Whether a journal has to be recovered from disk: it was not closed, and there is no memory of an owner, dead or alive.
+/// False where its mark is lost: nothing says then how it ended.
+pub fn is_unrecovered(places: &Places) -> bool {
+    let mark = load(places.storage.as_ref()).ok().flatten();
+    mark.is_some_and(|mark| mark.turn > 0 && mark.clean == 0)
+        && !places.memory_dir.join(Control::NAME).exists()
 }
 
 /// The mark of the journal in `directory`, checked.

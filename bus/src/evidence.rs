@@ -1,0 +1,56 @@
+//! What topics prove of each other. An effect is on disk only if its cause was durable: so a topic is opened with what
+//! the topics derived from it prove of it, and the inputs of a derived topic are recovered before it is.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use journal::{Proof, storage::DiskStorage};
+
+use crate::topic::Bus;
+
+/// How long a derived topic waits for an input that another process is recovering.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Between two looks meanwhile.
+const STEP: Duration = Duration::from_millis(1);
+
+impl Bus {
+    /// What the topics derived from `topic` prove of it. One that cannot be read proves nothing.
+    pub(crate) fn proven(&self, topic: &str) -> Vec<Proof> {
+        let derived = self.topics().unwrap_or_default().into_iter().filter(|name| name != topic);
+        let proof = |name: String| {
+            let schema = self.schema(&name).ok()?;
+            let input = schema.inputs().iter().position(|input| input == topic)?;
+            let storage = DiskStorage::new(self.topic_dir(&name).join("0"));
+            journal::last_cause(&storage, u16::try_from(input).ok()?)
+        };
+        derived.filter_map(proof).collect()
+    }
+
+    /// Recovers what dead publishers of the inputs of a derived topic left, inputs of inputs first: no effect reaches the
+    /// disk before its cause, and none is cut before it is known what of its input is lost. An input with a live publisher
+    /// needs no help; one that cannot be recovered is its publisher's to report.
+    pub(crate) fn recover_inputs(&self, inputs: &[&str]) {
+        let mut seen = Vec::new();
+        inputs.iter().for_each(|input| self.recover_first(input, &mut seen));
+    }
+
+    fn recover_first(&self, topic: &str, seen: &mut Vec<String>) {
+        let (Ok(schema), Ok(places)) = (self.schema(topic), self.places(topic)) else { return };
+        if seen.iter().any(|seen| seen == topic) {
+            return;
+        }
+        seen.push(topic.into());
+        schema.inputs().iter().for_each(|input| self.recover_first(input, seen));
+        let _ = self.finish_dead(topic);
+        let start = Instant::now();
+        while journal::is_unrecovered(&places) && start.elapsed() < PATIENCE {
+            match self.recover(topic) {
+                // Its publisher is just at it.
+                Ok(false) => thread::sleep(STEP),
+                Ok(true) | Err(_) => return,
+            }
+        }
+    }
+}
