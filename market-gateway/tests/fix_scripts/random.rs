@@ -1,8 +1,13 @@
 //! A peer and a network that do anything.
 
+use std::cell::RefCell;
+
 use bus::event::trade::Fill;
 use market_gateway::fix::{drop_copy::Stop, numbers::Reserved};
-use proptest::prelude::*;
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
 
 use crate::script::{HEARTBEAT, PARTS, SECOND, Script, Sent, live, message, resent};
 
@@ -68,42 +73,70 @@ proptest! {
         ids.dedup();
         prop_assert_eq!(ids.len(), script.journal.fills.len());
     }
+}
 
-    /// Connections break and our process dies at random places, bytes are cut and garbled: the journal ends with every
-    /// execution once, in order.
-    #[test]
-    fn executions_survive_crashes_once_and_in_order(
-        lives in prop::collection::vec((0_usize..6_000, 0_usize..6, any::<bool>(), 0_usize..6_000), 1..6),
-    ) {
-        let peer = Peer { last: 40 };
-        let mut fills: Vec<Fill> = Vec::new();
-        let mut reserved = Reserved::default();
-        let mut faults = 0;
-        for (cut, undurable, garble, at) in lives.iter().copied().chain([(usize::MAX, 0, false, 0)]) {
-            let mut script = Script::new(&fills, reserved, false);
-            script.receiver.start(script.now).unwrap();
-            let mut stream = message("A", 41, &["98=0", "108=30"]);
-            let mut left = cut;
-            while left > 0 {
-                if garble && at < stream.len() {
-                    stream[at] ^= 1;
-                    faults += 1;
-                }
-                let length = stream.len().min(left);
-                left -= length;
-                for chunk in stream[..length].chunks(100) {
-                    prop_assert!(script.receive(chunk).is_ok());
-                }
-                stream = script.sent().iter().flat_map(|sent| peer.answer(sent)).collect();
-                if stream.is_empty() && script.wait(HEARTBEAT).is_err() { break; }
-                if script.next_inbound() == 41 { break; }
+/// How often which fault struck.
+#[derive(Debug, Default)]
+struct Faults {
+    /// A byte that reached us was another.
+    garbled: u64,
+    /// A connection broke within what the peer sent, or before all was sent.
+    broken: u64,
+    /// Executions that were journalled and not durable when our process died.
+    forgotten: u64,
+}
+
+/// One life of our process after another, each of a connection: so many bytes until it breaks, so many executions that are
+/// not durable then, and perhaps a place where bytes are garbled. The last one is undisturbed. Answers the journal's numbers.
+fn survive(lives: &[(usize, usize, bool, usize)], faults: &mut Faults) -> Result<Vec<u64>, TestCaseError> {
+    let peer = Peer { last: 40 };
+    let mut fills: Vec<Fill> = Vec::new();
+    let mut reserved = Reserved::default();
+    for (cut, undurable, garble, at) in lives.iter().copied().chain([(usize::MAX, 0, false, 0)]) {
+        let mut script = Script::new(&fills, reserved, false);
+        script.receiver.start(script.now).unwrap();
+        let mut stream = message("A", 41, &["98=0", "108=30"]);
+        let mut left = cut;
+        while left > 0 {
+            let length = stream.len().min(left);
+            if garble && at < length {
+                stream[at] ^= 1;
+                faults.garbled += 1;
             }
-            reserved.next += 1_024;
-            let durable = fills.len().max(script.journal.fills.len().saturating_sub(undurable));
-            fills = script.journal.fills;
-            fills.truncate(durable);
+            left -= length;
+            for chunk in stream[..length].chunks(100) {
+                prop_assert!(script.receive(chunk).is_ok());
+            }
+            stream = script.sent().iter().flat_map(|sent| peer.answer(sent)).collect();
+            if stream.is_empty() && script.wait(HEARTBEAT).is_err() {
+                break;
+            }
+            if script.next_inbound() == 41 {
+                break;
+            }
         }
-        let numbers: Vec<u64> = fills.iter().map(|fill| fill.venue_sequence).collect();
-        prop_assert_eq!(numbers, (2..=40).collect::<Vec<u64>>(), "after {} faults", faults);
+        faults.broken += u64::from(left == 0);
+        reserved.next += 1_024;
+        let durable = fills.len().max(script.journal.fills.len().saturating_sub(undurable));
+        fills = script.journal.fills;
+        faults.forgotten += (fills.len() - durable) as u64;
+        fills.truncate(durable);
     }
+    Ok(fills.iter().map(|fill| fill.venue_sequence).collect())
+}
+
+/// Connections break and our process dies at random places, bytes are cut and garbled: the journal ends with every
+/// execution once, in order.
+#[test]
+fn executions_survive_crashes_once_and_in_order() {
+    let lives = prop::collection::vec((0_usize..6_000, 0_usize..6, any::<bool>(), 0_usize..6_000), 1..6);
+    let faults = RefCell::new(Faults::default());
+    let once = |lives: Vec<_>| {
+        let numbers = survive(&lives, &mut faults.borrow_mut())?;
+        prop_assert_eq!(numbers, (2..=40).collect::<Vec<u64>>());
+        Ok(())
+    };
+    TestRunner::new(Config::with_source_file(file!())).run(&lives, once).unwrap();
+    let Faults { garbled, broken, forgotten } = faults.into_inner();
+    assert!(garbled > 20 && broken > 50 && forgotten > 100, "{garbled} {broken} {forgotten}");
 }
