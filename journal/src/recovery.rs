@@ -20,7 +20,7 @@
 //! | 10 | none | any | p < D | any | damage: reported with its range, never cut |
 //! | 11 | none | header invalid, base ≥ D | – | frames | torn: kept beside |
 //! | 12 | none | header invalid, base ≥ D | – | none | a segment made ready: removed |
-//! | 13 | none | header invalid or no file, base < D | – | – | damage, never removed; the journal goes on behind it |
+//! | 13 | none | header invalid, no file, or a link or directory in its place, base < D | – | – | damage, never removed; the journal goes on behind it |
 //! | 14 | none | one slot of the mark invalid | – | – | D from the other slot and the anchors |
 //! | 15 | none | both slots invalid | – | – | D from the anchors and from the headers: a segment is written when all before it is durable; told, and remembered in the mark |
 //! | 16 | none | both slots and all headers invalid | – | – | refused: nothing says whose the segments are |
@@ -206,11 +206,17 @@ fn headers(places: &Places, mark: &MarkSlot, numbers: &[u64]) -> Result<Vec<Segm
     for number in numbers {
         match disk_copy::header(places.storage.as_ref(), &mark.journal, *number) {
             Ok(header) => headers.extend(header),
-            Err(error) if *number < proven && error.raw_os_error() == Some(libc::EIO) => {}
+            Err(error) if *number < proven && is_beyond_repair(&error) => {}
             Err(error) => return Err(OpenError::io("read", &names::segment(*number))(error)),
         }
     }
     Ok(headers)
+}
+
+/// Whether an error says that a file is lost: the disk cannot read it, or it is a link, or no file at all.
+fn is_beyond_repair(error: &io::Error) -> bool {
+    let is_lost = matches!(error.raw_os_error(), Some(libc::EIO | libc::ELOOP | libc::ENXIO));
+    is_lost || error.kind() == io::ErrorKind::InvalidInput
 }
 
 /// Removes what nobody needs: segments made ready, replacements not finished, and all below the floor.
@@ -270,7 +276,8 @@ fn retired(places: &Places, mark: &MarkSlot, headers: &[SegmentHeader], sequence
         .filter(|number| *number <= newest && !headers.is_empty())
         .map(|number| {
             let file = places.storage.open(&names::segment(number), Access::Read);
-            let bytes = file.and_then(|file| file.length()).unwrap_or(0);
+            // A file that somebody made longer holds no more than its segment.
+            let bytes = file.and_then(|file| file.length()).unwrap_or(0).min(mark.segment_size.into());
             let behind = headers.partition_point(|header| header.number <= number);
             let end = headers.get(behind).map_or(sequence, |next| next.sequence);
             Retired { number, end, bytes }

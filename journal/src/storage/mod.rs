@@ -146,9 +146,9 @@ pub trait DiskFile: Any + Send + Sync + Debug {
     fn sync(&self) -> io::Result<()>;
 
     /// Waits for writes past the page cache that a dead process still has in flight: `fallocate` over
-    /// the whole file, keeping its size, takes the lock that such writes hold to their end. Where the
-    /// file system has no `fallocate` it syncs instead; there only the owner's lock, which outlives
-    /// the writes, keeps a successor out.
+    /// the file, at most the largest segment's length, keeping its size, takes the lock that such
+    /// writes hold to their end. Where the file system has no `fallocate` it syncs instead; there only
+    /// the owner's lock, which outlives the writes, keeps a successor out.
     ///
     /// # Errors
     /// Whatever the disk answers.

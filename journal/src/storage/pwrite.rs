@@ -12,6 +12,7 @@ use super::{
     Access, AlignedBuffer, BLOCK, Completion, DiskFile, Engine, Storage, Write, assert_blocks, assert_name,
     is_blocks, space,
 };
+use crate::layout::SEGMENT_MAX;
 
 /// Mode of the directories that a journal makes.
 const DIRECTORY_MODE: u32 = 0o750;
@@ -239,7 +240,8 @@ impl DiskFile for RealFile {
     }
 
     fn barrier(&self) -> io::Result<()> {
-        let length = self.length()?;
+        // A file that somebody made longer takes no room for it: no segment is.
+        let length = self.length()?.min(SEGMENT_MAX as u64);
         if length == 0 {
             return Ok(());
         }
