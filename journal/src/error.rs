@@ -163,9 +163,9 @@ impl std::error::Error for PublishError {}
 /// Why a reader could not deliver the next message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadError {
-    /// The message was removed by retention; `first` is the oldest that is left.
+    /// The message was removed by retention.
     Retired {
-        /// Oldest sequence.
+        /// The oldest sequence that retention has left; where that cannot be read, damage is told of next.
         first: u64,
     },
     /// Bytes between two positions are damaged or gone. The reader goes on behind them.

@@ -106,17 +106,18 @@ pub(crate) fn read(storage: &dyn Storage, directory: &Path) -> Result<MarkSlot, 
 }
 
 /// What the segments prove: whose they are, and that all before the newest one is durable, since a segment is written
-/// only then. A mark is durable before the first segment is made, so segments without one are damage, never a new journal.
+/// only then. Of the files before the first that can be read it is damage that they cannot be, and no sign that they were
+/// retired. A mark is durable before the first segment is made, so segments without one are damage, never a new journal.
 fn rebuilt(storage: &dyn Storage) -> Result<Option<MarkSlot>, OpenError> {
     let failed = |error| OpenError::Io { what: "list the segments", path: ".".into(), error };
     let names = storage.names().map_err(failed)?;
     let numbers: Vec<u64> = names.iter().filter_map(|name| names::segment_number(name)).collect();
-    let mut headers = Vec::new();
+    let (mut headers, mut unread) = (Vec::new(), Vec::new());
     for number in &numbers {
         match any_header(storage, *number).map_err(|error| LoadError::of(*number, &error)) {
-            Ok(header) => headers.extend(header),
-            // It proves as little as one that is gone.
-            Err(LoadError::Refused(_)) => {}
+            Ok(Some(header)) => headers.push(header),
+            // Of what it holds it proves as little as one that is gone.
+            Ok(None) | Err(LoadError::Refused(_)) => unread.push(*number),
             Err(error) => return Err(failed(io::Error::other(error.to_string()))),
         }
     }
@@ -128,7 +129,7 @@ fn rebuilt(storage: &dyn Storage) -> Result<Option<MarkSlot>, OpenError> {
     Ok(Some(MarkSlot {
         epoch: newest.epoch,
         clean: 0,
-        floor: ours.map(|header| header.number).min().unwrap_or(newest.number),
+        floor: ours.map(|header| header.number).chain(unread).min().unwrap_or(newest.number),
         newest: newest.number,
         durable: newest.number * u64::from(newest.segment_size),
         sequence: newest.sequence,

@@ -19,9 +19,10 @@ use std::{
 
 use crate::{
     control::Control,
+    disk_copy::LoadError,
     error::{OpenError, ReadError},
     layout::{FLAG_MORE, MarkSlot, Word},
-    mark,
+    mark, names,
     readers::Presence,
     scan::Hole,
     segment::Segment,
@@ -128,7 +129,7 @@ pub struct Reader {
     idle: u32,
     looked: Instant,
     /// A fault to report before going on.
-    pending: Option<ReadError>,
+    pending: VecDeque<ReadError>,
     /// The word of the next frame if that was found to be a message to deliver, else `None`.
     found: Option<Word>,
     /// Where the reader shows how far it is, once it follows a journal in shared memory.
@@ -148,7 +149,8 @@ impl Reader {
     /// Opens a journal for reading.
     ///
     /// # Errors
-    /// [`OpenError::Missing`] where there is none, [`OpenError::Version`] for another format.
+    /// [`OpenError::Missing`] where there is none, [`OpenError::Version`] for another format; [`OpenError::Io`] where the
+    /// system gives too little to look, such as descriptors.
     pub fn open(places: Places, start: Start, gate: Gate) -> Result<Self, OpenError> {
         let mark = mark::read(places.storage.as_ref(), &places.memory_dir)?;
         let mut reader = Self {
@@ -163,11 +165,16 @@ impl Reader {
             from: 0,
             idle: 0,
             looked: Instant::now(),
-            pending: None,
+            pending: VecDeque::new(),
             found: None,
             presence: None,
         };
-        reader.locate(start);
+        let failed = |error: LoadError| OpenError::Io {
+            what: "list the segments",
+            path: names::MARK.into(),
+            error: std::io::Error::other(error.to_string()),
+        };
+        reader.locate(start).map_err(failed)?;
         Ok(reader)
     }
 
@@ -244,7 +251,7 @@ impl Reader {
     #[inline]
     fn advance(&mut self) -> Result<bool, ReadError> {
         loop {
-            if self.pending.is_some() {
+            if !self.pending.is_empty() {
                 return self.report();
             }
             let Some(current) = &mut self.current else {
@@ -301,7 +308,7 @@ impl Reader {
     /// Tells the fault that is to be told before going on, if there is one.
     #[cold]
     fn report(&mut self) -> Result<bool, ReadError> {
-        self.pending.take().map_or(Ok(false), Err)
+        self.pending.pop_front().map_or(Ok(false), Err)
     }
 
     /// Goes on behind damage. It is reported unless all of it lies before the message that was asked for first.

@@ -54,6 +54,8 @@ pub struct Survey {
     pub control: Option<Control>,
     /// How far it is.
     pub watermarks: Watermarks,
+    /// The oldest sequence that retention has left, as [`Reader::begins`] says.
+    pub begins: u64,
     /// Its segments, oldest first.
     pub segments: Vec<SegmentStatus>,
     /// Segments that held messages and are not there: first number, and the one behind the last.
@@ -109,6 +111,7 @@ pub fn survey(places: &Places, lock: &Path) -> Result<Survey, OpenError> {
     Ok(Survey {
         owner: owner(lock),
         watermarks: reader.watermarks(),
+        begins: reader.begins(),
         mark: mark::read(places.storage.as_ref(), &places.memory_dir)?,
         foreign_mark: reader.foreign_mark(),
         missing,

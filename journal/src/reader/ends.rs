@@ -1,7 +1,11 @@
 //! How far a journal is: where it begins, what is published, what is durable.
 
 use super::{Current, Reader};
-use crate::{layout::FIRST_FRAME, listing::Listing, mark};
+use crate::{
+    layout::{FIRST_FRAME, MarkSlot, SegmentHeader},
+    listing::Listing,
+    mark,
+};
 
 /// How far a journal is. Each is the next sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +18,32 @@ pub struct Watermarks {
     pub durable: u64,
     /// Newest epoch.
     pub epoch: u32,
+}
+
+/// Where a journal begins.
+#[derive(Debug)]
+pub(super) struct First {
+    /// The oldest segment that can be read.
+    pub(super) header: Option<SegmentHeader>,
+    /// Why one before is refused.
+    pub(super) refused: Option<String>,
+    pub(super) mark: MarkSlot,
+}
+
+impl First {
+    /// As [`Reader::begins`] says.
+    pub(super) fn begins(&self) -> u64 {
+        let Self { header, mark, .. } = self;
+        let is_whole = header.map_or(mark.floor * u64::from(mark.segment_size) >= mark.durable, |header| {
+            header.number == mark.floor
+        });
+        let first = header.map_or(mark.sequence, |header| header.sequence);
+        match mark.floor {
+            0 => 0,
+            _ if is_whole => first,
+            _ => first.saturating_sub(1),
+        }
+    }
 }
 
 impl Reader {
@@ -36,14 +66,11 @@ impl Reader {
     }
 
     /// The oldest sequence that retention has left. A message from there on that cannot be read is lost, also one before
-    /// [`Watermarks::first`].
+    /// [`Watermarks::first`]. Where retention has removed something and what comes next cannot be read, only the last
+    /// message before the first readable one is known to be of that: it is the one answered, and more may be lost.
     pub fn begins(&self) -> u64 {
-        match self.mark.floor {
-            0 => 0,
-            _ => Listing::new(&self.places, &self.mark)
-                .first()
-                .map_or(self.mark.sequence, |first| first.sequence),
-        }
+        // Where nothing can be told, nothing is called retired.
+        self.first().map_or(0, |first| first.begins())
     }
 
     /// Whether there is evidence of how far the journal was durable: what lies beyond the last segment is not missed without.

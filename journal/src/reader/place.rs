@@ -2,7 +2,7 @@
 
 use std::{thread, time::Instant};
 
-use super::{Copied, Current, GLANCE_EVERY, Reader, SECOND_TRY, Start};
+use super::{Copied, Current, GLANCE_EVERY, Reader, SECOND_TRY, Start, ends::First};
 use crate::{
     control::Control,
     disk_copy::{self, LoadError},
@@ -43,11 +43,13 @@ impl Reader {
     }
 
     pub(super) fn refresh_mark(&mut self) {
-        match mark::reload(self.places.storage.as_ref(), &self.mark.journal) {
-            Ok(Some(mark)) if mark.journal == self.mark.journal => self.mark = mark,
-            // What cannot be read now was read before.
-            _ => {}
-        }
+        // What cannot be read now was read before.
+        self.mark = self.newer_mark().unwrap_or(self.mark);
+    }
+
+    fn newer_mark(&self) -> Option<MarkSlot> {
+        let mark = mark::reload(self.places.storage.as_ref(), &self.mark.journal).ok().flatten();
+        mark.filter(|mark| mark.journal == self.mark.journal)
     }
 
     /// Leaves a segment of which nothing more will come: a disk copy without a seal, or the memory of a dead epoch that was
@@ -72,7 +74,7 @@ impl Reader {
         let (later, refused) = match found {
             Ok(found) => found,
             Err(error) => {
-                self.pending = Some(error);
+                self.pending.push_back(error);
                 return true;
             }
         };
@@ -86,7 +88,10 @@ impl Reader {
         let Some(old) = self.current.take() else { return false };
         self.refresh_mark();
         if number < self.mark.floor {
-            self.pending = self.retired().err();
+            // Retention took what comes next.
+            if let Err(error) = self.begin_with_first(Some(self.next_sequence())) {
+                self.pending.push_back(error.into());
+            }
             return true;
         }
         let fresh = if here.is_none() { self.load(number).ok().flatten() } else { None };
@@ -102,25 +107,50 @@ impl Reader {
         true
     }
 
-    /// The first segment behind `number` that can be read, and what the system says where it refuses one before that. All is
-    /// tried a second time after a refusal, which may have passed by then.
+    /// The first segment behind `number` that can be read, and what the system says where it refuses one before that.
     fn behind(
         &self,
         number: u64,
         is_refused: bool,
     ) -> Result<(Option<SegmentHeader>, Option<String>), ReadError> {
-        let listing = Listing::new(&self.places, &self.mark);
-        let later = listing.after(number);
+        Ok(self.find(&self.mark, is_refused, |listing| listing.after(number))?)
+    }
+
+    /// A segment among those that are there now, and what the system says where it refuses one that was passed over. All
+    /// is tried a second time after a refusal, which may have passed by then.
+    fn find(
+        &self,
+        mark: &MarkSlot,
+        is_refused: bool,
+        find: impl Fn(&Listing<'_>) -> Option<SegmentHeader>,
+    ) -> Result<(Option<SegmentHeader>, Option<String>), LoadError> {
+        let listing = Listing::new(&self.places, mark);
+        let found = find(&listing);
         if !is_refused && listing.refused().is_none() {
-            return Ok((later, None));
+            return Ok((found, None));
         }
         thread::sleep(SECOND_TRY);
-        let listing = Listing::new(&self.places, &self.mark);
-        let later = listing.after(number);
+        let listing = Listing::new(&self.places, mark);
+        let found = find(&listing);
         match listing.into_refused() {
-            None => Ok((later, None)),
-            Some(LoadError::Refused(why)) => Ok((later, Some(why))),
-            Some(error @ LoadError::Failed(_)) => Err(error.into()),
+            None => Ok((found, None)),
+            Some(LoadError::Refused(why)) => Ok((found, Some(why))),
+            Some(error @ LoadError::Failed(_)) => Err(error),
+        }
+    }
+
+    /// The oldest segment that can be read, with the newest mark and with what the system says where it refuses one before.
+    pub(super) fn first(&self) -> Result<First, LoadError> {
+        let mut mark = self.mark;
+        loop {
+            let (header, refused) = self.find(&mark, false, |listing| listing.first())?;
+            let is_oldest = header.is_some_and(|header| header.number == mark.floor);
+            // A segment is removed only after the mark says so.
+            let newer = if is_oldest { None } else { self.newer_mark() };
+            match newer.filter(|newer| newer.floor != mark.floor) {
+                Some(newer) => mark = newer,
+                None => return Ok(First { header, refused, mark: newer.unwrap_or(mark) }),
+            }
         }
     }
 
@@ -131,7 +161,7 @@ impl Reader {
         let (first, next) = (self.next_sequence(), later.sequence);
         let to = later.number * u64::from(later.segment_size);
         if next > first || (is_damage && next == first && to > from) {
-            self.pending = Some(ReadError::Damage { from, to, sequences: (first, next), refused });
+            self.pending.push_back(ReadError::Damage { from, to, sequences: (first, next), refused });
         }
         self.sequence = self.sequence.max(next);
     }
@@ -143,7 +173,7 @@ impl Reader {
         let (first, next) = (self.next_sequence(), self.mark.sequence);
         if next > first {
             let (to, sequences) = (self.mark.durable, (first, next));
-            self.pending = Some(ReadError::Damage { from, to, sequences, refused });
+            self.pending.push_back(ReadError::Damage { from, to, sequences, refused });
         }
         self.sequence = self.sequence.max(next);
     }
@@ -154,56 +184,55 @@ impl Reader {
     }
 
     /// Goes to where a start says.
-    pub(super) fn locate(&mut self, start: Start) {
-        let find = |listing: &Listing<'_>| match start {
-            Start::Oldest => listing.first(),
-            Start::Newest => listing.newest(),
-            Start::Sequence(sequence) => listing.holding(sequence).or_else(|| listing.first()),
+    ///
+    /// # Errors
+    /// What is there cannot be told.
+    pub(super) fn locate(&mut self, start: Start) -> Result<(), LoadError> {
+        let (header, _) = match start {
+            Start::Oldest => return self.begin_with_first(None),
+            Start::Newest => self.find(&self.mark, false, |listing| listing.newest())?,
+            Start::Sequence(sequence) => self.find(&self.mark, false, |listing| listing.holding(sequence))?,
         };
-        let mut listing = Listing::new(&self.places, &self.mark);
-        let mut header = find(&listing);
-        if listing.refused().is_some() {
-            thread::sleep(SECOND_TRY);
-            listing = Listing::new(&self.places, &self.mark);
-            header = find(&listing);
+        match (header, start) {
+            (None, Start::Sequence(sequence)) => self.begin_with_first(Some(sequence))?,
+            (None, _) => (self.next, self.sequence) = (self.mark.floor, self.mark.sequence),
+            (Some(header), _) => (self.next, self.sequence) = (header.number, header.sequence),
         }
-        let refused = listing.into_refused().map(|why| why.to_string());
-        let size = u64::from(self.mark.segment_size);
-        let floor = self.mark.floor;
-        (self.next, self.sequence) = match header {
-            Some(header) => (header.number, header.sequence),
-            // Something should be there, and is found to be missing when it is entered.
-            None if floor * size < self.mark.durable => (floor, 0),
-            None => (floor.max(self.mark.durable / size), self.mark.sequence),
-        };
-        if start == Start::Oldest && header.is_some() && self.next > floor {
-            // Of what is damaged before the first segment, the messages are known only where the journal began.
-            let sequences = (if floor == 0 { 0 } else { self.sequence }, self.sequence);
-            let (from, to) = (floor * size, self.next * size);
-            self.pending = Some(ReadError::Damage { from, to, sequences, refused: refused.clone() });
+        // What was durable and is gone is damage, and no less a part of the journal.
+        let end = self.end().0.max(self.mark.sequence);
+        let wanted = if let Start::Sequence(sequence) = start { sequence } else { end };
+        if wanted > end {
+            self.pending.push_back(ReadError::Regressed { to: end });
         }
-        self.from = match start {
-            Start::Oldest => 0,
-            Start::Newest => self.end().0,
-            Start::Sequence(sequence) if sequence < self.sequence => {
-                let first = self.sequence;
-                self.pending = Some(match floor {
-                    0 => {
-                        let (to, sequences) = (self.next * size, (sequence, first));
-                        ReadError::Damage { from: 0, to, sequences, refused }
-                    }
-                    _ => ReadError::Retired { first },
-                });
-                first
-            }
-            Start::Sequence(sequence) => {
-                let end = self.end().0;
-                if sequence > end {
-                    self.pending = Some(ReadError::Regressed { to: end });
-                }
-                sequence.min(end)
-            }
+        self.from = wanted.min(end).max(self.sequence);
+        Ok(())
+    }
+
+    /// Begins with the oldest segment that can be read, or where it should be. Of the messages from `wanted` on, those
+    /// that retention removed are told of, and then those that were lost behind them.
+    fn begin_with_first(&mut self, wanted: Option<u64>) -> Result<(), LoadError> {
+        let first = self.first()?;
+        let begins = first.begins();
+        let First { header, refused, mark } = first;
+        self.mark = mark;
+        if wanted.is_some_and(|wanted| wanted < begins) {
+            self.pending.push_back(ReadError::Retired { first: begins });
+        }
+        self.from = wanted.unwrap_or(begins).max(begins);
+        let Some(header) = header else {
+            // What should be there is found to be missing when it is entered.
+            (self.next, self.sequence) = (mark.floor, begins);
+            return Ok(());
         };
+        if header.number > mark.floor && (wanted.is_none() || self.from < header.sequence) {
+            let (from, to) =
+                (mark.floor * u64::from(mark.segment_size), header.number * u64::from(mark.segment_size));
+            let sequences = (self.from, header.sequence);
+            self.pending.push_back(ReadError::Damage { from, to, sequences, refused });
+        }
+        (self.next, self.sequence) = (header.number, header.sequence);
+        self.from = self.from.max(header.sequence);
+        Ok(())
     }
 
     /// Enters the next segment; false if it is not there yet.
@@ -252,7 +281,9 @@ impl Reader {
             Err(error) => return Err(error.into()),
         };
         if self.next < self.mark.floor {
-            return self.retired();
+            // Retention took it.
+            self.begin_with_first(Some(self.next_sequence()))?;
+            return Ok(true);
         }
         let size = u64::from(self.mark.segment_size);
         let from = self.next * size;
@@ -264,20 +295,6 @@ impl Reader {
             return Ok(false);
         }
         Ok(true)
-    }
-
-    /// Retention took the next segment.
-    fn retired(&mut self) -> Result<bool, ReadError> {
-        let Some(first) = Listing::new(&self.places, &self.mark).first() else { return Ok(false) };
-        let wanted = self.next_sequence();
-        self.next = first.number;
-        self.sequence = self.sequence.max(first.sequence);
-        if wanted >= first.sequence {
-            self.sequence = first.sequence;
-            self.from = wanted;
-            return Ok(true);
-        }
-        Err(ReadError::Retired { first: first.sequence })
     }
 
     /// A segment, from memory or else from disk; `None` if it is not there (yet).

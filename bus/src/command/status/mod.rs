@@ -277,7 +277,7 @@ fn state(survey: &Survey) -> (State, Option<String>) {
 }
 
 fn details(survey: Survey) -> Details {
-    let Survey { owner, mark, control, watermarks, segments, readers, keepers, .. } = survey;
+    let Survey { owner, mark, control, watermarks, begins, segments, readers, keepers, .. } = survey;
     let holder = match owner {
         Owner::Live(Some(holder)) => Some(Process { process: holder.process, program: holder.program }),
         _ => None,
@@ -304,8 +304,6 @@ fn details(survey: Survey) -> Details {
                 .count(),
         }
     };
-    // Where retention has removed nothing, what comes before the first segment is damaged.
-    let begins = if mark.floor == 0 { 0 } else { watermarks.first };
     let holds = |keeper: Keeper| {
         let needs = keeper.sequence.unwrap_or(watermarks.first);
         // The segment in which it begins, and those behind.
