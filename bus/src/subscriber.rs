@@ -73,6 +73,12 @@ impl Reader {
         self.reader.is_end_proven()
     }
 
+    /// The sequence behind the last message of an epoch, also where that is lost, as far as the topic has been published.
+    /// `None` where the epoch lost its mark, and with it the proof.
+    pub fn end_of(&mut self, epoch: u32) -> Option<u64> {
+        self.reader.end_of(epoch)
+    }
+
     /// Where a publisher began that found the topic's mark lost: its epoch, and the sequence at which it began. What was
     /// there before may lack its last messages. `None` if none did, or nothing from before it is retained.
     pub fn began_unmarked(&self) -> Option<(u32, u64)> {

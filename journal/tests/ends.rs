@@ -50,12 +50,15 @@ fn retained(ground: &Ground) -> (u64, Vec<u64>) {
     (floor, firsts)
 }
 
-fn damage(from: u64, to: u64, sequences: (u64, u64)) -> (u64, u64, (u64, u64)) {
+/// Positions and sequences.
+type Damage = (u64, u64, (u64, u64));
+
+fn damage(from: u64, to: u64, sequences: (u64, u64)) -> Damage {
     (from * SEGMENT as u64, to * SEGMENT as u64, sequences)
 }
 
 /// What faults tell of damage, after those that tell of retention.
-fn split(faults: Vec<ReadError>) -> (Vec<u64>, Vec<(u64, u64, (u64, u64))>) {
+fn split(faults: Vec<ReadError>) -> (Vec<u64>, Vec<Damage>) {
     let (mut retired, mut damage) = (Vec::new(), Vec::new());
     for fault in faults {
         match fault {

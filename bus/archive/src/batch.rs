@@ -45,6 +45,7 @@ impl Record<'_> {
 #[derive(Debug)]
 pub(crate) struct Batches<'a> {
     out: &'a mut Vec<u8>,
+    start: usize,
     end: usize,
     /// Whether the first record comes even if it exceeds the budget.
     at_least_one: bool,
@@ -55,13 +56,13 @@ pub(crate) struct Batches<'a> {
 impl<'a> Batches<'a> {
     /// Up to `budget` bytes at the end of `out`.
     pub(crate) fn new(out: &'a mut Vec<u8>, budget: usize, at_least_one: bool) -> Self {
-        let end = out.len().saturating_add(budget);
-        Self { out, end, at_least_one, records: 0, batch: None }
+        let start = out.len();
+        Self { out, start, end: start.saturating_add(budget), at_least_one, records: 0, batch: None }
     }
 
-    /// Records so far.
-    pub(crate) fn records(&self) -> usize {
-        self.records
+    /// Whether nothing was added so far.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.out.len() == self.start
     }
 
     /// Adds a record of a leader epoch. Offsets must adjoin. False: it does not fit.
@@ -78,6 +79,30 @@ impl<'a> Batches<'a> {
         let batch = self.batch.get_or_insert_with(|| Batch::begin(self.out, epoch, record));
         batch.push(self.out, record);
         self.records += 1;
+        true
+    }
+
+    /// Adds an empty batch of the offsets from `from` to before `to`, as compaction leaves one in Kafka. False: it does not
+    /// fit.
+    pub(crate) fn skip(&mut self, from: i64, to: i64) -> bool {
+        if self.out.len() + HEADER > self.end && !(self.at_least_one && self.is_empty()) {
+            return false;
+        }
+        self.finish_batch();
+        // More offsets than a batch can have are led past all the same: what counts is its last one.
+        let last_delta = i32::try_from(to - 1 - from).unwrap_or(i32::MAX);
+        let start = self.out.len();
+        self.out.resize(start + HEADER, 0);
+        let head = Head {
+            base_offset: to - 1 - i64::from(last_delta),
+            // Of no epoch that a client could compare with another.
+            epoch: -1,
+            last_delta,
+            base_timestamp: -1,
+            max_timestamp: -1,
+            count: 0,
+        };
+        head.write(&mut self.out[start..]);
         true
     }
 
@@ -125,7 +150,32 @@ impl Batch {
 
     /// Fills the header in.
     fn finish(self, out: &mut [u8]) {
-        let batch = &mut out[self.start..];
+        let head = Head {
+            base_offset: self.base_offset.cast_signed(),
+            epoch: self.epoch,
+            last_delta: self.count.cast_signed() - 1,
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            count: self.count,
+        };
+        head.write(&mut out[self.start..]);
+    }
+}
+
+/// What the header of a batch says.
+struct Head {
+    base_offset: i64,
+    epoch: i32,
+    /// Last offset less the base offset.
+    last_delta: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    count: u32,
+}
+
+impl Head {
+    /// Writes it over the first bytes of `batch`, whose other bytes are final.
+    fn write(&self, batch: &mut [u8]) {
         let mut header = Vec::with_capacity(HEADER);
         header.extend(self.base_offset.to_be_bytes());
         header.extend(narrow(batch.len() - AFTER_LENGTH).to_be_bytes());
@@ -133,7 +183,7 @@ impl Batch {
         header.push(2);
         header.extend([0; AFTER_CRC - CRC]);
         header.extend([0; 2]);
-        header.extend((self.count - 1).to_be_bytes());
+        header.extend(self.last_delta.to_be_bytes());
         header.extend(self.base_timestamp.to_be_bytes());
         header.extend(self.max_timestamp.to_be_bytes());
         header.extend((-1_i64).to_be_bytes());
@@ -262,6 +312,32 @@ mod tests {
             assert!(fit == 1 || out.len() <= 30 + budget);
             assert_eq!(out[..30], [7; 30]);
         }
+    }
+
+    /// An empty batch by hand: a client goes on at 12, or behind more than a batch can hold.
+    #[test]
+    fn skipped_offsets_are_an_empty_batch() {
+        let mut out = Vec::new();
+        let mut batches = Batches::new(&mut out, 0, true);
+        assert!(batches.is_empty() && batches.skip(7, 12));
+        assert!(!batches.is_empty() && !batches.skip(12, 13), "the budget is kept");
+        assert_eq!(batches.finish(), 0);
+        let mut want = vec![0, 0, 0, 0, 0, 0, 0, 7]; // base offset
+        want.extend([0, 0, 0, 49]); // length
+        want.extend([255; 4]); // no leader epoch
+        want.push(2); // magic
+        want.extend([0; 4 + 2]); // CRC, below; attributes
+        want.extend([0, 0, 0, 4]); // last offset delta
+        want.extend([255; 8 + 8 + 8 + 2 + 4]); // no timestamps, no producer
+        want.extend([0; 4]); // records
+        let crc = crc32c::crc32c(&want[21..]);
+        want[17..21].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(out, want);
+        let mut out = Vec::new();
+        let end = 5 + (1_i64 << 40);
+        assert!(Batches::new(&mut out, 61, false).skip(5, end));
+        let number = |at: usize| i64::from_be_bytes(*out[at..].first_chunk().expect("bytes"));
+        assert_eq!(number(0) + (number(23) >> 32), end - 1);
     }
 
     #[test]

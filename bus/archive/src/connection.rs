@@ -3,6 +3,7 @@
 use crate::counters::Counters;
 use crate::cursor::Cursors;
 use crate::requests::{self, Answer};
+use crate::told::{Departed, Told};
 use crate::topics::Topics;
 use bus::Bus;
 use bus::program::Stop;
@@ -30,12 +31,14 @@ const LONGEST_TRANSFER: Duration = Duration::from_secs(60);
 pub(crate) struct Shared {
     pub(crate) topics: Topics,
     pub(crate) counters: Counters,
+    pub(crate) departed: Departed,
     pub(crate) stop: Stop,
 }
 
 impl Shared {
     pub(crate) fn new(bus: Bus) -> Self {
-        Self { topics: Topics::new(bus), counters: Counters::default(), stop: Stop::new() }
+        let (counters, departed) = (Counters::default(), Departed::default());
+        Self { topics: Topics::new(bus), counters, departed, stop: Stop::new() }
     }
 }
 
@@ -45,7 +48,7 @@ pub(crate) struct Session<'a> {
     pub(crate) shared: &'a Shared,
     /// Where the client reached us: what Metadata tells it to connect to.
     pub(crate) address: SocketAddr,
-    pub(crate) cursors: Cursors,
+    pub(crate) cursors: Cursors<'a>,
 }
 
 /// Why a connection ends.
@@ -74,7 +77,8 @@ fn converse(mut stream: TcpStream, shared: &Shared) -> Result<(), End> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(TICK))?;
     stream.set_write_timeout(Some(TICK))?;
-    let mut session = Session { shared, address: stream.local_addr()?, cursors: Cursors::default() };
+    let told = Told::new(&shared.departed, stream.peer_addr()?.ip());
+    let mut session = Session { shared, address: stream.local_addr()?, cursors: Cursors::new(told) };
     loop {
         let request = read_request(&mut stream, &mut session)?;
         match requests::answer(request, &mut session).ok_or(End::Malformed)? {

@@ -1,6 +1,7 @@
 //! Where a connection is in each topic that it reads, so that the next fetch goes on without a search.
 
 use crate::batch::Batches;
+use crate::told::Told;
 use crate::topics::{Source, Topic, leader_epoch, offset, read_error};
 use crate::view::View;
 use bus::event::Time;
@@ -14,28 +15,28 @@ use std::sync::Arc;
 const MOST_CURSORS: usize = 32;
 
 /// The places of a connection, by the topic's name as the client writes it.
-#[derive(Debug, Default)]
-pub(crate) struct Cursors {
+#[derive(Debug)]
+pub(crate) struct Cursors<'a> {
     places: HashMap<String, Cursor>,
-    /// The offset at which the client was last told that the message is lost.
-    told: HashMap<String, i64>,
+    pub(crate) told: Told<'a>,
 }
 
-impl Cursors {
+impl<'a> Cursors<'a> {
+    pub(crate) fn new(told: Told<'a>) -> Self {
+        Self { places: HashMap::new(), told }
+    }
+
     /// Gives all readers back.
     pub(crate) fn clear(&mut self) {
         self.places.clear();
     }
 
-    /// Notes an error that the client is told: its reader is given back, and where the message is lost the client may ask
-    /// again for what follows.
+    /// Notes an error that the client is told: its reader is given back, and where the message is lost the client is led
+    /// past it when it asks again.
     pub(crate) fn tell(&mut self, name: &str, offset: i64, error: ResponseError) {
         self.forget(name);
-        if self.told.len() >= MOST_CURSORS {
-            self.told.clear();
-        }
         if error == ResponseError::CorruptMessage {
-            self.told.insert(name.to_owned(), offset);
+            self.told.tell(name, offset);
         }
     }
 
@@ -52,10 +53,23 @@ impl Cursors {
             if self.places.len() >= MOST_CURSORS {
                 self.clear();
             }
-            let is_told = self.told.get(name) == Some(&offset);
-            self.places.insert(name.to_owned(), Cursor::open(source, offset, is_told)?);
+            self.places.insert(name.to_owned(), Cursor::open(source, offset, false)?);
         }
         self.places.get_mut(name).ok_or(ResponseError::UnknownServerError)
+    }
+
+    /// A place at `offset` that leads past the lost messages there, after it met them, if the client knows of them.
+    pub(crate) fn past(
+        &mut self,
+        name: &str,
+        source: &Source,
+        offset: i64,
+    ) -> Result<Option<&mut Cursor>, ResponseError> {
+        if !self.told.knows(name, offset) {
+            return Ok(None);
+        }
+        self.places.insert(name.to_owned(), Cursor::open(source, offset, true)?);
+        Ok(self.places.get_mut(name))
     }
 
     /// Gives one reader back, after an error.
@@ -72,7 +86,7 @@ pub(crate) struct Cursor {
     next: i64,
     /// The message at that offset, if it was read and did not fit.
     held: Option<Held>,
-    /// Whether the client knows that the message at that offset is lost, and is given what follows it.
+    /// Whether the client knows that the message at that offset is lost, and is led past it.
     is_told: bool,
     /// The error at that offset, if it was met behind good messages; the reader reports it once.
     error: Option<ResponseError>,
@@ -83,6 +97,8 @@ pub(crate) struct Cursor {
 /// What a fetch took.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Filled {
+    /// The offset that comes next.
+    pub(crate) next: i64,
     /// Records appended.
     pub(crate) records: usize,
     /// Whether there was more than fitted.
@@ -107,11 +123,6 @@ impl Cursor {
         Ok(Self { reader, next: offset, held: None, is_told, error: None, view: None })
     }
 
-    /// The offset that comes next.
-    pub(crate) fn next(&self) -> i64 {
-        self.next
-    }
-
     /// Adds what is durable, as far as it fits. An error behind good messages waits for the next fetch.
     pub(crate) fn fill(
         &mut self,
@@ -124,7 +135,7 @@ impl Cursor {
                 Ok(Step::Taken) => {}
                 Ok(Step::Full) => break true,
                 Ok(Step::End) => break false,
-                Err(error) if batches.records() == 0 => return Err(error),
+                Err(error) if batches.is_empty() => return Err(error),
                 Err(error) => {
                     self.error = Some(error);
                     break false;
@@ -133,7 +144,7 @@ impl Cursor {
         };
         let records = batches.finish();
         let passed_over = usize::try_from(self.next - asked).unwrap_or(0) - records;
-        Ok(Filled { records, is_full, passed_over })
+        Ok(Filled { next: self.next, records, is_full, passed_over })
     }
 
     fn step(&mut self, source: &Source, batches: &mut Batches<'_>) -> Result<Step, ResponseError> {
@@ -145,7 +156,7 @@ impl Cursor {
             Some(held) => held.frame(),
             None => match next_frame(&mut self.reader, &source.topic, self.next, self.is_told)? {
                 Some(frame) => frame,
-                None => return Ok(Step::End),
+                None => return Ok(self.step_over(batches)),
             },
         };
         let view = view_of(&mut self.view, source, frame.epoch);
@@ -157,6 +168,23 @@ impl Cursor {
         self.next = offset(frame.sequence) + 1;
         self.is_told = false;
         Ok(Step::Taken)
+    }
+}
+
+impl Cursor {
+    /// Leads who was told of lost messages past them where nothing follows yet: a client goes on behind the last offset
+    /// of a batch, be it empty.
+    fn step_over(&mut self, batches: &mut Batches<'_>) -> Step {
+        let behind = offset(self.reader.next_sequence());
+        if !self.is_told || behind <= self.next {
+            return Step::End;
+        }
+        if !batches.skip(self.next, behind) {
+            return Step::Full;
+        }
+        self.next = behind;
+        self.is_told = false;
+        Step::Taken
     }
 }
 

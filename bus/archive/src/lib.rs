@@ -26,10 +26,13 @@
 //! (`GROUP_AUTHORIZATION_FAILED`): consumers assign partition 0 themselves. Nobody is authenticated: listen on loopback, or where all that
 //! can connect may read everything.
 //!
-//! A message that the journal has lost is refused once on each connection (`CORRUPT_MESSAGE`, and never is there a jump
-//! without it). A consumer that then asks again for the same offset is given the next message that is there, as on a
-//! compacted topic, so it is not stuck behind damage. The lost offsets are noted ([`Server::lost`]) and counted. Most
-//! clients hand the error to their user; one that hides it shows the loss as a step in the offsets only.
+//! A message that the journal has lost is refused once (`CORRUPT_MESSAGE`, and never is there a jump without it). A
+//! consumer that then asks again for the same offset is led past all that is lost there: it is given the next message that
+//! is there, as on a compacted topic, or an empty batch that ends where the journal goes on. A consumer that ended at the
+//! error, as kcat does, and comes back from the same host with the same `client.id` within ten minutes, counts as the same
+//! one, for one time. What was durable stays below the high watermark, lost or not. The lost offsets are noted
+//! ([`Server::lost`]) and counted. Most clients hand the error to their user; one that hides it shows the loss as a step in
+//! the offsets only.
 //!
 //! Clients are strangers: at most 64 connections, requests of a megabyte, answers of four, 32 readers a connection, and
 //! time limits for whatever is sent, taken or left idle. Whoever breaks the protocol is closed and counted.
@@ -42,6 +45,7 @@ mod guard;
 mod listener;
 mod requests;
 mod times;
+mod told;
 mod topics;
 mod view;
 

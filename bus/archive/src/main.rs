@@ -15,8 +15,8 @@ static ARCHIVE: Program = Program {
     commands: &[Command {
         name: "serve",
         about: "lets Kafka consumers that assign partitions read the bus, each topic T also as T.json; takes nothing; messages that \
-                the journal lost are refused once, and who asks again goes on behind them; ends with 1 if consumers met \
-                lost messages",
+                the journal lost are refused once, and who asks again, or ended at that and is started again, goes on \
+                behind them; ends with 1 if consumers met lost messages",
         positional: None,
         flags: &[Flag::value("listen", "ADDR", "address and port; port 0 takes a free one")
             .default("127.0.0.1:9092")],
@@ -79,8 +79,8 @@ fn tell_lost(server: &Server, told: &mut BTreeSet<Lost>) {
         if told.insert(lost.clone()) {
             let Lost { topic, from, to } = lost;
             program::note(&format!(
-                "{topic}: messages {from} to before {to} are lost: a consumer is refused them once, and asking again \
-                 goes on behind them; run `replay verify`"
+                "{topic}: messages {from} to before {to} are lost: a consumer is refused them once, and asking again, \
+                 or starting it again if it ended, goes on behind them; run `replay verify`"
             ));
         }
     }

@@ -59,6 +59,8 @@ pub(crate) struct Topic {
 struct Ends {
     reader: Reader,
     walked: Option<(Instant, Marks)>,
+    /// Where the topic begins with this floor.
+    begins: Option<(u64, i64)>,
 }
 
 /// A topic's watermarks in Kafka's words.
@@ -130,7 +132,7 @@ impl Topic {
         Ok(Self {
             name: name.to_owned(),
             bus: bus.clone(),
-            ends: Mutex::new(Ends { reader, walked: None }),
+            ends: Mutex::new(Ends { reader, walked: None, begins: None }),
             view: Mutex::new((0, view)),
             times: Mutex::default(),
             lost: Mutex::default(),
@@ -154,6 +156,12 @@ impl Topic {
     pub(crate) fn reader(&self, offset: i64) -> Result<Reader, ResponseError> {
         let start = Start::Sequence(u64::try_from(offset).map_err(|_| ResponseError::OffsetOutOfRange)?);
         self.bus.reader(&self.name, start, Gate::Durable).map_err(|_| bus_error())
+    }
+
+    /// The offset behind the last message of an epoch, read or lost, where there is proof of it.
+    pub(crate) fn end_of(&self, epoch: i32) -> Option<i64> {
+        let epoch = u32::try_from(epoch).ok()?;
+        lock(&self.ends).reader.end_of(epoch).map(offset)
     }
 
     /// How messages up to an epoch become records.
@@ -184,13 +192,15 @@ impl Topic {
 
 impl Ends {
     /// What the publisher says, living or dead; `None` where none left its word.
-    fn by_publisher(&self) -> Option<Marks> {
+    fn by_publisher(&mut self) -> Option<Marks> {
         let control = self.reader.control().filter(|control| control.is_linked())?;
-        let (floor, first) = control.floor();
-        // What was never retired is not passed over, even if it cannot be read.
-        let first = if floor == 0 { 0 } else { first };
-        let durable = control.durable_sequence();
-        Some(Marks { first: offset(first), durable: offset(durable), epoch: leader_epoch(control.epoch()) })
+        let (floor, _) = control.floor();
+        let (durable, epoch) = (offset(control.durable_sequence()), leader_epoch(control.epoch()));
+        // The publisher names the first message that can be read, and what was not retired is not passed over.
+        let known = self.begins.filter(|(of, _)| *of == floor);
+        let (_, first) = known.unwrap_or_else(|| (floor, offset(self.reader.begins())));
+        self.begins = Some((floor, first));
+        Some(Marks { first, durable, epoch })
     }
 
     fn by_walk(&mut self) -> Marks {

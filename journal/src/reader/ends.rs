@@ -53,7 +53,7 @@ impl Reader {
         let listing = Listing::new(&self.places, &self.mark);
         let (first, newest) = (listing.first(), listing.newest());
         let first = first.map_or(self.mark.sequence, |header| header.sequence);
-        let epoch = newest.map_or(self.mark.epoch, |header| header.epoch);
+        let epoch = newest.map_or(0, |header| header.epoch).max(self.mark.epoch);
         let (written, is_on_disk) = self.end();
         // Nobody writes: what the mark proves was published, even if it is gone.
         let published = if self.control.is_none() { written.max(self.mark.sequence) } else { written };
@@ -70,7 +70,7 @@ impl Reader {
     /// message before the first readable one is known to be of that: it is the one answered, and more may be lost.
     pub fn begins(&self) -> u64 {
         // Where nothing can be told, nothing is called retired.
-        self.first().map_or(0, |first| first.begins())
+        self.first(self.newer_mark().unwrap_or(self.mark)).map_or(0, |first| first.begins())
     }
 
     /// Whether there is evidence of how far the journal was durable: what lies beyond the last segment is not missed without.

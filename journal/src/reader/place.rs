@@ -47,7 +47,7 @@ impl Reader {
         self.mark = self.newer_mark().unwrap_or(self.mark);
     }
 
-    fn newer_mark(&self) -> Option<MarkSlot> {
+    pub(super) fn newer_mark(&self) -> Option<MarkSlot> {
         let mark = mark::reload(self.places.storage.as_ref(), &self.mark.journal).ok().flatten();
         mark.filter(|mark| mark.journal == self.mark.journal)
     }
@@ -139,9 +139,9 @@ impl Reader {
         }
     }
 
-    /// The oldest segment that can be read, with the newest mark and with what the system says where it refuses one before.
-    pub(super) fn first(&self) -> Result<First, LoadError> {
-        let mut mark = self.mark;
+    /// The oldest segment that can be read, by this mark or a newer one, with that and with what the system says where it
+    /// refuses one before.
+    pub(super) fn first(&self, mut mark: MarkSlot) -> Result<First, LoadError> {
         loop {
             let (header, refused) = self.find(&mark, false, |listing| listing.first())?;
             let is_oldest = header.is_some_and(|header| header.number == mark.floor);
@@ -211,7 +211,7 @@ impl Reader {
     /// Begins with the oldest segment that can be read, or where it should be. Of the messages from `wanted` on, those
     /// that retention removed are told of, and then those that were lost behind them.
     fn begin_with_first(&mut self, wanted: Option<u64>) -> Result<(), LoadError> {
-        let first = self.first()?;
+        let first = self.first(self.mark)?;
         let begins = first.begins();
         let First { header, refused, mark } = first;
         self.mark = mark;

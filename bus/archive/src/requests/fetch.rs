@@ -92,7 +92,7 @@ fn part<'a>(topic: &'a FetchTopic, partition: &FetchPartition, session: &Session
 
 impl Part<'_> {
     /// Takes what is durable by now, within what is left of the answer's budget, and returns the bytes added.
-    fn gather(&mut self, budget: usize, at_least_one: bool, cursors: &mut Cursors) -> usize {
+    fn gather(&mut self, budget: usize, at_least_one: bool, cursors: &mut Cursors<'_>) -> usize {
         if self.error.is_some() {
             return 0;
         }
@@ -109,11 +109,22 @@ impl Part<'_> {
         self.records.len() - before
     }
 
-    fn read(&mut self, limit: usize, at_least_one: bool, cursors: &mut Cursors) -> Result<(), ResponseError> {
+    fn read(
+        &mut self,
+        limit: usize,
+        at_least_one: bool,
+        cursors: &mut Cursors<'_>,
+    ) -> Result<(), ResponseError> {
         let Some(source) = &self.source else { return Err(ResponseError::UnknownTopicOrPartition) };
-        let cursor = cursors.at(self.name, source, self.offset)?;
-        let filled = cursor.fill(source, Batches::new(&mut self.records, limit, at_least_one))?;
-        self.offset = cursor.next();
+        let batches = Batches::new(&mut self.records, limit, at_least_one);
+        let mut filled = cursors.at(self.name, source, self.offset)?.fill(source, batches);
+        if matches!(filled, Err(ResponseError::CorruptMessage))
+            && let Some(past) = cursors.past(self.name, source, self.offset)?
+        {
+            filled = past.fill(source, Batches::new(&mut self.records, limit, at_least_one));
+        }
+        let filled = filled?;
+        self.offset = filled.next;
         self.count += filled.records;
         self.passed_over += filled.passed_over;
         self.is_full = filled.is_full;

@@ -50,15 +50,17 @@ fn end_of(
     while low < high {
         let middle = low + (high - low) / 2;
         match epoch_at(&source.topic, middle)? {
-            epoch if epoch <= wanted.leader_epoch => (low, last) = (middle + 1, epoch),
+            Some(epoch) if epoch <= wanted.leader_epoch => (low, last) = (middle + 1, epoch),
             _ => high = middle,
         }
     }
-    Ok((last, low))
+    // What was durable and is lost stands: no client may step back before it.
+    let end = source.topic.end_of(last).map_or(low, |end| end.clamp(low, marks.durable));
+    Ok((last, end))
 }
 
-fn epoch_at(topic: &Topic, offset: i64) -> Result<i32, ResponseError> {
+/// The epoch of the next message that can be read from an offset on; `None` where all from there on is lost.
+fn epoch_at(topic: &Topic, offset: i64) -> Result<Option<i32>, ResponseError> {
     let mut reader = topic.reader(offset)?;
-    let epoch = next_readable(&mut reader)?.map(|frame| leader_epoch(frame.epoch));
-    epoch.ok_or(ResponseError::OffsetNotAvailable)
+    Ok(next_readable(&mut reader)?.map(|frame| leader_epoch(frame.epoch)))
 }

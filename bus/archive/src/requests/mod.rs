@@ -12,7 +12,7 @@ use crate::connection::Session;
 use crate::guard;
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, VersionRange};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes, VersionRange};
 
 /// The only node there is.
 const NODE: i32 = 0;
@@ -55,7 +55,8 @@ pub(crate) fn answer(request: Bytes, session: &mut Session<'_>) -> Option<Answer
         };
     }
     let mut body = request;
-    RequestHeader::decode(&mut body, api.request_header_version(version)).ok()?;
+    let header = RequestHeader::decode(&mut body, api.request_header_version(version)).ok()?;
+    session.cursors.told.client.id = header.client_id.map(StrBytes::into_bytes).unwrap_or_default();
     let call = Call { version, correlation, body };
     guard::is_sound(api, version, &call.body).then_some(())?;
     dispatch(api, call, session)

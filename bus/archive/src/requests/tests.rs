@@ -3,6 +3,7 @@
 use super::*;
 use crate::connection::Shared;
 use crate::cursor::Cursors;
+use crate::told::Told;
 use bus::Bus;
 use bus::event::market::{AddOrder, MarketEvent};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
@@ -120,7 +121,8 @@ impl Asked {
     /// Some answer, or `None` for a refusal.
     fn ask(&self, request: &[u8]) -> Option<Answer> {
         let address = SocketAddr::from(([127, 0, 0, 1], 9092));
-        let mut session = Session { shared: &self.shared, address, cursors: Cursors::default() };
+        let told = Told::new(&self.shared.departed, address.ip());
+        let mut session = Session { shared: &self.shared, address, cursors: Cursors::new(told) };
         answer(Bytes::copy_from_slice(request), &mut session)
     }
 }

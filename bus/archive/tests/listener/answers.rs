@@ -7,13 +7,10 @@ use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
-use kafka_protocol::messages::offset_for_leader_epoch_request::{
-    OffsetForLeaderPartition, OffsetForLeaderTopic,
-};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, FindCoordinatorRequest, JoinGroupRequest,
-    MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+    MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest,
 };
 use kafka_protocol::protocol::{Decodable, StrBytes};
 use proptest::prelude::*;
@@ -147,21 +144,12 @@ fn the_ends_of_epochs() {
         publisher.close().unwrap();
     }
     let mut client = served.client();
-    let mut ask = |version, epoch| {
-        let partition = OffsetForLeaderPartition::default().with_leader_epoch(epoch);
-        let topic =
-            OffsetForLeaderTopic::default().with_topic(name("market-data")).with_partitions(vec![partition]);
-        let answer = client.call(version, &OffsetForLeaderEpochRequest::default().with_topics(vec![topic]));
-        let found = &answer.topics[0].partitions[0];
-        assert_eq!(found.error_code, 0);
-        (found.leader_epoch, found.end_offset)
-    };
     for version in 2..=4 {
         for end in &ends {
-            assert_eq!(ask(version, end.0), *end);
+            assert_eq!(client.end_of_epoch(version, end.0), *end);
         }
-        assert_eq!(ask(version, ends[2].0 + 1), (-1, -1), "an epoch yet to come");
-        assert_eq!(ask(version, -1), (-1, -1));
+        assert_eq!(client.end_of_epoch(version, ends[2].0 + 1), (-1, -1), "an epoch yet to come");
+        assert_eq!(client.end_of_epoch(version, -1), (-1, -1));
     }
 }
 

@@ -9,13 +9,17 @@ use bytes::{Buf, Bytes};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use kafka_protocol::messages::{
-    ApiKey, FetchRequest, FetchResponse, ListOffsetsRequest, RequestHeader, ResponseHeader, TopicName,
+    ApiKey, FetchRequest, FetchResponse, ListOffsetsRequest, OffsetForLeaderEpochRequest, RequestHeader,
+    ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use kafka_protocol::records::{Record, RecordBatchDecoder};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -147,6 +151,23 @@ impl Client {
         let answer = self.call(version, &ListOffsetsRequest::default().with_topics(vec![topic]));
         let found = &answer.topics[0].partitions[0];
         (found.offset, found.timestamp, found.error_code)
+    }
+
+    /// The epoch that is told for one asked for, and the offset behind its last message.
+    pub(crate) fn end_of_epoch(&mut self, version: i16, epoch: i32) -> (i32, i64) {
+        let partition = OffsetForLeaderPartition::default().with_leader_epoch(epoch);
+        let topic =
+            OffsetForLeaderTopic::default().with_topic(name("market-data")).with_partitions(vec![partition]);
+        let answer = self.call(version, &OffsetForLeaderEpochRequest::default().with_topics(vec![topic]));
+        let found = &answer.topics[0].partitions[0];
+        assert_eq!(found.error_code, 0);
+        (found.leader_epoch, found.end_offset)
+    }
+
+    /// Closes the connection, and waits until the listener has done so too.
+    pub(crate) fn leave(mut self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(self.receive_bytes(), None);
     }
 
     /// All records of a topic, fetched until there are no more.

@@ -10,11 +10,11 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-const SEGMENT: u64 = 1 << 20;
+pub(crate) const SEGMENT: u64 = 1 << 20;
 /// Bytes before the body of a message in a segment.
 const FRAME_HEADER: usize = 16;
 
-fn small_segments(retention: Option<Size>) -> Served {
+pub(crate) fn small_segments(retention: Option<Size>) -> Served {
     let topic = TopicConfig { retention, when_full: Some(WhenFull::Expire) };
     serve_with(BusConfig {
         segment: Some(Size(SEGMENT)),
@@ -80,7 +80,7 @@ pub(crate) fn published(count: u64) -> Served {
 }
 
 /// Whether a consumer is refused the message at an offset, or else given it.
-fn is_refused(client: &mut Client, offset: i64) -> bool {
+pub(crate) fn is_refused(client: &mut Client, offset: i64) -> bool {
     let partition = client.fetch(11, "market-data", offset, 1);
     let is_refused = partition.error_code == ResponseError::CorruptMessage.code();
     assert!(is_refused || decode(&partition)[0].offset == offset, "nothing is skipped at {offset}");
@@ -211,7 +211,7 @@ fn damage_that_took_no_message_is_no_concern_of_a_consumers() {
 }
 
 /// The offsets of the messages in a segment, with the positions behind them.
-fn places(served: &Served, number: u64) -> Vec<(i64, u64)> {
+pub(crate) fn places(served: &Served, number: u64) -> Vec<(i64, u64)> {
     let mut reader = served.bus.reader("market-data", Start::Oldest, Gate::Durable).unwrap();
     let mut places = Vec::new();
     while let Some(frame) = reader.poll().unwrap() {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod client;
+mod ends;
 mod faults;
 mod hostile;
 mod program;

@@ -83,7 +83,11 @@ fn it_serves_another_process_and_ends_well_at_sigterm() {
 fn it_ends_with_1_if_a_consumer_met_what_is_lost() {
     let published = published(30_000);
     std::fs::remove_file(published.directory().join("market-data/0/0000000000000001.segment")).unwrap();
-    for (begin, code) in [(0, 0), (29_999, 0), (15_000, 1)] {
+    for (begin, code) in [(0, 0), (29_999, 0), (15_000, 1), (29_999, 1)] {
+        if code == 1 && begin == 29_999 {
+            std::fs::remove_file(published.directory().join("market-data/0/0000000000000002.segment"))
+                .unwrap();
+        }
         let (mut child, mut notes) = start(published.directory(), "127.0.0.1");
         let note = line(&mut notes);
         let address = note.trim_end().strip_prefix("note: Kafka consumers read this bus at ").unwrap();
