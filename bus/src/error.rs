@@ -98,7 +98,9 @@ impl BusError {
     /// Whether there is no room, so that making some helps.
     pub fn is_no_room(&self) -> bool {
         match self {
-            Self::Journal { source, .. } => matches!(source, journal::OpenError::NoRoom { .. }),
+            Self::Journal { source, .. } => {
+                matches!(source, journal::OpenError::NoRoom { .. } | journal::OpenError::NoGroupRoom { .. })
+            }
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }

@@ -1,7 +1,11 @@
 //! Shared memory that a bus needs, and what there is of it.
 
 use crate::{error::BusError, program::Size, topic::Bus};
-use journal::{instance, storage::space};
+use journal::{
+    instance,
+    memory::{Headroom, headroom},
+    storage::space,
+};
 
 /// Shared memory with which journals have small segments and all the room that they want. With less, publishing may be
 /// refused while the disk catches up.
@@ -41,11 +45,17 @@ pub(crate) fn check(bus: &Bus, topic: &str, needed: u64) -> Result<(), BusError>
         return Err(too_little("the key 'memory' of [bus]".into(), budget.0, remedy));
     }
     let root = instance::root();
-    match space(&root) {
-        Ok(found) if found.total < needed => {
-            Err(too_little(root.display().to_string(), found.total, REMEDY.into()))
+    // What cannot be asked refuses by itself.
+    if let Some(found) = space(&root).ok().filter(|found| found.total < needed) {
+        return Err(too_little(root.display().to_string(), found.total, REMEDY.into()));
+    }
+    // There, what is used beyond the limit is no error, but a kill.
+    match headroom().filter(|headroom| headroom.limit < needed) {
+        Some(Headroom { limit_file, limit, .. }) => {
+            let remedy =
+                "raise that memory limit (a container: --memory), or give the topics smaller segments".into();
+            Err(too_little(limit_file.display().to_string(), limit, remedy))
         }
-        // What cannot be asked refuses by itself.
-        _ => Ok(()),
+        None => Ok(()),
     }
 }

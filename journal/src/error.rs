@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use crate::layout::SEGMENT_MIN;
+use crate::{layout::SEGMENT_MIN, memory::Headroom};
 
 /// Which memory or disk had no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,15 @@ pub enum OpenError {
     NoRoom {
         /// Where.
         room: Room,
+        /// Directory of the segment.
+        path: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+    },
+    /// The limit of this process's memory group leaves no room for another segment.
+    NoGroupRoom {
+        /// What is left of which limit.
+        headroom: Headroom,
         /// Directory of the segment.
         path: PathBuf,
         /// Bytes that are needed.
@@ -107,6 +116,11 @@ impl fmt::Display for OpenError {
             Self::NoRoom { room, path, needed } => {
                 write!(f, "{room}: {}; make {needed} bytes free and start again", path.display())
             }
+            Self::NoGroupRoom { headroom, path, needed } => write!(
+                f,
+                "the memory limit of this control group has no room for {needed} bytes of shared memory: {}; {headroom}",
+                path.display()
+            ),
             Self::Damaged { what } => {
                 write!(f, "damaged: {what}; run `replay verify` and restore it from a copy")
             }

@@ -15,7 +15,7 @@ use crate::{
     layout::{MarkSlot, SEGMENT_MAX, SEGMENT_MIN},
     lock::{LockError, OwnerLock},
     mark::{self, Mark},
-    memory::MemoryError,
+    memory::{MemoryError, headroom},
     names,
     prepare::{Failure, Preparation, Twin},
     progress::Input,
@@ -189,9 +189,9 @@ fn first_segment(
         match preparation.step(places.storage.as_ref()) {
             Ok(None) => {}
             Ok(Some(first)) => return Ok(first),
+            Err(Failure::NoRoom(Room::Memory)) => return Err(no_memory(places, size)),
             Err(Failure::NoRoom(room)) => {
-                let path =
-                    if room == Room::Memory { places.memory_dir.clone() } else { directory.to_owned() };
+                let path = directory.to_owned();
                 return Err(OpenError::NoRoom { room, path, needed: size as u64 });
             }
             Err(Failure::Io(error)) => {
@@ -209,13 +209,21 @@ fn identity() -> io::Result<[u8; 16]> {
 }
 
 fn memory_failure(error: &MemoryError, places: &Places, size: usize) -> OpenError {
-    let path = places.memory_dir.clone();
     match error {
         MemoryError::Io { source, .. } if source.kind() != io::ErrorKind::StorageFull => OpenError::Io {
             what: "make shared memory",
-            path,
+            path: places.memory_dir.clone(),
             error: io::Error::new(source.kind(), error.to_string()),
         },
-        _ => OpenError::NoRoom { room: Room::Memory, path, needed: size as u64 },
+        _ => no_memory(places, size),
+    }
+}
+
+/// Why there is no shared memory for a segment: the limit of the memory group where that is what is short.
+fn no_memory(places: &Places, size: usize) -> OpenError {
+    let (path, needed) = (places.memory_dir.clone(), size as u64);
+    match headroom().filter(|headroom| headroom.left < needed) {
+        Some(headroom) => OpenError::NoGroupRoom { headroom, path, needed },
+        None => OpenError::NoRoom { room: Room::Memory, path, needed },
     }
 }

@@ -2,6 +2,8 @@
 
 mod headroom;
 
+pub use headroom::{Headroom, of_this_process as headroom};
+
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -252,8 +254,8 @@ impl Drop for SegmentMemory {
 
 /// Refuses what the memory cgroup has no room for: there the shortage is a kill, not an error.
 fn check_group(path: &Path, length: usize) -> Result<(), MemoryError> {
-    match headroom::of_this_process() {
-        Some(headroom) if headroom < length as u64 => {
+    match headroom() {
+        Some(headroom) if headroom.left < length as u64 => {
             Err(MemoryError::Group { path: path.into(), wanted: length as u64, headroom })
         }
         _ => Ok(()),
@@ -296,8 +298,8 @@ pub enum MemoryError {
         path: PathBuf,
         /// Its length in bytes.
         wanted: u64,
-        /// What the group still has, in bytes.
-        headroom: u64,
+        /// What the group still has.
+        headroom: Headroom,
     },
     /// The file is shorter than what was to be mapped.
     TooShort {
@@ -353,8 +355,7 @@ impl fmt::Display for MemoryError {
             ),
             Self::Group { path, wanted, headroom } => write!(
                 f,
-                "the memory group has {headroom} of {wanted} bytes left: {}; raise its limit or lower the \
-                 memory budget",
+                "the memory limit of this control group has no room for {wanted} bytes of shared memory: {}; {headroom}",
                 path.display()
             ),
             Self::TooShort { path, expected, found } => write!(

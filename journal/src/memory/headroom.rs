@@ -3,8 +3,8 @@
 //! In a group, pages of shared memory are charged when they are reserved, and the shortage is no error
 //! but a kill. Both versions of control groups are read, since containers still run on either.
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 /// The names that the two versions give to the same figures.
 struct Version {
@@ -29,22 +29,46 @@ const V2: Version = Version {
     reclaimable: ["inactive_file", "active_file"],
 };
 
-/// Bytes that the memory groups of this process still have; none where nothing limits it.
-pub(super) fn of_this_process() -> Option<u64> {
+/// What the limit of a memory group still gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Headroom {
+    /// The file that holds the limit.
+    pub limit_file: PathBuf,
+    /// The limit, in bytes.
+    pub limit: u64,
+    /// What is left of it, in bytes.
+    pub left: u64,
+}
+
+impl fmt::Display for Headroom {
+    /// What is left of which limit, and what helps.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { limit_file, limit, left } = self;
+        write!(
+            f,
+            "{left} bytes are left of the {limit} in {}; raise that (a container: --memory), or lower the key 'memory' of \
+             [bus] or the topics' segments",
+            limit_file.display()
+        )
+    }
+}
+
+/// Of the memory groups of this process the one that has least left; none where nothing limits it.
+pub fn of_this_process() -> Option<Headroom> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     within(&groups, Path::new("/sys/fs/cgroup"))
 }
 
 /// The least headroom of all groups that `groups`, the text of `/proc/self/cgroup`, names below `root`.
-fn within(groups: &str, root: &Path) -> Option<u64> {
-    groups.lines().filter_map(|line| of_line(line, root)).min()
+fn within(groups: &str, root: &Path) -> Option<Headroom> {
+    groups.lines().filter_map(|line| of_line(line, root)).min_by_key(|headroom| headroom.left)
 }
 
 /// The headroom of one line `hierarchy:controllers:path`: the least of the group's and its ancestors'.
 ///
 /// In a container the path may be one of the host, which is not to be seen there; its own group then
 /// is the root of what is mounted.
-fn of_line(line: &str, root: &Path) -> Option<u64> {
+fn of_line(line: &str, root: &Path) -> Option<Headroom> {
     let mut fields = line.splitn(3, ':');
     let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
     let version = match controllers {
@@ -54,18 +78,21 @@ fn of_line(line: &str, root: &Path) -> Option<u64> {
     };
     let root = root.join(version.root);
     let path = Path::new(path.trim_start_matches('/'));
-    path.ancestors().filter_map(|group| of_group(&root.join(group), &version)).min()
+    let groups = path.ancestors().filter_map(|group| of_group(&root.join(group), &version));
+    groups.min_by_key(|headroom| headroom.left)
 }
 
-fn of_group(group: &Path, version: &Version) -> Option<u64> {
-    let limit = figure(&group.join(version.limit))?;
+fn of_group(group: &Path, version: &Version) -> Option<Headroom> {
+    let limit_file = group.join(version.limit);
+    let limit = figure(&limit_file)?;
     let usage = figure(&group.join(version.usage))?;
     let reclaimable = fs::read_to_string(group.join("memory.stat")).map_or(0, |statistics| {
         let fields = statistics.lines().filter_map(|line| line.split_once(' '));
         let ours = fields.filter(|(name, _)| version.reclaimable.contains(name));
         ours.filter_map(|(_, value)| value.trim().parse::<u64>().ok()).fold(0, u64::saturating_add)
     });
-    Some(limit.saturating_sub(usage.saturating_sub(reclaimable)))
+    let left = limit.saturating_sub(usage.saturating_sub(reclaimable));
+    Some(Headroom { limit_file, limit, left })
 }
 
 /// The figure in a file; none for `max`.
@@ -76,6 +103,7 @@ fn figure(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{OpenError, memory::MemoryError};
 
     fn write(root: &Path, files: &[(&str, &str)]) {
         for (name, text) in files {
@@ -98,7 +126,8 @@ mod tests {
                 ("a/b/memory.current", "5\n"),
             ],
         );
-        assert_eq!(within("0::/a/b\n", root.path()), Some(150));
+        let tightest = Headroom { limit_file: root.path().join("a/memory.max"), limit: 1000, left: 150 };
+        assert_eq!(within("0::/a/b\n", root.path()), Some(tightest));
         assert_eq!(within("0::/elsewhere\n", root.path()), None);
     }
 
@@ -115,8 +144,23 @@ mod tests {
                 ("memory/x/memory.stat", "total_inactive_file 150\n"),
             ],
         );
-        assert_eq!(within("3:cpu:/x\n4:memory:/x\n0::/\n", root.path()), Some(50));
-        assert_eq!(within("4:memory:/of/the/host\n", root.path()), Some(9_223_372_036_854_771_635));
+        let limit_file = root.path().join("memory/x/memory.limit_in_bytes");
+        let tightest = Headroom { limit_file, limit: 500, left: 50 };
+        assert_eq!(within("3:cpu:/x\n4:memory:/x\n0::/\n", root.path()), Some(tightest));
+        let of_root = within("4:memory:/of/the/host\n", root.path()).expect("the root of what is mounted");
+        assert_eq!(of_root.left, 9_223_372_036_854_771_635);
+    }
+
+    #[test]
+    fn what_is_refused_names_the_limit_and_the_remedy() {
+        let headroom = Headroom { limit_file: "/group/memory.max".into(), limit: 1000, left: 150 };
+        let (path, needed) = (PathBuf::from("/shm/bus"), 200);
+        let of_memory =
+            MemoryError::Group { path: path.clone(), wanted: needed, headroom: headroom.clone() }.to_string();
+        let of_journal = OpenError::NoGroupRoom { headroom, path, needed }.to_string();
+        let told = "the memory limit of this control group has no room for 200 bytes of shared memory: /shm/bus; 150 bytes \
+                    are left of the 1000 in /group/memory.max; raise that (a container: --memory), or lower";
+        assert!(of_memory.starts_with(told) && of_journal.starts_with(told), "{of_memory}");
     }
 
     #[test]
