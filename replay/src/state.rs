@@ -272,10 +272,16 @@ impl Derivation {
     fn read_risk(&mut self) {
         while !self.merge.has_recorded() {
             let Some(risk) = &mut self.risk else { return };
-            let Some(message) = risk.peek() else { return };
-            let (kind, sequence) = (message.info.kind, message.info.sequence);
+            let message = risk.peek();
+            let event = message.map(|message| RiskEvent::decode(message.info.kind, message.body()));
+            // The configuration before this point is whole: its alerts must come next.
+            if !event.as_ref().is_some_and(|event| event.as_ref().is_some_and(RiskEventRef::is_setting)) {
+                self.expected.effects.extend(self.state.settle());
+            }
+            let (Some(message), Some(event)) = (message, event) else { return };
+            let sequence = message.info.sequence;
             let (mut problem, mut found) = (None, None);
-            match RiskEvent::decode(kind, message.body()) {
+            match event {
                 Some(RiskEventRef::MergeRun(_)) if self.is_order_lost => {}
                 Some(RiskEventRef::MergeRun(run)) => {
                     self.expected.effects.clear();

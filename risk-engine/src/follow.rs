@@ -27,15 +27,23 @@ pub(crate) struct Follow {
     journal: Subscriber<RiskEvent>,
     end: u64,
     order: MergeReplay,
-    /// Effects of the last message, which the journal must hold next.
+    /// Effects of the last message or configuration, which the journal must hold next.
     due: VecDeque<Effect>,
+    /// They are those of a configuration, which need not go with it in one batch.
+    of_configuration: bool,
 }
 
 impl Follow {
     /// Begins at message `from` of `risk`, to go to before `end`, with a state that needs `next` of each input.
     pub(crate) fn new(bus: &Bus, from: u64, end: u64, next: [u64; INPUTS]) -> Result<Self, EngineError> {
         let journal = bus.subscriber(RISK, Start::Sequence(from), Gate::Published)?;
-        Ok(Self { journal, end, order: MergeReplay::new(next), due: VecDeque::new() })
+        Ok(Self {
+            journal,
+            end,
+            order: MergeReplay::new(next),
+            due: VecDeque::new(),
+            of_configuration: false,
+        })
     }
 
     /// Goes one step. A configuration that the journal holds is applied to `state`.
@@ -54,7 +62,9 @@ impl Follow {
             };
         }
         if self.journal.next_sequence() >= self.end {
-            return if self.due.is_empty() { Ok(Next::Done) } else { Err(self.lacks_effect()) };
+            self.of_configuration |= conclude(&mut self.due, state);
+            let is_whole = self.due.is_empty() || self.of_configuration;
+            return if is_whole { Ok(Next::Done) } else { Err(self.lacks_effect()) };
         }
         self.take(state)
     }
@@ -65,27 +75,37 @@ impl Follow {
             return Err(self.lacks_effect());
         }
         self.due.extend(effects.iter().copied());
+        self.of_configuration = false;
         Ok(())
     }
 
+    /// Alerts that the last configuration leads to and the journal lacks: their engine ended between two batches.
+    pub(crate) fn take_unsaid(&mut self) -> impl Iterator<Item = Effect> + '_ {
+        self.due.drain(..)
+    }
+
     fn take(&mut self, state: &mut State) -> Result<Next, EngineError> {
-        let Some(delivery) = self.journal.poll_delivery().map_err(EngineError::Journal)? else {
+        let Self { journal, order, due, of_configuration, .. } = self;
+        let Some(delivery) = journal.poll_delivery().map_err(EngineError::Journal)? else {
             return Ok(Next::Taken);
         };
-        let sequence = delivery.sequence;
+        let (sequence, event) = (delivery.sequence, delivery.message);
         let diverged = |what| Err(EngineError::Diverged { sequence, what });
-        match delivery.message {
-            RiskEventRef::MergeRun(_) if !self.due.is_empty() => {
+        if !event.is_setting() {
+            *of_configuration |= conclude(due, state);
+        }
+        match event {
+            RiskEventRef::MergeRun(_) | RiskEventRef::EngineConfigured(_) if !due.is_empty() => {
                 return diverged("an effect is missing before it");
             }
-            RiskEventRef::MergeRun(run) => self.order.push(run)?,
+            RiskEventRef::MergeRun(run) => order.push(run)?,
             RiskEventRef::PositionUpdate(update) => {
-                if self.due.pop_front() != Some(Effect::Position(*update)) {
+                if due.pop_front() != Some(Effect::Position(*update)) {
                     return diverged("its cause leads to another position update");
                 }
             }
             RiskEventRef::LimitAlert(alert) => {
-                if self.due.pop_front() != Some(Effect::Limit(*alert)) {
+                if due.pop_front() != Some(Effect::Limit(*alert)) {
                     return diverged("its cause leads to another limit alert");
                 }
             }
@@ -100,4 +120,11 @@ impl Follow {
             what: "an effect of an earlier message is not journalled",
         }
     }
+}
+
+/// The configuration before this point, if there is one, is whole: what follows from it is due. False if nothing does.
+fn conclude(due: &mut VecDeque<Effect>, state: &mut State) -> bool {
+    let alerts = state.settle();
+    due.extend(alerts.iter().copied());
+    !alerts.is_empty()
 }

@@ -1,4 +1,7 @@
 //! What the engine has concluded and not published yet: one batch, which goes as a whole or not at all.
+//!
+//! Only the alerts that a configuration leads to may be more than a batch holds. They go in as many as it takes; a restart
+//! in between adds those that the journal lacks.
 
 use bus::event::risk::{EngineConfigured, FeeSet, LimitSet, RiskEvent};
 use bus::program::note;
@@ -9,6 +12,8 @@ use engine::{Effect, Effects, MergeRecorder};
 #[derive(Default)]
 pub(crate) struct Outbox {
     events: Vec<RiskEvent>,
+    /// So many of them go together; what is behind may go later.
+    together: usize,
     /// It was said that there is no room.
     complained: bool,
 }
@@ -21,15 +26,20 @@ impl Outbox {
     /// Adds the order since the last batch, and then the effects that follow from its last message.
     pub(crate) fn add(&mut self, order: &mut MergeRecorder, effects: &Effects) {
         self.add_order(order);
-        self.events.extend(effects.iter().map(|effect| match effect {
-            Effect::Position(update) => RiskEvent::PositionUpdate(*update),
-            Effect::Limit(alert) => RiskEvent::LimitAlert(*alert),
-        }));
+        self.extend(effects.iter().copied().map(event));
     }
 
     /// Adds the order since the last batch.
     pub(crate) fn add_order(&mut self, order: &mut MergeRecorder) {
-        self.events.extend(order.drain().map(RiskEvent::MergeRun));
+        self.extend(order.drain().map(RiskEvent::MergeRun));
+    }
+
+    fn extend(&mut self, events: impl Iterator<Item = RiskEvent>) {
+        let is_whole = self.together == self.events.len();
+        self.events.extend(events);
+        if is_whole {
+            self.together = self.events.len();
+        }
     }
 
     /// Adds a configuration.
@@ -39,25 +49,40 @@ impl Outbox {
         limits: &[LimitSet],
         fees: &[FeeSet],
     ) {
-        self.events.push(RiskEvent::EngineConfigured(configured));
-        self.events.extend(limits.iter().copied().map(RiskEvent::LimitSet));
-        self.events.extend(fees.iter().copied().map(RiskEvent::FeeSet));
+        self.extend([RiskEvent::EngineConfigured(configured)].into_iter());
+        self.extend(limits.iter().copied().map(RiskEvent::LimitSet));
+        self.extend(fees.iter().copied().map(RiskEvent::FeeSet));
+    }
+
+    /// Adds the alerts that the configuration leads to.
+    pub(crate) fn add_alerts(&mut self, alerts: impl Iterator<Item = Effect>) {
+        self.events.extend(alerts.map(event));
     }
 
     /// Forgets it: it will be concluded again.
     pub(crate) fn clear(&mut self) {
         self.events.clear();
+        self.together = 0;
     }
 
     /// Publishes it; false where there is no room at the moment.
     pub(crate) fn publish(&mut self, publisher: &mut Publisher<RiskEvent>) -> Result<bool, PublishError> {
-        if self.events.is_empty() {
-            return Ok(true);
+        while !self.events.is_empty() {
+            if !self.publish_batch(publisher)? {
+                return Ok(false);
+            }
         }
+        Ok(true)
+    }
+
+    /// Publishes what one batch holds, which is everything but for very many alerts.
+    fn publish_batch(&mut self, publisher: &mut Publisher<RiskEvent>) -> Result<bool, PublishError> {
         let mut batch = publisher.batch();
+        let mut count = 0;
         for event in &self.events {
             match push(&mut batch, event) {
-                Ok(()) => {}
+                Ok(()) => count += 1,
+                Err(PublishError::TooLarge { .. }) if count >= self.together.max(1) => break,
                 Err(PublishError::Full) => return Ok(false),
                 Err(error @ PublishError::NoRoom(_)) => {
                     self.complain(&error);
@@ -67,8 +92,8 @@ impl Outbox {
             }
         }
         batch.commit();
-        self.events.clear();
-        self.complained = false;
+        self.events.drain(..count);
+        (self.together, self.complained) = (0, false);
         Ok(true)
     }
 
@@ -77,6 +102,13 @@ impl Outbox {
         if !std::mem::replace(&mut self.complained, true) {
             note(&format!("the engine waits: {error}"));
         }
+    }
+}
+
+fn event(effect: Effect) -> RiskEvent {
+    match effect {
+        Effect::Position(update) => RiskEvent::PositionUpdate(update),
+        Effect::Limit(alert) => RiskEvent::LimitAlert(alert),
     }
 }
 

@@ -285,6 +285,11 @@ impl Runner {
                     return Ok(done);
                 }
                 Next::Done => {
+                    self.outbox.add_alerts(follow.take_unsaid());
+                    if !self.send()? {
+                        self.follow = Some(follow);
+                        return Ok(done);
+                    }
                     self.go_live();
                     return Ok(done + 1);
                 }
@@ -321,6 +326,7 @@ impl Runner {
                     .for_each(|limit| self.state.apply_config(RiskEventRef::LimitSet(limit)));
                 settings.fees.iter().for_each(|fee| self.state.apply_config(RiskEventRef::FeeSet(fee)));
                 self.outbox.add_configuration(configured, &settings.limits, &settings.fees);
+                self.outbox.add_alerts(self.state.settle().into_iter());
             }
         }
         self.waiting = None;

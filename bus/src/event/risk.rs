@@ -21,8 +21,15 @@ pub enum RiskEvent {
     LimitAlert(LimitAlert),
 }
 
+impl RiskEventRef<'_> {
+    /// Whether it is part of a configuration: an operator's act, and no conclusion.
+    pub fn is_setting(&self) -> bool {
+        matches!(self, Self::EngineConfigured(_) | Self::LimitSet(_) | Self::FeeSet(_))
+    }
+}
+
 /// A configuration takes effect; the [`LimitSet`] and [`FeeSet`] events of the same batch are its contents and
-/// replace all earlier ones.
+/// replace all earlier ones. A [`LimitAlert`] follows for each position beyond its new limit.
 #[derive(Event, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[event(kind = 1)]
 #[repr(C)]
@@ -109,6 +116,11 @@ pub struct PositionUpdate {
 
 /// A limit is exceeded (`state` text `breach`) or kept again (`clear`).
 ///
+/// One that a configuration leads to, rather than an execution, has [`Cause::NONE`] as input of its cause, the number of
+/// the alert among those of the configuration as its index (65,535 for all from there on), and no time. Such alerts follow
+/// the configuration by account and instrument, before anything else is merged: in its own batch, or in further ones where
+/// one cannot hold them.
+///
 /// The limit `retained fills` is the engine's own memory: the cause is a bust or correction that came too late to be
 /// applied, since its fill is older than the last `allowed` ones of all accounts. The position keeps that fill, and each
 /// such message raises its own alert, which nothing clears.
@@ -116,13 +128,13 @@ pub struct PositionUpdate {
 #[event(kind = 6)]
 #[repr(C)]
 pub struct LimitAlert {
-    /// The execution that led to it.
+    /// The execution or configuration that led to it.
     pub cause: Cause,
     /// Account.
     pub account: Text<16>,
     /// Instrument.
     pub instrument: Symbol,
-    /// Venue time of the execution.
+    /// Venue time of the execution; 0 where a configuration led to it.
     pub exchange_time: Time,
     /// Which limit: `position` or `retained fills`.
     pub limit: Text<16>,

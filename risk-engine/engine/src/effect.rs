@@ -12,7 +12,8 @@ pub enum Effect {
     Limit(LimitAlert),
 }
 
-/// The most effects that one message has: the position, and its limit.
+/// The most effects that one message has: the position, and its limit. A configuration may have more, and gives them by
+/// [`settle`](crate::State::settle).
 pub const MAX_EFFECTS: usize = 2;
 
 /// The effects of one message, in order. Kept by the caller and filled again for each message; never allocates.

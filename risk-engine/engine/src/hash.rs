@@ -241,7 +241,8 @@ impl Canonical {
             let position = ledger.position(number);
             self.text(position.scope.0);
             self.text(position.scope.1);
-            self.flag(position.is_breached);
+            self.flag(position.breached.is_some());
+            self.i64(position.breached.unwrap_or_default());
         }
     }
 }

@@ -44,8 +44,8 @@ pub(crate) struct Position {
     pub(crate) forgets: bool,
     /// A bust or correction referred to one of those.
     pub(crate) unamended: bool,
-    /// Whether the last alert said so.
-    pub(crate) is_breached: bool,
+    /// The limit that the last alert called exceeded; `None` where it said that the limit is kept, or none was raised.
+    pub(crate) breached: Option<i64>,
     terms: Terms,
     revision: u64,
 }
@@ -77,7 +77,7 @@ impl Position {
             overflowed: false,
             forgets: false,
             unamended: false,
-            is_breached: false,
+            breached: None,
             terms: Terms::default(),
             revision: 0,
         }
@@ -117,6 +117,19 @@ impl Position {
         }
     }
 
+    /// What is to be said of the position's limit; `None` where the last alert still holds: it is exceeded and was told so
+    /// under the same limit, or it is kept.
+    fn judge(&mut self) -> Option<LimitAlert> {
+        let (held, allowed) = (self.now.quantity, self.terms.limit.unwrap_or(i64::MAX));
+        let exceeds = held.0.unsigned_abs() > allowed.unsigned_abs();
+        let breached = exceeds.then_some(allowed);
+        if breached == self.breached {
+            return None;
+        }
+        self.breached = breached;
+        Some(self.alert(POSITION_LIMIT, exceeds, held, allowed))
+    }
+
     /// Reports the position and, where its limit is crossed either way, that.
     fn report(&mut self, occasion: &Occasion, effects: &mut Effects) {
         let &Occasion { price, exchange_time, cause } = occasion;
@@ -134,11 +147,7 @@ impl Position {
                 fees: now.fees,
             })
         });
-        let allowed = self.terms.limit.unwrap_or(i64::MAX);
-        let exceeds = now.quantity.0.unsigned_abs() > allowed.unsigned_abs();
-        if exceeds != self.is_breached {
-            self.is_breached = exceeds;
-            let alert = self.alert(POSITION_LIMIT, exceeds, now.quantity, allowed);
+        if let Some(alert) = self.judge() {
             effects.push(cause, |cause| Effect::Limit(LimitAlert { cause, exchange_time, ..alert }));
         }
     }
@@ -171,6 +180,25 @@ impl Ledger {
         if let Err(oddity) = applied {
             self.oddities.note(oddity);
         }
+    }
+
+    /// What follows from a configuration that is whole by now: each position whose limit is exceeded, or kept again, under
+    /// other terms than the last alert said, by account and instrument. Nothing where no configuration came since.
+    pub(crate) fn settle(&mut self) -> Vec<Effect> {
+        if !std::mem::take(&mut self.settings.is_new) {
+            return Vec::new();
+        }
+        let mut alerts = Vec::new();
+        for number in self.sorted() {
+            let position = &mut self.positions[number as usize];
+            position.update_terms(&self.settings);
+            if let Some(alert) = position.judge() {
+                let index = u16::try_from(alerts.len()).unwrap_or(u16::MAX);
+                let cause = Cause { input: Cause::NONE, index, ..Cause::default() };
+                alerts.push(Effect::Limit(LimitAlert { cause, ..alert }));
+            }
+        }
+        alerts
     }
 
     fn fill(&mut self, fill: &trade::Fill, cause: Cause, effects: &mut Effects) -> Result<(), Oddity> {

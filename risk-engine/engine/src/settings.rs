@@ -95,6 +95,8 @@ pub(crate) struct Settings {
     pub(crate) fees: Scoped<Fee>,
     /// Counts the changes, so that positions know when their terms may be others.
     pub(crate) revision: u64,
+    /// Something changed, and what follows from it was not asked for yet.
+    pub(crate) is_new: bool,
 }
 
 impl Settings {
@@ -105,17 +107,19 @@ impl Settings {
             limits: Scoped(BTreeMap::new()),
             fees: Scoped(BTreeMap::new()),
             revision: 1,
+            is_new: false,
         }
     }
 
     /// Begins a configuration: nothing of the earlier one stays.
     pub(crate) fn configure(&mut self, configured: &EngineConfigured) {
         let revision = self.revision + 1;
-        *self = Self { version: configured.version, hash: configured.hash, revision, ..Self::new() };
+        let (version, hash) = (configured.version, configured.hash);
+        *self = Self { version, hash, revision, is_new: true, ..Self::new() };
     }
 
     pub(crate) fn set_limit(&mut self, set: &LimitSet, oddities: &mut Oddities) {
-        self.revision += 1;
+        (self.revision, self.is_new) = (self.revision + 1, true);
         if set.limit.trimmed() != POSITION_LIMIT.as_bytes() {
             return oddities.note(Oddity::UnknownLimit);
         }
@@ -126,7 +130,7 @@ impl Settings {
     }
 
     pub(crate) fn set_fee(&mut self, set: &FeeSet, oddities: &mut Oddities) {
-        self.revision += 1;
+        (self.revision, self.is_new) = (self.revision + 1, true);
         let fee = Fee { per_unit: set.per_unit, of_notional: set.of_notional };
         if !self.fees.set(scope(&set.account, &set.instrument), fee) {
             oddities.note(Oddity::RefusedSetting);

@@ -5,7 +5,7 @@ use bus::event::risk::RiskEventRef;
 use bus::event::trade::TradeEventRef;
 use bus::event::{Cause, Symbol, Text};
 
-use crate::effect::Effects;
+use crate::effect::{Effect, Effects};
 use crate::hash::{Canonical, Cut};
 use crate::ledger::Ledger;
 use crate::market::Market;
@@ -42,8 +42,8 @@ impl State {
         self.ledger.apply(event, cause, effects);
     }
 
-    /// Applies a configuration event of `risk`; its other kinds are conclusions and change nothing. An alert follows
-    /// with the next execution, not with the limit.
+    /// Applies a configuration event of `risk`; its other kinds are conclusions and change nothing. After the last event of
+    /// a configuration, [`Self::settle`] says what follows from it.
     pub fn apply_config(&mut self, event: RiskEventRef<'_>) {
         let Ledger { settings, oddities, .. } = &mut self.ledger;
         match event {
@@ -52,6 +52,14 @@ impl State {
             RiskEventRef::FeeSet(fee) => settings.set_fee(fee, oddities),
             RiskEventRef::MergeRun(_) | RiskEventRef::PositionUpdate(_) | RiskEventRef::LimitAlert(_) => {}
         }
+    }
+
+    /// What follows from a configuration once all its events are applied: an alert for each position that is beyond its
+    /// limit, or within it again, unless the last alert said so under the same limit. By account and instrument, without
+    /// a cause in a journal and without time; `cause.index` counts them (up to its end). Empty, and free, where nothing
+    /// was configured since.
+    pub fn settle(&mut self) -> Vec<Effect> {
+        self.ledger.settle()
     }
 
     /// BLAKE3-256 of what live and replay must agree on after the messages before `cut`.
@@ -65,7 +73,7 @@ impl State {
 
     /// BLAKE3-256 of what depends on the path as well: which limits were last reported as exceeded.
     pub fn path_hash(&self, cut: Cut) -> [u8; 32] {
-        let mut canonical = Canonical::new("busbar path 1");
+        let mut canonical = Canonical::new("busbar path 2");
         canonical.cut(cut);
         canonical.path(&self.ledger);
         canonical.finish()

@@ -120,7 +120,7 @@ impl PositionView {
             unrealised: valued(mark.and_then(|mark| holding.unrealised(mark))),
             overflowed: position.overflowed,
             unamended: position.unamended,
-            is_breached: position.is_breached,
+            is_breached: position.breached.is_some(),
         }
     }
 }

@@ -203,14 +203,68 @@ fn a_limit_alerts_once_when_crossed_and_once_when_kept_again() {
 }
 
 #[test]
-fn a_new_configuration_replaces_the_old_and_speaks_with_the_next_execution() {
+fn a_new_configuration_replaces_the_old_and_speaks_at_once() {
     let mut state = State::new();
-    configure(&mut state, &[limit("", "", 1)], &[fee("", "", 5, 0)]);
+    assert_eq!(configure(&mut state, &[limit("", "", 1)], &[fee("", "", 5, 0)]), []);
     assert_eq!(alerts(&apply(&mut state, &fill("A", "Z", 0, 2, units(1)), 0)).len(), 1);
-    configure(&mut state, &[], &[]);
-    let effects = apply(&mut state, &fill("A", "Z", 1, 2, units(1)), 1);
-    assert_eq!(alerts(&effects), [("clear".to_owned(), 4, 1)]);
+    assert_eq!(alerts(&configure(&mut state, &[], &[])), [("clear".to_owned(), 2, 0)]);
+    assert_eq!(alerts(&apply(&mut state, &fill("A", "Z", 1, 2, units(1)), 1)), []);
     assert_eq!(only_position(&state).holding.fees, Money(10));
+}
+
+#[test]
+fn a_tightened_limit_alerts_for_each_open_position_beyond_it_in_order() {
+    let mut state = State::new();
+    configure(&mut state, &[limit("", "", 100)], &[]);
+    let held =
+        [("B", "Z", -50), ("A", "Z", 50), ("A", "Y", 10), ("C", "Z", 200), ("B", "A", 11), ("D", "Z", 40)];
+    for (&(account, name, quantity), id) in held.iter().zip(0..) {
+        apply(&mut state, &fill(account, name, id, quantity, units(1)), id);
+    }
+    apply(&mut state, &fill("D", "Z", 9, -40, units(1)), 9);
+    let effects = configure(&mut state, &[limit("", "", 10), limit("C", "", 100)], &[]);
+    let told: Vec<_> = effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::Limit(alert) => {
+                assert_eq!((alert.cause.sequence, alert.cause.epoch, alert.exchange_time.0), (0, 0, 0));
+                assert_eq!((alert.cause.input, alert.limit), (bus::event::Cause::NONE, text("position")));
+                let of = format!("{} {}", alert.account, alert.instrument);
+                (of, alert.state.to_string(), alert.value.0, alert.allowed.0, alert.cause.index)
+            }
+            Effect::Position(update) => panic!("no position has changed: {update:?}"),
+        })
+        .collect();
+    let breach =
+        |of: &str, value, allowed, index| (of.to_owned(), "breach".to_owned(), value, allowed, index);
+    // C was told under the same limit before; D is flat.
+    assert_eq!(told, [breach("A Z", 50, 10, 0), breach("B A", 11, 10, 1), breach("B Z", -50, 10, 2)]);
+    assert_eq!(state.settle(), [], "each configuration is judged once");
+    let looser = [limit("", "", 20), limit("C", "", 150), limit("B", "A", 10)];
+    let again: Vec<_> =
+        alerts(&configure(&mut state, &looser, &[])).into_iter().map(|(s, v, _)| (s, v)).collect();
+    let breach = |value| ("breach".to_owned(), value);
+    assert_eq!(again, [breach(50), breach(-50), breach(200)], "beyond another limit than they were told of");
+    let closed = alerts(&apply(&mut state, &fill("B", "A", 10, -5, units(1)), 10));
+    assert_eq!(closed, [("clear".to_owned(), 6, 1)]);
+    let fees_only = configure(&mut state, &looser, &[fee("", "", 1, 0)]);
+    assert_eq!(fees_only, [], "no limit is another");
+}
+
+/// What a configuration leads to is the same whether the positions come from executions or from a snapshot.
+#[test]
+fn a_restored_state_is_judged_alike() {
+    let mut state = State::new();
+    configure(&mut state, &[limit("A", "", 5)], &[]);
+    for (account, id) in [("A", 0), ("B", 1)] {
+        apply(&mut state, &fill(account, "Z", id, 9, units(1)), id);
+    }
+    let bytes = state.snapshot(&engine::Positions::default()).expect("the state fits an archive");
+    let mut restored = State::restore(&bytes).expect("an own snapshot is accepted").state;
+    assert_eq!(restored.settle(), []);
+    let limits = [limit("", "", 5)];
+    assert_eq!(configure(&mut restored, &limits, &[]), configure(&mut state, &limits, &[]));
+    assert_eq!(restored.path_hash(engine::Cut::default()), state.path_hash(engine::Cut::default()));
 }
 
 #[test]

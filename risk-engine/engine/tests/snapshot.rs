@@ -34,11 +34,11 @@ fn play(state: &mut State, events: &[Event]) -> Vec<engine::Effect> {
             Event::Market(event) => state.apply_market(event.message()),
             Event::Trade(event) => effects.extend(apply(state, event, n)),
             Event::Configure { limit: value, fee: per_unit } => {
-                configure(
+                effects.extend(configure(
                     state,
                     &[limit("", "", *value), limit("ALPHA", "", 7)],
                     &[fee("", "Z", *per_unit, 3_000)],
-                );
+                ));
             }
         }
     }
@@ -136,7 +136,7 @@ fn what_is_wrong_is_named() {
     assert_eq!(invalid(b"short"), SnapshotError::NotASnapshot);
     assert_eq!(invalid(&[0; 200]), SnapshotError::NotASnapshot);
     let mut newer = bytes.clone();
-    for format in [1, 3] {
+    for format in [2, 4] {
         newer[8] = format;
         assert_eq!(invalid(&newer), SnapshotError::UnknownFormat { format: format.into() });
     }

@@ -106,7 +106,7 @@ struct PositionImage {
     overflowed: bool,
     forgets: bool,
     unamended: bool,
-    is_breached: bool,
+    breached: Option<i64>,
 }
 
 #[derive(Archive, Serialize)]
@@ -243,7 +243,7 @@ impl PositionImage {
             overflowed: position.overflowed,
             forgets: position.forgets,
             unamended: position.unamended,
-            is_breached: position.is_breached,
+            breached: position.breached,
         }
     }
 }
@@ -412,6 +412,7 @@ impl ArchivedSettingsImage {
         }
         let all_are_set =
             settings.limits.len() == self.limits.len() && settings.fees.len() == self.fees.len();
+        settings.is_new = false;
         rule(all_are_set && oddities == Oddities::default(), "its configuration contradicts itself")?;
         Ok(settings)
     }
@@ -440,7 +441,7 @@ impl ArchivedPositionImage {
         position.overflowed = self.overflowed;
         position.forgets = self.forgets;
         position.unamended = self.unamended;
-        position.is_breached = self.is_breached;
+        position.breached = self.breached.as_ref().map(|limit| limit.to_native());
         position
     }
 }

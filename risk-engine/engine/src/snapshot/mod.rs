@@ -19,7 +19,7 @@ use image::{ArchivedImage, Image};
 
 const MAGIC: [u8; 8] = *b"BUSBSNAP";
 /// Version of header and body.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// Bytes of the header; a multiple of the archive's alignment.
 const HEADER: usize = 112;
 /// Where the checksum begins, the last field of the header.

@@ -189,8 +189,8 @@ pub(crate) fn correction(
     })
 }
 
-/// Replaces the configuration.
-pub(crate) fn configure(state: &mut State, limits: &[LimitSet], fees: &[FeeSet]) {
+/// Replaces the configuration; what follows from it.
+pub(crate) fn configure(state: &mut State, limits: &[LimitSet], fees: &[FeeSet]) -> Vec<Effect> {
     use bus::event::risk::RiskEventRef;
     let hash = engine::contents_hash(limits, fees);
     state.apply_config(RiskEventRef::EngineConfigured(&EngineConfigured {
@@ -199,6 +199,7 @@ pub(crate) fn configure(state: &mut State, limits: &[LimitSet], fees: &[FeeSet])
     }));
     limits.iter().for_each(|limit| state.apply_config(RiskEventRef::LimitSet(limit)));
     fees.iter().for_each(|fee| state.apply_config(RiskEventRef::FeeSet(fee)));
+    state.settle()
 }
 
 pub(crate) fn limit(account: &str, name: &str, value: i64) -> LimitSet {
