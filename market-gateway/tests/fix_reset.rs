@@ -135,6 +135,8 @@ fn a_venue_that_began_again_is_refused_with_the_remedy_and_the_remedy_helps() {
     assert_eq!(refused.status.code(), Some(1), "{notes}");
     assert!(notes.contains("received 1; if the venue began again at 1"), "{notes}");
     assert!(notes.contains("start once with --reset-numbers"), "{notes}");
+    let of_drop_copy = notes.lines().filter(|line| line.contains("drop copy")).count();
+    assert_eq!(of_drop_copy, 1, "the reason, and nothing that contradicts it: {notes}");
 
     let mut gateway = start(place.path(), &listener, &["--reset-numbers"]);
     let mut venue = loop {

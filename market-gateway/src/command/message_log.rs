@@ -101,6 +101,9 @@ fn tell_summary(path: &Path, log: &LogSummary) {
         let count = log.other_sessions;
         tell(path, &format!("holds {count} execution reports of another session; they were not used"));
     }
+    if let Some(withheld) = log.executions.tell_withheld() {
+        tell(path, &withheld);
+    }
     if let Some((number, defect)) = log.executions.last_refused {
         let count = log.executions.refused;
         tell(
@@ -117,6 +120,7 @@ pub(super) struct FixReport {
     published: u64,
     duplicates: u64,
     refused: u64,
+    withheld: u64,
     garbled: u64,
     other_sessions: u64,
     other_versions: u64,
@@ -135,6 +139,7 @@ impl FixReport {
             published: executions.published,
             duplicates: executions.repeated + executions.repeated_unmarked,
             refused: executions.refused,
+            withheld: executions.withheld,
             garbled: log.garbled.messages(),
             other_sessions: log.other_sessions,
             other_versions: log.other_versions,
@@ -146,7 +151,7 @@ impl FixReport {
 
     /// Whether executions that the log reports, or should report, are not journalled.
     pub(super) fn is_incomplete(&self) -> bool {
-        let unused = self.refused + self.other_sessions + self.other_versions;
+        let unused = self.refused + self.withheld + self.other_sessions + self.other_versions;
         unused > 0 || self.missing > 0 || self.truncated || self.garbled_at_end
     }
 

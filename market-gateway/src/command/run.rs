@@ -56,9 +56,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     tell(&gateway, &config, &plan);
     tell_unread(&gateway.summary().feed);
     bus.scanty_memory().iter().for_each(|line| program::note(line));
-    receive(&mut gateway, placement, length, arguments.has("until-end"))?;
+    let is_refusal_told = receive(&mut gateway, placement, length, arguments.has("until-end"))?;
     let (summary, itch) = gateway.close()?;
-    tell_drop_copy(&summary);
+    tell_drop_copy(&summary, is_refusal_told);
     let market = Summary::of_live(&summary, &itch);
     let report = Report { market, fix: summary.drop_copy.as_ref().map(DropCopyReport::new) };
     if arguments.json() {
@@ -76,10 +76,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     Ok(if is_incomplete { Exit::Fault } else { Exit::Good })
 }
 
-/// Says what of the drop copy is missing.
-fn tell_drop_copy(summary: &LiveSummary) {
+/// Says what of the drop copy is missing, but for a refused Logon that was told.
+fn tell_drop_copy(summary: &LiveSummary, is_refusal_told: bool) {
     let Some(DropCopyCounters { session, executions, .. }) = &summary.drop_copy else { return };
-    if summary.never_logged_on() {
+    if summary.never_logged_on() && !is_refusal_told {
         program::note(
             "drop copy: never logged on: no execution was received; check --fix, --sender and --target",
         );
@@ -89,6 +89,9 @@ fn tell_drop_copy(summary: &LiveSummary) {
         program::note(&format!(
             "drop copy: the venue's reset jumped over {lost} messages: ask it what they were"
         ));
+    }
+    if let Some(withheld) = executions.tell_withheld() {
+        program::note(&format!("drop copy: {withheld}"));
     }
     if let Some((number, defect)) = executions.last_refused {
         let refused = executions.refused;
@@ -128,6 +131,7 @@ struct DropCopyReport {
     published: u64,
     duplicates: u64,
     refused: u64,
+    withheld: u64,
     garbled: u64,
     lost_by_reset: u64,
 }
@@ -141,6 +145,7 @@ impl DropCopyReport {
             published: executions.published,
             duplicates: session.duplicates + executions.repeated + executions.repeated_unmarked,
             refused: executions.refused,
+            withheld: executions.withheld,
             garbled: garbled.messages(),
             lost_by_reset: session.lost_by_reset,
         }
@@ -253,13 +258,14 @@ fn tell(gateway: &Gateway, config: &LiveConfig, plan: &Plan) {
     }
 }
 
-/// Works until it is to stop, or the time is over, or the venue ended the session.
+/// Works until it is to stop, or the time is over, or the venue ended the session. Whether it was told why the last Logon
+/// was refused.
 fn receive(
     gateway: &mut Gateway,
     placement: &Placement,
     length: Option<Duration>,
     until_end: bool,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let stop = Stop::on_signals();
     if let Some(core) = placement.core.filter(|core| !plan::pin(*core)) {
         program::note(&format!("cannot run on core {core}: it is not available; the system chooses"));
@@ -270,23 +276,30 @@ fn receive(
         other => other,
     });
     let mut progress = Progress::new();
-    let (mut told, mut refused) = (String::new(), 0);
+    let (mut told, mut refused, mut is_refusal) = (String::new(), 0, false);
     let began = Instant::now();
     while !stop.requested() && length.is_none_or(|length| began.elapsed() < length) {
         let work = gateway.do_work()?;
         if until_end && gateway.is_ended() {
             break;
         }
-        if let Some(reason) =
-            gateway.take_ended().map(|reason| interruption(&reason)).filter(|reason| *reason != told)
-        {
-            program::note(&format!("drop copy: {reason}"));
-            told = reason;
+        if let Some(ended) = gateway.take_ended() {
+            is_refusal = is_said_by_a_peer(&ended);
+            let reason = interruption(&ended);
+            if reason != told {
+                program::note(&format!("drop copy: {reason}"));
+                told = reason;
+            }
         }
         progress.show(|| describe(gateway, &mut refused));
         idle.idle(work);
     }
-    Ok(())
+    Ok(is_refusal)
+}
+
+/// Whether there was a peer whose words, or ours to it, say why a connection ended.
+fn is_said_by_a_peer(reason: &Reason) -> bool {
+    !matches!(reason, Reason::Io(_) | Reason::PeerClosed | Reason::LogonTimeout | Reason::Numbers(_))
 }
 
 /// Why the drop copy was interrupted, with what an operator can do about it.

@@ -31,16 +31,20 @@ pub enum Flow {
 pub struct Receiver<N> {
     session: Session<N>,
     executions: Executions,
+    /// When the numbers last began again, as the executions were told.
+    restarted: Time,
     framer: Framer,
 }
 
 impl<N: Numbers> Receiver<N> {
     /// Goes on where the journal ends: `resume` has observed its tail.
     pub fn new(config: SessionConfig, resume: Resume, numbers: N) -> Self {
-        let next_inbound = resume.next_inbound(numbers.reserved().restarted);
+        let restarted = numbers.reserved().restarted;
+        let next_inbound = resume.next_inbound(restarted);
         Self {
             session: Session::new(config, next_inbound, numbers),
-            executions: resume.into_executions(),
+            executions: resume.into_executions(restarted),
+            restarted,
             framer: Framer::default(),
         }
     }
@@ -80,6 +84,10 @@ impl<N: Numbers> Receiver<N> {
             }
             let Some(message) = self.framer.message() else { return Ok(Flow::Drained(count)) };
             if self.session.receive(now, &message)? == Verdict::Application {
+                if self.restarted != self.session.restarted() {
+                    self.restarted = self.session.restarted();
+                    self.executions.begin_count();
+                }
                 match self.executions.take(&message, now, trades)? {
                     Taken::Done => self.session.accept(now),
                     Taken::Refused(defect) => self.session.reject(now, &message, defect)?,

@@ -1,4 +1,9 @@
 //! Lets each execution through once, whatever the session repeats.
+//!
+//! Within one count of the venue's numbers the session sees to that: what has a lower number than expected is a repetition.
+//! Where the numbers began again, or came from a message log, only identities tell, and memory of them is bounded. Of what
+//! left it the latest exchange time is kept: an execution of before that, which is not remembered and which the numbers do
+//! not prove to be new, may be a repetition. It is withheld, counted and said, since a second one would double a position.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -6,7 +11,7 @@ use std::{
 };
 
 use bus::event::{
-    Time,
+    Text, Time,
     trade::{TradeEvent, TradeEventRef},
 };
 
@@ -17,6 +22,9 @@ use super::{
 
 /// Executions whose identity is remembered; the oldest leave first.
 pub const REMEMBERED: usize = 1 << 18;
+/// Executions before those that a new life looks at as well, for the latest exchange time of what it does not remember.
+/// Whatever came before these is taken to be no later: executions are reported in order, but for far fewer.
+const LOOKED_AT: usize = REMEMBERED / 4;
 /// Message types that are named when they were none of ours; the rest is only counted.
 const NAMED_KINDS: usize = 16;
 
@@ -60,6 +68,11 @@ pub struct ExecutionCounters {
     pub repeated: u64,
     /// Executions already journalled that came again without being marked.
     pub repeated_unmarked: u64,
+    /// Executions that are not remembered but may be journalled: the venue's numbers began again since, and they are not
+    /// later than some that left memory. Not journalled.
+    pub withheld: u64,
+    /// Number and ExecID of the execution withheld last.
+    pub last_withheld: Option<(u64, Text<32>)>,
     /// Status reports, which change nothing.
     pub status_reports: u64,
     /// Execution reports that lack a field or hold a value that cannot be kept.
@@ -72,6 +85,18 @@ pub struct ExecutionCounters {
     pub other_messages: Vec<(String, u64)>,
     /// How often `trades` had no room and an execution had to wait.
     pub waited: u64,
+}
+
+impl ExecutionCounters {
+    /// Says what was withheld, and what to do about it; `None` where nothing was.
+    pub fn tell_withheld(&self) -> Option<String> {
+        let (number, execution) = self.last_withheld?;
+        let count = self.withheld;
+        Some(format!(
+            "{count} execution reports were withheld, the last is {number} with ExecID {execution}: the numbers began again, \
+             and whether they are journalled already is beyond memory; reconcile positions with the venue"
+        ))
+    }
 }
 
 /// What became of a message.
@@ -88,25 +113,50 @@ pub enum Taken {
 /// Identities of the executions journalled so far, and the way to journal the next one.
 #[derive(Debug)]
 pub struct Executions {
+    /// So many are remembered at most.
+    bound: usize,
+    /// The session sees to it that each number comes once.
+    has_session: bool,
     known: HashSet<Identity>,
-    order: VecDeque<Identity>,
+    order: VecDeque<Remembered>,
+    /// Latest exchange time of the forgotten executions of this count of numbers.
+    forgotten: Option<Time>,
+    /// Latest exchange time of the forgotten executions of earlier counts, which the venue may send under new numbers.
+    lost_sight_of: Option<Time>,
     /// The execution that is waiting for room was counted.
     waiting: bool,
     counters: ExecutionCounters,
 }
 
-impl Default for Executions {
-    fn default() -> Self {
+/// An execution that the journal holds.
+#[derive(Debug, Clone, Copy)]
+struct Remembered {
+    identity: Identity,
+    exchange_time: Time,
+    /// The venue's numbers began again since.
+    is_earlier: bool,
+}
+
+impl Executions {
+    fn remembering(bound: usize) -> Self {
         Self {
-            known: HashSet::with_capacity(REMEMBERED),
-            order: VecDeque::with_capacity(REMEMBERED),
+            bound,
+            has_session: true,
+            known: HashSet::with_capacity(bound),
+            order: VecDeque::with_capacity(bound),
+            forgotten: None,
+            lost_sight_of: None,
             waiting: false,
             counters: ExecutionCounters::default(),
         }
     }
-}
 
-impl Executions {
+    /// The venue's numbers begin again: from now on they prove nothing about the executions so far.
+    pub fn begin_count(&mut self) {
+        self.lost_sight_of = self.lost_sight_of.max(self.forgotten.take());
+        self.order.iter_mut().for_each(|remembered| remembered.is_earlier = true);
+    }
+
     /// Journals the execution that `message` reports, unless it is journalled already.
     ///
     /// # Errors
@@ -143,6 +193,11 @@ impl Executions {
             }
             return Ok(self.done());
         }
+        if self.may_be_journalled(&event, message) {
+            self.counters.withheld += 1;
+            self.counters.last_withheld = Some((message.number.unwrap_or(0), identity.execution));
+            return Ok(self.done());
+        }
         match trades.publish(&event) {
             Ok(()) => {}
             Err(TradesError::NoRoom) => {
@@ -152,23 +207,41 @@ impl Executions {
             }
             Err(broken) => return Err(broken),
         }
-        self.remember(identity);
+        let is_earlier = !self.has_session;
+        self.remember(Remembered { identity, exchange_time: exchange_time(&event), is_earlier });
         self.counters.published += 1;
         self.counters.symbols_too_long += u64::from(instrument_is_blank(&event));
         Ok(self.done())
     }
 
-    /// Remembers the identity of an event that the journal holds.
-    pub fn remember(&mut self, identity: Identity) {
-        if !self.known.insert(identity) {
+    /// There is no session: numbers prove nothing, neither so far nor from now on.
+    pub(super) fn distrust_numbers(&mut self) {
+        self.has_session = false;
+        self.begin_count();
+    }
+
+    fn remember(&mut self, execution: Remembered) {
+        if !self.known.insert(execution.identity) {
             return;
         }
-        if self.order.len() == REMEMBERED
+        if self.order.len() == self.bound
             && let Some(oldest) = self.order.pop_front()
         {
-            self.known.remove(&oldest);
+            self.known.remove(&oldest.identity);
+            let latest = if oldest.is_earlier { &mut self.lost_sight_of } else { &mut self.forgotten };
+            *latest = (*latest).max(Some(oldest.exchange_time));
         }
-        self.order.push_back(identity);
+        self.order.push_back(execution);
+    }
+
+    /// Whether an execution that is not remembered may be one of an earlier count that left memory. Where it says no time,
+    /// its mark as a repetition decides.
+    fn may_be_journalled(&self, event: &TradeEvent, message: &Message<'_>) -> bool {
+        let Some(latest) = self.lost_sight_of else { return false };
+        match exchange_time(event) {
+            Time(0) => message.possible_duplicate || message.possible_resend,
+            time => time <= latest,
+        }
     }
 
     /// What happened so far.
@@ -203,24 +276,63 @@ fn instrument_is_blank(event: &TradeEvent) -> bool {
     }
 }
 
+fn exchange_time(event: &TradeEvent) -> Time {
+    match event {
+        TradeEvent::Fill(e) => e.exchange_time,
+        TradeEvent::OrderUpdate(e) => e.exchange_time,
+        TradeEvent::FillCorrection(e) => e.exchange_time,
+        TradeEvent::FillBust(e) => e.exchange_time,
+    }
+}
+
 /// What a journal tells its next writer: which executions it holds and where the venue is to go on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Resume {
-    executions: Executions,
+    bound: usize,
+    tail: VecDeque<Observed>,
+    /// Number and receive time of the last one.
     last: Option<(u64, Time)>,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Observed {
+    identity: Identity,
+    exchange_time: Time,
+    receive_time: Time,
+}
+
+impl Default for Resume {
+    fn default() -> Self {
+        Self::remembering(REMEMBERED)
+    }
+}
+
 impl Resume {
+    /// How many of the journal's last events are to be [observed](Self::observe): those that are remembered, and some
+    /// before them.
+    pub const TAIL: usize = REMEMBERED + LOOKED_AT;
+
+    /// For a memory of `bound` executions instead of [`REMEMBERED`].
+    pub fn remembering(bound: usize) -> Self {
+        Self { bound, tail: VecDeque::new(), last: None }
+    }
+
     /// Takes the next event of the journal's tail, in order.
     pub fn observe(&mut self, event: TradeEventRef<'_>) {
-        let (trade_date, execution, sequence, time) = match event {
-            TradeEventRef::Fill(e) => (e.trade_date, e.execution, e.venue_sequence, e.receive_time),
-            TradeEventRef::OrderUpdate(e) => (e.trade_date, e.execution, e.venue_sequence, e.receive_time),
-            TradeEventRef::FillCorrection(e) => (e.trade_date, e.execution, e.venue_sequence, e.receive_time),
-            TradeEventRef::FillBust(e) => (e.trade_date, e.execution, e.venue_sequence, e.receive_time),
+        macro_rules! parts {
+            ($e:expr) => {{
+                let identity = Identity { trade_date: $e.trade_date, execution: $e.execution };
+                (identity, $e.exchange_time, $e.receive_time, $e.venue_sequence)
+            }};
+        }
+        let (identity, exchange_time, receive_time, sequence) = match event {
+            TradeEventRef::Fill(e) => parts!(e),
+            TradeEventRef::OrderUpdate(e) => parts!(e),
+            TradeEventRef::FillCorrection(e) => parts!(e),
+            TradeEventRef::FillBust(e) => parts!(e),
         };
-        self.executions.remember(Identity { trade_date, execution });
-        self.last = Some((sequence, time));
+        self.tail.push_back(Observed { identity, exchange_time, receive_time });
+        self.last = Some((sequence, receive_time));
     }
 
     /// The number to expect next from the venue: after the last execution, or 1 where there is none or where both sides
@@ -232,8 +344,14 @@ impl Resume {
         }
     }
 
-    /// The executions that the journal holds.
-    pub fn into_executions(self) -> Executions {
-        self.executions
+    /// The executions that the journal holds. Those that were received up to `restarted`, when the venue's numbers last
+    /// began again, and those that no session received, are not what its numbers speak of.
+    pub fn into_executions(self, restarted: Time) -> Executions {
+        let mut executions = Executions::remembering(self.bound);
+        for Observed { identity, exchange_time, receive_time } in self.tail {
+            let is_earlier = receive_time <= restarted;
+            executions.remember(Remembered { identity, exchange_time, is_earlier });
+        }
+        executions
     }
 }

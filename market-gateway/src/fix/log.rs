@@ -156,9 +156,12 @@ pub struct LogReplay<R> {
 impl<R: Read> LogReplay<R> {
     /// Plays `log` into a journal whose tail `resume` has observed.
     pub fn new(log: Log<R>, resume: Resume) -> Self {
+        let mut executions = resume.into_executions(Time(0));
+        // A log may begin anywhere, and repeat what it likes: its numbers do not tell what is journalled.
+        executions.distrust_numbers();
         Self {
             log,
-            executions: resume.into_executions(),
+            executions,
             session: None,
             counted: false,
             garbled_before: 0,

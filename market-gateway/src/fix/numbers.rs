@@ -187,6 +187,11 @@ impl<N: Numbers> Outbound<N> {
         self.next
     }
 
+    /// See [`Reserved::restarted`].
+    pub(crate) fn restarted(&self) -> Time {
+        self.reserved.restarted
+    }
+
     /// Begins again at 1.
     pub(crate) fn restart(&mut self, now: Time) -> Result<(), ReserveError> {
         self.reserve(Reserved { next: 1 + Self::BLOCK, restarted: now })?;

@@ -281,6 +281,11 @@ impl<N: Numbers> Session<N> {
         self.expected
     }
 
+    /// When both sides last began again at 1; 0 for never.
+    pub fn restarted(&self) -> Time {
+        self.numbers.restarted()
+    }
+
     /// What happened so far.
     pub fn counters(&self) -> SessionCounters {
         self.counters

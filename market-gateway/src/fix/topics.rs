@@ -9,7 +9,7 @@ use bus::{
 
 use super::{
     drop_copy::DropCopy,
-    executions::{REMEMBERED, Resume, Trades, TradesError},
+    executions::{Resume, Trades, TradesError},
     numbers::{Names, Numbers, NumbersReserved, ReserveError, Reserved},
     session::SessionConfig,
 };
@@ -143,7 +143,7 @@ pub fn claim(bus: &Bus, names: Names) -> Result<(), TopicError> {
 /// The topic cannot be read.
 pub fn resume(bus: &Bus, trades: &Publisher<TradeEvent>) -> Result<Resume, TopicError> {
     let mut resume = Resume::default();
-    read_tail::<TradeEvent>(bus, TRADES, trades, REMEMBERED as u64, |event| resume.observe(event))?;
+    read_tail::<TradeEvent>(bus, TRADES, trades, Resume::TAIL as u64, |event| resume.observe(event))?;
     Ok(resume)
 }
 

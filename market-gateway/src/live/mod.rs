@@ -116,9 +116,11 @@ pub struct LiveSummary {
 
 impl LiveSummary {
     /// Whether something is lost for good, as far as this run knows: messages that never came, executions that cannot
-    /// be kept or that the venue's reset of its numbers jumped over.
+    /// be kept, that were withheld, or that the venue's reset of its numbers jumped over.
     pub fn is_incomplete(&self) -> bool {
-        let lost = |counters: &DropCopyCounters| counters.executions.refused + counters.session.lost_by_reset;
+        let lost = |DropCopyCounters { session, executions, .. }: &DropCopyCounters| {
+            executions.refused + executions.withheld + session.lost_by_reset
+        };
         self.feed.is_incomplete() || self.drop_copy.as_ref().map_or(0, lost) > 0 || self.undurable > 0
     }
 

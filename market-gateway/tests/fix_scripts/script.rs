@@ -8,7 +8,7 @@ use bus::event::{
 };
 use market_gateway::fix::{
     drop_copy::{Flow, Receiver, Stop},
-    executions::{Resume, Trades, TradesError},
+    executions::{REMEMBERED, Resume, Trades, TradesError},
     framing::{MAX_MESSAGE, checksum},
     numbers::Reserved,
     reason::Reason,
@@ -49,7 +49,17 @@ pub(crate) type Sent = Vec<String>;
 
 impl Script {
     pub(crate) fn new(fills: &[Fill], reserved: Reserved, reset_on_logon: bool) -> Self {
-        let mut resume = Resume::default();
+        Self::remembering(REMEMBERED, fills, reserved, reset_on_logon)
+    }
+
+    /// As [`new`](Self::new), with memory for `bound` executions.
+    pub(crate) fn remembering(
+        bound: usize,
+        fills: &[Fill],
+        reserved: Reserved,
+        reset_on_logon: bool,
+    ) -> Self {
+        let mut resume = Resume::remembering(bound);
         for fill in fills {
             let event = TradeEvent::decode(1, as_bytes(fill)).unwrap();
             resume.observe(event);
@@ -145,6 +155,13 @@ pub(crate) fn fill(number: u64, id: u64, more: &[&str]) -> Vec<u8> {
     let fields: Vec<&str> =
         PARTS.iter().copied().chain([id.as_str(), "14=5"]).chain(more.iter().copied()).collect();
     message("8", number, &fields)
+}
+
+/// Execution `id` of the second `id`, under `number`, with `more` fields.
+pub(crate) fn timed(number: u64, id: u64, more: &[&str]) -> Vec<u8> {
+    let (id, time) = (format!("17=E{id}"), format!("60=20260102-03:04:{id:02}"));
+    let fields = PARTS[..8].iter().copied().chain([id.as_str(), time.as_str(), "14=5"]);
+    message("8", number, &fields.chain(more.iter().copied()).collect::<Vec<_>>())
 }
 
 pub(crate) fn resent(number: u64) -> Vec<u8> {
