@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bus::{BusError, PublishError, ReadError};
-use engine::{MergeError, SnapshotError};
+use engine::MergeError;
 
 /// Why an engine could not go on.
 #[derive(Debug)]
@@ -55,8 +55,6 @@ pub enum EngineError {
     },
     /// The topic `risk` takes nothing more.
     Publish(PublishError),
-    /// The state cannot be written down.
-    Snapshot(SnapshotError),
     /// A snapshot of messages that are lost cannot be removed.
     Stale(std::io::Error),
     /// The system gives no thread.
@@ -73,8 +71,7 @@ impl EngineError {
             | Self::Retired { .. }
             | Self::Regressed { .. }
             | Self::Merge(_)
-            | Self::Diverged { .. }
-            | Self::Snapshot(_) => true,
+            | Self::Diverged { .. } => true,
         }
     }
 }
@@ -107,7 +104,6 @@ impl fmt::Display for EngineError {
                 )
             }
             Self::Publish(source) => write!(f, "topic 'risk': {source}"),
-            Self::Snapshot(source) => source.fmt(f),
             Self::Stale(source) => {
                 write!(
                     f,

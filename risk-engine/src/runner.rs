@@ -350,8 +350,8 @@ impl Runner {
             self.ordered = now;
             self.unsaved = 0;
             let risk = self.publisher.as_ref().map_or(0, Publisher::next_sequence);
-            let bytes = self.state.snapshot(&self.positions()).map_err(EngineError::Snapshot)?;
-            self.taken = Some(Taken { risk, bytes });
+            let frozen = self.state.freeze(&self.positions());
+            self.taken = Some(Taken { risk, frozen });
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use bus::Bus;
 use bus::program::note;
+use engine::Frozen;
 use replay::snapshots::{directory, path, read, sequences};
 
 use crate::{MARKET_DATA, RISK, TRADES};
@@ -24,7 +25,7 @@ const KEPT: usize = 2;
 pub(crate) struct Taken {
     /// The next message of `risk`.
     pub(crate) risk: u64,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) frozen: Frozen,
 }
 
 /// The engine's name as a keeper.
@@ -93,8 +94,8 @@ impl Drop for Saver {
 
 fn save_all(bus: &Bus, receiver: &Receiver<Taken>) {
     let directory = directory(bus);
-    while let Ok(taken) = receiver.recv() {
-        match write(&directory, &taken) {
+    while let Ok(Taken { risk, frozen }) = receiver.recv() {
+        match frozen.bytes().map_err(io::Error::other).and_then(|bytes| write(&directory, risk, &bytes)) {
             Ok(()) => {
                 remove_old(&directory);
                 hold_retention(bus);
@@ -108,12 +109,12 @@ fn save_all(bus: &Bus, receiver: &Receiver<Taken>) {
 }
 
 /// Replaces the file whole: after a crash it is there or it is not.
-fn write(directory: &Path, taken: &Taken) -> io::Result<()> {
+fn write(directory: &Path, risk: u64, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(directory)?;
-    let target = path(directory, taken.risk);
+    let target = path(directory, risk);
     let fresh = target.with_extension("new");
     let written = File::create(&fresh).and_then(|mut file| {
-        file.write_all(&taken.bytes)?;
+        file.write_all(bytes)?;
         file.sync_all()
     });
     if let Err(error) = written.and_then(|()| fs::rename(&fresh, &target)) {

@@ -1,90 +1,397 @@
 //! The last executions, kept so that the venue can take them back.
+//!
+//! ```text
+//! ExecID ──▶ index ──▶ slot ─┐  ring of slots in blocks, oldest overwritten by newest
+//! position ──▶ oldest slot ──┴▶ fill ──newer──▶ fill ──newer──▶ …   of the same position
+//!                                 └─namesake─▶ older fill of the same position and ExecID
+//! ```
+//! Nothing here grows at once: blocks are added one by one and the index by small parts. A block that a snapshot still
+//! holds is copied when it changes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bus::event::Text;
 
+use crate::index::{Index, Key, NONE, SPREAD};
 use crate::position::Execution;
 
 /// Executions that are retained, over all positions and trade dates. A bust or correction of an older one comes too late:
 /// it is counted as [`Oddity::ForgottenFill`](crate::Oddity::ForgottenFill), [flags](crate::PositionView::unamended) the
 /// position and raises an alert.
 ///
-/// A number and not a span of trade dates, since one date may hold any number of executions: state, snapshot, and what
-/// one bust costs are bounded whatever the day brings. Each takes 112 bytes of memory and as many of a snapshot, all of
-/// them 7 MiB. At 1,000 fills a second they reach back 65 seconds, at 10 a second almost two hours.
-pub const RETAINED_FILLS: usize = 1 << 16;
+/// A number and not a span of trade dates, since one date may hold any number of executions: state and snapshot are
+/// bounded whatever the day brings. Each takes 96 bytes of memory, about 20 of an index, and 80 of a snapshot: all of them
+/// 120 MB and 84 MB. They take that only once they are there. At 1,000 fills a second they reach back 17 minutes, at 100
+/// almost three hours, at 10 more than a day. It is snapshots that bound it: one is written each million messages, beside
+/// the journals and on their disk. A bust costs a few nanoseconds for each retained fill of its position.
+pub const RETAINED_FILLS: usize = 1 << 20;
 
 /// The name of this limit in [`LimitAlert`](bus::event::risk::LimitAlert).
 pub const RETAINED_FILLS_LIMIT: &str = "retained fills";
+
+/// Fills of a block: what is copied where one of them changes under a snapshot, 96 KiB.
+const BLOCK: usize = 1 << 10;
 
 /// An execution that can be taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fill {
     /// Whose it is.
     pub(crate) position: u32,
+    /// Trade date as the number YYYYMMDD.
+    pub(crate) trade_date: u32,
     /// Declared void: it counts no more.
     pub(crate) is_void: bool,
     pub(crate) execution: Execution,
     /// ExecID of the fill.
     pub(crate) id: Text<32>,
-    /// ExecID of its latest correction; else that of the fill.
-    pub(crate) latest: Text<32>,
+    /// Slot of the next newer fill of the position.
+    newer: u32,
+    /// Slot of the next older fill of the same position and ExecID; stale once that is forgotten.
+    namesake: u32,
 }
 
 /// What the documentation of [`RETAINED_FILLS`] says.
-const _: () = assert!(size_of::<Fill>() == 112);
+const _: () = assert!(size_of::<Fill>() == 96);
 
 impl Fill {
-    pub(crate) fn new(position: u32, execution: Execution, id: Text<32>) -> Self {
-        Self { position, is_void: false, execution, id, latest: id }
+    pub(crate) fn new(position: u32, trade_date: u32, execution: Execution, id: Text<32>) -> Self {
+        Self { position, trade_date, is_void: false, execution, id, newer: NONE, namesake: NONE }
     }
 
-    fn goes_by(&self, position: u32, reference: Text<32>) -> bool {
-        self.position == position && (self.id == reference || self.latest == reference)
+    fn reference(&self) -> Reference {
+        Reference(self.position, self.id)
     }
 }
 
-/// The last [`RETAINED_FILLS`] executions, oldest first.
+/// A position and an ExecID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Reference(u32, Text<32>);
+
+impl Key for Reference {
+    fn tag(self) -> u32 {
+        let (words, _) = self.1.0.as_chunks::<8>();
+        let words = words.iter().map(|word| u64::from_le_bytes(*word));
+        let mixed =
+            words.fold(u64::from(self.0), |mixed, word| mixed.wrapping_mul(SPREAD).rotate_left(32) ^ word);
+        (mixed.wrapping_mul(SPREAD) >> 32) as u32
+    }
+}
+
+/// What goes by a reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The valid fill in this slot.
+    Valid(u32),
+    /// Only void ones.
+    Void,
+    Nothing,
+}
+
+/// The fills of a position: slots of the oldest and the newest.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Chain {
+    oldest: u32,
+    newest: u32,
+}
+
+/// The last [`RETAINED_FILLS`] executions. A place counts fills from the first one on; its slot is the place modulo the
+/// bound, plus one.
+#[derive(Clone)]
+pub(crate) struct Fills {
+    ring: Ring,
+    index: Index<Reference>,
+    /// Corrected fills by the ExecID of their latest correction: position, ExecID, place.
+    corrected: BTreeSet<(u32, Text<32>, u64)>,
+}
+
+/// The fills without what finds them: all that a snapshot needs, and cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Fills(VecDeque<Fill>);
+pub(crate) struct Ring {
+    blocks: Vec<Arc<Vec<Fill>>>,
+    /// Place of the next fill.
+    next: u64,
+    count: u64,
+    /// ExecID of the latest correction, by place.
+    latest: BTreeMap<u64, Text<32>>,
+}
+
+fn slot(place: u64) -> u32 {
+    (place % RETAINED_FILLS as u64) as u32 + 1
+}
+
+impl Ring {
+    fn at(&self, slot: u32) -> &Fill {
+        let at = slot as usize - 1;
+        &self.blocks[at / BLOCK][at % BLOCK]
+    }
+
+    fn at_mut(&mut self, slot: u32) -> &mut Fill {
+        let at = slot as usize - 1;
+        &mut Arc::make_mut(&mut self.blocks[at / BLOCK])[at % BLOCK]
+    }
+
+    /// The place of the retained fill in a slot.
+    fn place(&self, slot: u32) -> u64 {
+        let (first, bound) = (self.next - self.count, RETAINED_FILLS as u64);
+        first + (u64::from(slot) - 1 + bound - first % bound) % bound
+    }
+
+    fn store(&mut self, fill: Fill) -> u32 {
+        let slot = slot(self.next);
+        let at = slot as usize - 1;
+        if self.blocks.len() <= at / BLOCK {
+            self.blocks.push(Arc::new(Vec::with_capacity(BLOCK)));
+        }
+        let block = Arc::make_mut(&mut self.blocks[at / BLOCK]);
+        match block.get_mut(at % BLOCK) {
+            Some(old) => *old = fill,
+            None => block.push(fill),
+        }
+        self.next += 1;
+        self.count += 1;
+        slot
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Oldest first, each with the ExecID that it goes by last.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Fill, Text<32>)> {
+        let fill = |place| {
+            let fill = self.at(slot(place));
+            (fill, self.latest.get(&place).copied().unwrap_or(fill.id))
+        };
+        (self.next - self.count..self.next).map(fill)
+    }
+}
 
 impl Fills {
-    /// Retains a fill; returns the one that has become too old.
-    pub(crate) fn push(&mut self, fill: Fill) -> Option<Fill> {
-        let oldest = if self.0.len() < RETAINED_FILLS { None } else { self.0.pop_front() };
-        self.0.push_back(fill);
-        oldest
+    pub(crate) fn new() -> Self {
+        Self { ring: Ring::default(), index: Index::new(), corrected: BTreeSet::new() }
     }
 
-    /// Where the newest valid fill of a position is that goes by `reference`, its own ExecID or that of its latest
-    /// correction.
-    pub(crate) fn find(&self, position: u32, reference: Text<32>) -> Option<usize> {
-        self.0.iter().rposition(|fill| !fill.is_void && fill.goes_by(position, reference))
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
     }
 
-    /// Whether a void fill of a position goes by `reference`.
-    pub(crate) fn is_void(&self, position: u32, reference: Text<32>) -> bool {
-        self.0.iter().any(|fill| fill.is_void && fill.goes_by(position, reference))
+    /// Makes room for one more fill where there is none: the oldest is forgotten. To be unlinked from its position.
+    pub(crate) fn make_room(&mut self) -> Option<Fill> {
+        if self.ring.len() < RETAINED_FILLS {
+            return None;
+        }
+        let place = self.ring.next - self.ring.count;
+        let (slot, Self { ring, index, corrected }) = (slot(place), self);
+        let oldest = *ring.at(slot);
+        let key_of = |slot| ring.at(slot).reference();
+        // A namesake that is newer goes by the ExecID from now on.
+        if index.find(oldest.reference(), key_of) == slot {
+            index.remove(oldest.reference(), key_of);
+        }
+        if let Some(latest) = ring.latest.remove(&place) {
+            corrected.remove(&(oldest.position, latest, place));
+        }
+        ring.count -= 1;
+        Some(oldest)
     }
 
-    /// The fill at a place that [`Self::find`] gave.
-    pub(crate) fn at(&mut self, place: usize) -> &mut Fill {
-        &mut self.0[place]
+    /// Retains a fill, for which there is [room](Self::make_room), as the newest of its position.
+    pub(crate) fn push(&mut self, mut fill: Fill, chain: &mut Chain) {
+        let Self { ring, index, .. } = self;
+        let reference = fill.reference();
+        fill.namesake = index.remove(reference, |slot| ring.at(slot).reference());
+        let slot = ring.store(fill);
+        index.insert(reference, slot, |slot| ring.at(slot).reference());
+        match chain.newest {
+            NONE => chain.oldest = slot,
+            newest => ring.at_mut(newest).newer = slot,
+        }
+        chain.newest = slot;
     }
 
-    /// The valid executions of a position, oldest first, if `instead` stood at `place`.
+    /// What of a position goes by `reference`, its own ExecID or that of its latest correction: of the same trade date,
+    /// else of any, since a venue that names no trade date may take back after midnight; the newest valid one.
+    pub(crate) fn find(&self, position: u32, trade_date: u32, reference: Text<32>) -> Found {
+        let corrected = self.corrected.range((position, reference, 0)..=(position, reference, u64::MAX));
+        let places =
+            self.namesakes(Reference(position, reference)).chain(corrected.map(|&(_, _, place)| place));
+        // By date: whether there is one, and the newest that is valid.
+        let (mut same, mut any) = ((false, None), (false, None));
+        for place in places {
+            let fill = self.ring.at(slot(place));
+            let valid = (!fill.is_void).then_some(place);
+            any = (true, any.1.max(valid));
+            if fill.trade_date == trade_date {
+                same = (true, same.1.max(valid));
+            }
+        }
+        match if same.0 { same } else { any } {
+            (_, Some(place)) => Found::Valid(slot(place)),
+            (true, None) => Found::Void,
+            (false, None) => Found::Nothing,
+        }
+    }
+
+    /// Places of the fills of one ExecID, newest first.
+    fn namesakes(&self, reference: Reference) -> impl Iterator<Item = u64> {
+        let mut slot = self.index.find(reference, |slot| self.ring.at(slot).reference());
+        let mut newer = u64::MAX;
+        std::iter::from_fn(move || {
+            let place = (slot != NONE).then(|| self.ring.place(slot))?;
+            let fill = self.ring.at(slot);
+            // A forgotten one has left its slot to a newer fill.
+            if place >= newer || fill.reference() != reference {
+                return None;
+            }
+            (newer, slot) = (place, fill.namesake);
+            Some(place)
+        })
+    }
+
+    /// The fill in a slot that [`Self::find`] gave.
+    pub(crate) fn at(&self, slot: u32) -> &Fill {
+        self.ring.at(slot)
+    }
+
+    /// The valid executions of a position, oldest first, if `instead` stood in `slot`.
     pub(crate) fn amended(
         &self,
-        position: u32,
-        place: usize,
+        chain: Chain,
+        slot: u32,
         instead: Fill,
     ) -> impl Iterator<Item = Execution> + '_ {
-        let fills = self.0.iter().enumerate().map(move |(i, fill)| if i == place { instead } else { *fill });
-        fills.filter(move |fill| fill.position == position && !fill.is_void).map(|fill| fill.execution)
+        let mut next = chain.oldest;
+        let fills = std::iter::from_fn(move || {
+            let at = (next != NONE).then_some(next)?;
+            next = self.ring.at(at).newer;
+            Some(if at == slot { instead } else { *self.ring.at(at) })
+        });
+        fills.filter(|fill| !fill.is_void).map(|fill| fill.execution)
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Fill> {
-        self.0.iter()
+    /// Declares a fill void.
+    pub(crate) fn void(&mut self, slot: u32) {
+        self.ring.at_mut(slot).is_void = true;
+    }
+
+    /// Gives a fill other terms, and an ExecID that it goes by besides its own.
+    pub(crate) fn correct(&mut self, slot: u32, execution: Execution, id: Text<32>) {
+        let place = self.ring.place(slot);
+        let fill = self.ring.at_mut(slot);
+        fill.execution = execution;
+        let (position, own) = (fill.position, fill.id);
+        if let Some(last) = self.ring.latest.remove(&place) {
+            self.corrected.remove(&(position, last, place));
+        }
+        if id != own {
+            self.ring.latest.insert(place, id);
+            self.corrected.insert((position, id, place));
+        }
+    }
+}
+
+impl Chain {
+    /// The oldest fill is forgotten.
+    pub(crate) fn unlink(&mut self, oldest: &Fill) {
+        self.oldest = oldest.newer;
+        if self.oldest == NONE {
+            self.newest = NONE;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bus::event::{Money, Price};
+
+    const ACCOUNTS: u32 = 3;
+
+    fn id(n: u64) -> Text<32> {
+        Text::new(&format!("E{n}")).expect("the text fits its field")
+    }
+
+    fn execution(n: u64) -> Execution {
+        Execution { quantity: n as i64, price: Price(1), fee: Money(0) }
+    }
+
+    /// A number that depends on n alone.
+    fn drawn(n: u64) -> u64 {
+        n.wrapping_mul(SPREAD) >> 20
+    }
+
+    /// The newest valid fill by walking all of them.
+    fn found(
+        rows: &[(u64, Fill, Text<32>)],
+        position: u32,
+        date: u32,
+        reference: Text<32>,
+    ) -> Option<Option<u64>> {
+        let goes_by = |(_, fill, latest): &&(u64, Fill, Text<32>)| {
+            fill.position == position && (fill.id == reference || *latest == reference)
+        };
+        let all: Vec<_> = rows.iter().filter(goes_by).collect();
+        let same: Vec<_> = all.iter().copied().filter(|row| row.1.trade_date == date).collect();
+        let those = if same.is_empty() { &all } else { &same };
+        let valid = those.iter().rev().find(|row| !row.1.is_void).map(|row| row.0);
+        (!those.is_empty()).then_some(valid)
+    }
+
+    /// With ExecIDs that come again on other dates and in other positions, far beyond the bound, with fills that are void
+    /// or corrected, and with a snapshot that holds the blocks: what is found is what a walk finds.
+    #[test]
+    fn what_is_found_is_what_a_walk_finds() {
+        let (mut fills, mut chains) = (Fills::new(), [Chain::default(); ACCOUNTS as usize + 1]);
+        let mut held = fills.ring().clone();
+        let last = RETAINED_FILLS as u64 + 50_000;
+        for n in 0..last {
+            let position = 1 + (drawn(n) % u64::from(ACCOUNTS)) as u32;
+            if let Some(oldest) = fills.make_room() {
+                chains[oldest.position as usize].unlink(&oldest);
+            }
+            let fill = Fill::new(position, (n / 300_000) as u32, execution(n), id(drawn(n) / 7 % 20_000));
+            fills.push(fill, &mut chains[position as usize]);
+            if n % 11 == 0 && n > 0 {
+                let place = n - drawn(n + 1) % n.min(RETAINED_FILLS as u64 - 1);
+                let own = fills.at(slot(place)).id;
+                match drawn(n) % 4 {
+                    0 => fills.void(slot(place)),
+                    1 => fills.correct(slot(place), execution(n), own),
+                    _ => fills.correct(slot(place), execution(n), id(drawn(n + 2) % 20_000)),
+                }
+            }
+            if n == last - 30_000 {
+                held = fills.ring().clone();
+            }
+        }
+        let rows: Vec<_> = (last - RETAINED_FILLS as u64..).zip(fills.ring().iter()).collect();
+        let rows: Vec<_> = rows.into_iter().map(|(place, (fill, latest))| (place, *fill, latest)).collect();
+        assert_eq!(rows.len(), RETAINED_FILLS);
+        for n in 0..60 {
+            let (position, date) = (1 + n as u32 % ACCOUNTS, drawn(n) as u32 % 5);
+            let reference = id(drawn(n * 3) % 20_100);
+            let expected = match found(&rows, position, date, reference) {
+                Some(Some(place)) => Found::Valid(slot(place)),
+                Some(None) => Found::Void,
+                None => Found::Nothing,
+            };
+            assert_eq!(fills.find(position, date, reference), expected, "{position} {date} {reference}");
+        }
+        for position in 1..=ACCOUNTS {
+            let walked = rows.iter().filter(|row| row.1.position == position && !row.1.is_void);
+            let chained = fills.amended(chains[position as usize], NONE, rows[0].1);
+            assert!(chained.eq(walked.map(|row| row.1.execution)), "{position}");
+        }
+        let snapshot: Vec<_> = held.iter().map(|(fill, _)| fill.execution.quantity).collect();
+        assert_eq!(snapshot.len(), RETAINED_FILLS);
+        assert!(
+            held.blocks.iter().zip(&fills.ring.blocks).any(|(a, b)| !Arc::ptr_eq(a, b)),
+            "none was copied"
+        );
+        assert!(
+            snapshot.iter().all(|&quantity| quantity < last as i64 - 29_999),
+            "a snapshot stays as it was"
+        );
     }
 }

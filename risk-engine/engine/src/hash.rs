@@ -207,15 +207,16 @@ impl Canonical {
             places[number as usize] = place;
             self.position(ledger.position(number));
         }
-        self.length(ledger.fills.iter().len());
-        for fill in ledger.fills.iter() {
+        self.length(ledger.fills.ring().len());
+        for (fill, latest) in ledger.fills.ring().iter() {
             self.u32(places[fill.position as usize]);
+            self.u32(fill.trade_date);
             self.flag(fill.is_void);
             self.i64(fill.execution.quantity);
             self.i64(fill.execution.price.0);
             self.money(fill.execution.fee);
             self.text(fill.id);
-            self.text(fill.latest);
+            self.text(latest);
         }
     }
 

@@ -10,10 +10,10 @@ use bus::event::trade::{self, TradeEventRef};
 use bus::event::{Cause, Price, Quantity, Side, Text, Time};
 
 use crate::effect::{Effect, Effects};
-use crate::fills::{Fill, Fills, RETAINED_FILLS, RETAINED_FILLS_LIMIT};
+use crate::fills::{Chain, Fill, Fills, Found, RETAINED_FILLS, RETAINED_FILLS_LIMIT};
 use crate::index::{Index, Key, NONE, SPREAD};
 use crate::oddity::{Oddities, Oddity};
-use crate::position::Holding;
+use crate::position::{Execution, Holding};
 use crate::settings::{POSITION_LIMIT, Scope, Settings, Terms, scope};
 
 /// Positions at most.
@@ -46,6 +46,8 @@ pub(crate) struct Position {
     pub(crate) unamended: bool,
     /// The limit that the last alert called exceeded; `None` where it said that the limit is kept, or none was raised.
     pub(crate) breached: Option<i64>,
+    /// The retained executions.
+    chain: Chain,
     terms: Terms,
     revision: u64,
 }
@@ -59,6 +61,13 @@ pub(crate) struct Ledger {
     positions: Vec<Position>,
     pub(crate) fills: Fills,
     pub(crate) oddities: Oddities,
+}
+
+/// What becomes of a fill.
+enum Amendment {
+    Void,
+    /// Other terms, by a correction of this ExecID.
+    Terms(Execution, Text<32>),
 }
 
 /// When and why a position changed.
@@ -78,6 +87,7 @@ impl Position {
             forgets: false,
             unamended: false,
             breached: None,
+            chain: Chain::default(),
             terms: Terms::default(),
             revision: 0,
         }
@@ -164,7 +174,7 @@ impl Ledger {
             settings: Settings::new(),
             index: Index::new(),
             positions: vec![Position::new(Scope::default())],
-            fills: Fills::default(),
+            fills: Fills::new(),
             oddities: Oddities::default(),
         }
     }
@@ -211,15 +221,22 @@ impl Ledger {
         position.now = now;
         let occasion = Occasion { price: fill.price, exchange_time: fill.exchange_time, cause };
         position.report(&occasion, effects);
-        if let Some(oldest) = self.fills.push(Fill::new(number, execution, fill.execution)) {
+        self.retain(Fill::new(number, fill.trade_date, execution, fill.execution));
+        Ok(())
+    }
+
+    /// Keeps a fill of which its position knows, in place of the oldest one where there are too many.
+    pub(crate) fn retain(&mut self, fill: Fill) {
+        if let Some(oldest) = self.fills.make_room() {
             self.forget(&oldest);
         }
-        Ok(())
+        self.fills.push(fill, &mut self.positions[fill.position as usize].chain);
     }
 
     /// An execution is too old to be taken back: its position is computed from beyond it from now on.
     fn forget(&mut self, fill: &Fill) {
         let position = &mut self.positions[fill.position as usize];
+        position.chain.unlink(fill);
         if fill.is_void {
             return;
         }
@@ -232,7 +249,7 @@ impl Ledger {
 
     fn bust(&mut self, bust: &trade::FillBust, cause: Cause, effects: &mut Effects) -> Result<(), Oddity> {
         let number = self.known(scope(&bust.account, &bust.instrument))?;
-        let amended = self.amend(number, bust.reference, |fill| fill.is_void = true);
+        let amended = self.amend(number, bust.trade_date, bust.reference, Amendment::Void);
         self.conclude(number, amended, bust.exchange_time, cause, effects)
     }
 
@@ -248,10 +265,8 @@ impl Ledger {
         let Some(execution) = position.terms.execution(quantity, correction.price) else {
             return Err(position.overflow());
         };
-        let amended = self.amend(number, correction.reference, |fill| {
-            fill.execution = execution;
-            fill.latest = correction.execution;
-        });
+        let terms = Amendment::Terms(execution, correction.execution);
+        let amended = self.amend(number, correction.trade_date, correction.reference, terms);
         self.conclude(number, amended, correction.exchange_time, cause, effects)
     }
 
@@ -277,24 +292,31 @@ impl Ledger {
     fn amend(
         &mut self,
         number: u32,
+        trade_date: u32,
         reference: Text<32>,
-        change: impl FnOnce(&mut Fill),
+        amendment: Amendment,
     ) -> Result<Price, Oddity> {
-        let Some(place) = self.fills.find(number, reference) else {
-            let may_be_forgotten =
-                self.positions[number as usize].forgets && !self.fills.is_void(number, reference);
-            return Err(if may_be_forgotten { Oddity::ForgottenFill } else { Oddity::UnknownReference });
-        };
-        let mut amended = *self.fills.at(place);
-        change(&mut amended);
         let position = &mut self.positions[number as usize];
-        let mut executions = self.fills.amended(number, place, amended);
+        let slot = match self.fills.find(number, trade_date, reference) {
+            Found::Valid(slot) => slot,
+            Found::Nothing if position.forgets => return Err(Oddity::ForgottenFill),
+            Found::Nothing | Found::Void => return Err(Oddity::UnknownReference),
+        };
+        let mut amended = *self.fills.at(slot);
+        match amendment {
+            Amendment::Void => amended.is_void = true,
+            Amendment::Terms(execution, _) => amended.execution = execution,
+        }
+        let mut executions = self.fills.amended(position.chain, slot, amended);
         let Some(now) = executions.try_fold(position.base, Holding::after) else {
             return Err(position.overflow());
         };
         drop(executions);
         position.now = now;
-        *self.fills.at(place) = amended;
+        match amendment {
+            Amendment::Void => self.fills.void(slot),
+            Amendment::Terms(execution, id) => self.fills.correct(slot, execution, id),
+        }
         Ok(amended.execution.price)
     }
 

@@ -41,7 +41,7 @@ pub use oddity::{Oddities, Oddity};
 pub use position::Holding;
 pub use session::{Identity, MAX_GAPS};
 pub use settings::{MAX_SETTINGS, POSITION_LIMIT, contents_hash};
-pub use snapshot::{InputPosition, Positions, Restored, SnapshotError};
+pub use snapshot::{Frozen, InputPosition, Positions, Restored, SnapshotError};
 pub use state::State;
 pub use view::{BookView, PositionView};
 

@@ -64,7 +64,7 @@ impl State {
 
     /// BLAKE3-256 of what live and replay must agree on after the messages before `cut`.
     pub fn state_hash(&self, cut: Cut) -> [u8; 32] {
-        let mut canonical = Canonical::new("busbar state 2");
+        let mut canonical = Canonical::new("busbar state 3");
         canonical.cut(cut);
         canonical.market(&self.market);
         canonical.ledger(&self.ledger);

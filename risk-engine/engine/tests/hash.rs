@@ -2,6 +2,7 @@
 
 mod common;
 
+use bus::event::risk::{EngineConfigured, RiskEventRef};
 use bus::event::{Cause, Side, Time};
 use common::*;
 use engine::{Cut, Effects, State};
@@ -65,17 +66,27 @@ fn leaves_out_receive_times_and_epochs() {
 }
 
 #[test]
-fn which_alert_came_last_is_path() {
-    let breached_then_allowed = |limits: [i64; 2]| {
+fn what_was_told_of_a_limit_is_path() {
+    let filled = |limits: [i64; 2]| {
         let mut state = State::new();
         configure(&mut state, &[limit("", "", limits[0])], &[]);
         apply(&mut state, &fill("A", "Z", 1, 5, units(3)), 0);
         configure(&mut state, &[limit("", "", limits[1])], &[]);
-        (state.state_hash(CUT), state.path_hash(CUT))
+        state
     };
-    let (one, other) = (breached_then_allowed([1, 10]), breached_then_allowed([10, 10]));
-    assert_eq!(one.0, other.0);
-    assert_ne!(one.1, other.1);
+    // A configuration is judged at once, so that which one came before is forgotten.
+    assert_eq!(filled([1, 10]).path_hash(CUT), filled([10, 10]).path_hash(CUT));
+    let (mut unsaid, said) = (filled([10, 10]), filled([10, 1]));
+    let tightened = limit("", "", 1);
+    unsaid.apply_config(RiskEventRef::EngineConfigured(&EngineConfigured {
+        hash: engine::contents_hash(&[tightened], &[]),
+        ..EngineConfigured::default()
+    }));
+    unsaid.apply_config(RiskEventRef::LimitSet(&tightened));
+    assert_eq!(unsaid.state_hash(CUT), said.state_hash(CUT));
+    assert_ne!(unsaid.path_hash(CUT), said.path_hash(CUT));
+    unsaid.settle();
+    assert_eq!(unsaid.path_hash(CUT), said.path_hash(CUT));
 }
 
 /// The form is a promise to journals written before: this value changes only with its version.
@@ -88,7 +99,7 @@ fn the_form_is_fixed() {
     let hex = |hash: [u8; 32]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(
         hex(state.state_hash(CUT)),
-        "b6e220e37d43c4bd92c85f0b126afe6f998a57458e8c1a71b7d2a1f4399af0ba"
+        "15c6f0415059e8ffb2c8db783b248469c0b054db71656d51c5c1a2eb4b049089"
     );
-    assert_eq!(hex(state.path_hash(CUT)), "9ea39fe518fb890fe5e505e6ab169f4bcf61e1fd48380a86aa72d481485e5b9d");
+    assert_eq!(hex(state.path_hash(CUT)), "41731478dccad501e0c336ec49652046bd5061bb2f953b24b77e368d70de3b7d");
 }

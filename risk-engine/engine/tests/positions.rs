@@ -141,6 +141,37 @@ fn a_bust_by_either_execution_id_voids_a_corrected_fill() {
     }
 }
 
+fn on(date: u32, event: Trades) -> Trades {
+    match event {
+        Trades::Fill(fill) => Trades::Fill(bus::event::trade::Fill { trade_date: date, ..fill }),
+        Trades::Correction(event) => {
+            Trades::Correction(bus::event::trade::FillCorrection { trade_date: date, ..event })
+        }
+        Trades::Bust(bust) => Trades::Bust(bus::event::trade::FillBust { trade_date: date, ..bust }),
+    }
+}
+
+/// A venue that numbers its executions anew each day means the fill of the day that it names.
+#[test]
+fn an_execution_id_means_the_fill_of_its_trade_date() {
+    let mut state = State::new();
+    for (date, quantity) in [(1, 10), (2, 20), (3, 40)] {
+        apply(&mut state, &on(date, fill("A", "Z", 5, quantity, units(1))), date.into());
+    }
+    let held = |state: &State| only_position(state).holding.quantity.0;
+    apply(&mut state, &on(2, bust("A", "Z", 5)), 4);
+    assert_eq!(held(&state), 50);
+    assert_eq!(apply(&mut state, &on(2, bust("A", "Z", 5)), 5), [], "that one is void already");
+    assert_eq!((held(&state), state.oddities().count(Oddity::UnknownReference)), (50, 1));
+    apply(&mut state, &on(1, correction("A", "Z", 5, 6, 3, units(1))), 6);
+    assert_eq!(held(&state), 43);
+    // After midnight, without a trade date of its own: the newest that is valid.
+    apply(&mut state, &on(4, bust("A", "Z", 5)), 7);
+    assert_eq!(held(&state), 3);
+    apply(&mut state, &on(4, bust("A", "Z", 6)), 8);
+    assert_eq!(held(&state), 0);
+}
+
 #[test]
 fn an_overflow_is_refused_and_flagged() {
     let mut state = State::new();

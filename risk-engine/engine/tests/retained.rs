@@ -154,7 +154,7 @@ fn restored(state: &State) -> State {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(6))]
 
     /// However fills fall out of memory between busts and corrections, and wherever a snapshot takes the place of the
     /// messages before it: money is conserved, what is remembered is amended, and what comes too late is told.
@@ -201,7 +201,7 @@ fn memory_ends_where_it_is_said_to() {
         .into();
     assert_eq!(sizes[0], sizes[1], "fills beyond the bound take no room");
     let a_fill = sizes[0] / RETAINED_FILLS;
-    assert_eq!(a_fill, 112, "bytes of a snapshot for each fill, as documented");
+    assert_eq!(a_fill, 80, "bytes of a snapshot for each fill, as documented");
 }
 
 #[test]

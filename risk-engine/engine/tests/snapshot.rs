@@ -136,7 +136,7 @@ fn what_is_wrong_is_named() {
     assert_eq!(invalid(b"short"), SnapshotError::NotASnapshot);
     assert_eq!(invalid(&[0; 200]), SnapshotError::NotASnapshot);
     let mut newer = bytes.clone();
-    for format in [2, 4] {
+    for format in [3, 5] {
         newer[8] = format;
         assert_eq!(invalid(&newer), SnapshotError::UnknownFormat { format: format.into() });
     }

@@ -6,7 +6,7 @@ use rkyv::{Archive, Serialize};
 
 use super::SnapshotError;
 use crate::book::{Book, Books, Change, Listing, NewOrder, Turnover};
-use crate::fills::{Fill, RETAINED_FILLS};
+use crate::fills::{Fill, RETAINED_FILLS, Ring};
 use crate::ledger::{Ledger, MAX_POSITIONS, Position};
 use crate::market::Market;
 use crate::oddity::Oddities;
@@ -25,6 +25,8 @@ pub(super) struct Image {
     positions: Vec<PositionImage>,
     /// Oldest first.
     fills: Vec<FillImage>,
+    /// ExecIDs of the latest corrections, with the places of their fills in the list above, ascending.
+    corrections: Vec<(u32, [u8; 32])>,
 }
 
 #[derive(Archive, Serialize)]
@@ -113,34 +115,39 @@ struct PositionImage {
 struct FillImage {
     /// Place in the list of positions.
     position: u32,
+    trade_date: u32,
     is_void: bool,
     quantity: i64,
     price: i64,
     fee: i128,
     id: [u8; 32],
-    latest: [u8; 32],
 }
 
 /// From the state.
 impl Image {
+    /// All but the fills, which [`Self::add_fills`] adds.
     pub(super) fn of(state: &State) -> Self {
         let State { market, ledger } = state;
         let numbers = ledger.sorted();
-        let mut places = vec![0; numbers.len() + 1];
-        for (place, &number) in (0..).zip(&numbers) {
-            places[number as usize] = place;
-        }
         let books = &market.books;
         Self {
             session: SessionImage::of(&market.session),
             books: books.sorted().into_iter().map(|book| BookImage::of(books, book)).collect(),
             settings: SettingsImage::of(&ledger.settings),
             positions: numbers.iter().map(|&number| PositionImage::of(ledger.position(number))).collect(),
-            fills: ledger
-                .fills
-                .iter()
-                .map(|fill| FillImage::of(fill, places[fill.position as usize]))
-                .collect(),
+            fills: Vec::new(),
+            corrections: Vec::new(),
+        }
+    }
+
+    /// Adds the fills; `places` gives the place of a position in the list by its number.
+    pub(super) fn add_fills(&mut self, fills: &Ring, places: &[u32]) {
+        self.fills.reserve_exact(fills.len());
+        for ((fill, latest), at) in fills.iter().zip(0..) {
+            self.fills.push(FillImage::of(fill, places[fill.position as usize]));
+            if latest != fill.id {
+                self.corrections.push((at, latest.0));
+            }
         }
     }
 }
@@ -252,12 +259,12 @@ impl FillImage {
     fn of(fill: &Fill, position: u32) -> Self {
         Self {
             position,
+            trade_date: fill.trade_date,
             is_void: fill.is_void,
             quantity: fill.execution.quantity,
             price: fill.execution.price.0,
             fee: fill.execution.fee.0,
             id: fill.id.0,
-            latest: fill.latest.0,
         }
     }
 }
@@ -294,12 +301,13 @@ impl ArchivedImage {
                 .get_mut(place as usize)
                 .ok_or(SnapshotError::Invalid { what: "a fill has no position" })?;
             // Positions were inserted in this order, from number 1.
-            let fill = fill.fill(place + 1);
-            if !fill.is_void {
+            let (fill, is_void) = (fill.fill(place + 1), fill.is_void);
+            if !is_void {
                 *sum = sum.and_then(|sum| sum.after(fill.execution));
             }
-            ledger.fills.push(fill);
+            ledger.retain(fill);
         }
+        self.restore_amendments(&mut ledger)?;
         let adds_up = |(sum, position): (&Option<Holding>, &ArchivedPositionImage)| {
             *sum == Some(position.now.holding())
         };
@@ -308,6 +316,24 @@ impl ArchivedImage {
             "its fills do not add up to its positions",
         )?;
         Ok(ledger)
+    }
+}
+
+impl ArchivedImage {
+    fn restore_amendments(&self, ledger: &mut Ledger) -> Result<(), SnapshotError> {
+        let ascend = self.corrections.iter().is_sorted_by(|a, b| a.0 < b.0);
+        let are_there = self.corrections.iter().all(|pair| (pair.0.to_native() as usize) < self.fills.len());
+        rule(ascend && are_there, "a correction has no fill")?;
+        // Fills were retained in this order, from slot 1.
+        for (slot, _) in (1..).zip(self.fills.iter()).filter(|(_, fill)| fill.is_void) {
+            ledger.fills.void(slot);
+        }
+        for pair in self.corrections.iter() {
+            let slot = pair.0.to_native() + 1;
+            let execution = ledger.fills.at(slot).execution;
+            ledger.fills.correct(slot, execution, Text(pair.1));
+        }
+        Ok(())
     }
 }
 
@@ -453,6 +479,6 @@ impl ArchivedFillImage {
             price: Price(self.price.to_native()),
             fee: Money(self.fee.to_native()),
         };
-        Fill { position, is_void: self.is_void, execution, id: Text(self.id), latest: Text(self.latest) }
+        Fill::new(position, self.trade_date.to_native(), execution, Text(self.id))
     }
 }

@@ -1,5 +1,7 @@
 //! Snapshots: the whole state at a cut, as bytes that can be checked.
 //!
+//! It is taken in two steps: [`State::freeze`] is short, and [`Frozen::bytes`] is for another thread.
+//!
 //! A header (magic, format, engine version, positions of the inputs, length, BLAKE3 of header and body), then the
 //! state in canonical order as an [`rkyv`] archive. Slots, tables and counts of oddities are not part of it, so that
 //! equal states give equal bytes. Reading trusts nothing: checksum, then the archive's own validation, then every rule
@@ -13,13 +15,14 @@ use bus::event::Text;
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
 
+use crate::fills::Ring;
 use crate::hash::Cut;
 use crate::state::State;
 use image::{ArchivedImage, Image};
 
 const MAGIC: [u8; 8] = *b"BUSBSNAP";
 /// Version of header and body.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// Bytes of the header; a multiple of the archive's alignment.
 const HEADER: usize = 112;
 /// Where the checksum begins, the last field of the header.
@@ -106,14 +109,33 @@ impl fmt::Display for SnapshotError {
 
 impl std::error::Error for SnapshotError {}
 
-impl State {
-    /// The state at the cut of `positions` as bytes.
+/// The state at a cut, taken out of the state's way: [`Self::bytes`] may take its time, on any thread.
+pub struct Frozen {
+    positions: Positions,
+    image: Image,
+    fills: Ring,
+    /// The place of a position in the image by its number.
+    places: Vec<u32>,
+}
+
+impl fmt::Debug for Frozen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frozen").field("positions", &self.positions).finish_non_exhaustive()
+    }
+}
+
+impl Frozen {
+    /// The snapshot.
     ///
     /// # Errors
     /// [`SnapshotError::Invalid`] where the state exceeds what an archive addresses (2 GiB).
-    pub fn snapshot(&self, positions: &Positions) -> Result<Vec<u8>, SnapshotError> {
+    pub fn bytes(self) -> Result<Vec<u8>, SnapshotError> {
+        let Self { positions, mut image, fills, places } = self;
+        image.add_fills(&fills, &places);
+        drop(fills);
         let too_large = |_: rancor::Error| SnapshotError::Invalid { what: "the state exceeds 2 GiB" };
-        let body = rkyv::to_bytes::<rancor::Error>(&Image::of(self)).map_err(too_large)?;
+        let body = rkyv::to_bytes::<rancor::Error>(&image).map_err(too_large)?;
+        drop(image);
         let mut bytes = Vec::with_capacity(HEADER + body.len());
         bytes.extend(MAGIC);
         bytes.extend(FORMAT.to_le_bytes());
@@ -130,6 +152,28 @@ impl State {
         bytes.extend(checksum);
         bytes.extend_from_slice(&body);
         Ok(bytes)
+    }
+}
+
+impl State {
+    /// The state at the cut of `positions`, for a snapshot. Books and positions are copied; retained fills are shared, and
+    /// copied by blocks where they change before the snapshot is made.
+    pub fn freeze(&self, positions: &Positions) -> Frozen {
+        let numbers = self.ledger.sorted();
+        let mut places = vec![0; numbers.len() + 1];
+        for (place, &number) in (0..).zip(&numbers) {
+            places[number as usize] = place;
+        }
+        let (image, fills) = (Image::of(self), self.ledger.fills.ring().clone());
+        Frozen { positions: *positions, image, fills, places }
+    }
+
+    /// The state at the cut of `positions` as bytes.
+    ///
+    /// # Errors
+    /// As [`Frozen::bytes`].
+    pub fn snapshot(&self, positions: &Positions) -> Result<Vec<u8>, SnapshotError> {
+        self.freeze(positions).bytes()
     }
 
     /// The state that [`Self::snapshot`] wrote.
