@@ -60,7 +60,7 @@ fn run(bus: &Bus, settings: Option<Settings>, trades: u64) -> Outcome {
     let runner = Runner::open(bus, settings, u64::MAX, Arc::clone(&watch)).unwrap();
     let running = agent::start(&ANYWHERE, &stop, runner).unwrap();
     let cut = Cut { market_data: 0, trades };
-    while !(watch.has_reached(cut) && watch.is_live()) && !running.is_finished() {
+    while !(running.is_finished() || watch.has_reached(cut) && watch.is_live()) {
         std::thread::yield_now();
     }
     stop.request();

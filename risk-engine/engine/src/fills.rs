@@ -2,13 +2,12 @@
 //!
 //! ```text
 //! ExecID ──▶ index ──▶ slot ─┐  ring of slots in blocks, oldest overwritten by newest
-//! position ──▶ oldest slot ──┴▶ fill ──newer──▶ fill ──newer──▶ …   of the same position
-//!                                 └─namesake─▶ older fill of the same position and ExecID
+//! position ──▶ its slots ────┴▶ fill ──namesake──▶ older fill of the same position and ExecID
 //! ```
-//! Nothing here grows at once: blocks are added one by one and the index by small parts. A block that a snapshot still
-//! holds is copied when it changes.
+//! Nothing large grows at once: blocks are added one by one, the index by small parts, and of a position only the list of
+//! slots. A block that a snapshot still holds is copied when it changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bus::event::Text;
@@ -21,16 +20,16 @@ use crate::position::Execution;
 /// position and raises an alert.
 ///
 /// A number and not a span of trade dates, since one date may hold any number of executions: state and snapshot are
-/// bounded whatever the day brings. Each takes 96 bytes of memory, about 20 of an index, and 80 of a snapshot: all of them
-/// 120 MB and 84 MB. They take that only once they are there. At 1,000 fills a second they reach back 17 minutes, at 100
-/// almost three hours, at 10 more than a day. It is snapshots that bound it: one is written each million messages, beside
-/// the journals and on their disk. A bust costs a few nanoseconds for each retained fill of its position.
+/// bounded whatever the day brings. Each takes 80 bytes of memory, about 25 of what finds it, and 80 of a snapshot: all of
+/// them 115 MB and 84 MB, once they are there. At 1,000 fills a second they reach back 17 minutes, at 100 almost three
+/// hours, at 10 more than a day. It is snapshots that bound it: one is written each million messages, beside the journals
+/// and on their disk. A bust is found at once and computes its position again from all of that position's retained fills.
 pub const RETAINED_FILLS: usize = 1 << 20;
 
 /// The name of this limit in [`LimitAlert`](bus::event::risk::LimitAlert).
 pub const RETAINED_FILLS_LIMIT: &str = "retained fills";
 
-/// Fills of a block: what is copied where one of them changes under a snapshot, 96 KiB.
+/// Fills of a block: what is copied where one of them changes under a snapshot, 80 KiB.
 const BLOCK: usize = 1 << 10;
 
 /// An execution that can be taken back.
@@ -45,18 +44,16 @@ pub(crate) struct Fill {
     pub(crate) execution: Execution,
     /// ExecID of the fill.
     pub(crate) id: Text<32>,
-    /// Slot of the next newer fill of the position.
-    newer: u32,
     /// Slot of the next older fill of the same position and ExecID; stale once that is forgotten.
     namesake: u32,
 }
 
 /// What the documentation of [`RETAINED_FILLS`] says.
-const _: () = assert!(size_of::<Fill>() == 96);
+const _: () = assert!(size_of::<Fill>() == 80);
 
 impl Fill {
     pub(crate) fn new(position: u32, trade_date: u32, execution: Execution, id: Text<32>) -> Self {
-        Self { position, trade_date, is_void: false, execution, id, newer: NONE, namesake: NONE }
+        Self { position, trade_date, is_void: false, execution, id, namesake: NONE }
     }
 
     fn reference(&self) -> Reference {
@@ -88,19 +85,15 @@ pub(crate) enum Found {
     Nothing,
 }
 
-/// The fills of a position: slots of the oldest and the newest.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Chain {
-    oldest: u32,
-    newest: u32,
-}
-
 /// The last [`RETAINED_FILLS`] executions. A place counts fills from the first one on; its slot is the place modulo the
 /// bound, plus one.
 #[derive(Clone)]
 pub(crate) struct Fills {
     ring: Ring,
     index: Index<Reference>,
+    /// Slots of the fills of each position, oldest first, by its number. Apart from the fills, so that all of these can be
+    /// fetched at once where a position is computed again.
+    of_position: Vec<VecDeque<u32>>,
     /// Corrected fills by the ExecID of their latest correction: position, ExecID, place.
     corrected: BTreeSet<(u32, Text<32>, u64)>,
 }
@@ -169,20 +162,25 @@ impl Ring {
 
 impl Fills {
     pub(crate) fn new() -> Self {
-        Self { ring: Ring::default(), index: Index::new(), corrected: BTreeSet::new() }
+        Self {
+            ring: Ring::default(),
+            index: Index::new(),
+            of_position: Vec::new(),
+            corrected: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn ring(&self) -> &Ring {
         &self.ring
     }
 
-    /// Makes room for one more fill where there is none: the oldest is forgotten. To be unlinked from its position.
+    /// Makes room for one more fill where there is none: the oldest is forgotten.
     pub(crate) fn make_room(&mut self) -> Option<Fill> {
         if self.ring.len() < RETAINED_FILLS {
             return None;
         }
         let place = self.ring.next - self.ring.count;
-        let (slot, Self { ring, index, corrected }) = (slot(place), self);
+        let (slot, Self { ring, index, of_position, corrected }) = (slot(place), self);
         let oldest = *ring.at(slot);
         let key_of = |slot| ring.at(slot).reference();
         // A namesake that is newer goes by the ExecID from now on.
@@ -192,22 +190,23 @@ impl Fills {
         if let Some(latest) = ring.latest.remove(&place) {
             corrected.remove(&(oldest.position, latest, place));
         }
+        of_position[oldest.position as usize].pop_front();
         ring.count -= 1;
         Some(oldest)
     }
 
     /// Retains a fill, for which there is [room](Self::make_room), as the newest of its position.
-    pub(crate) fn push(&mut self, mut fill: Fill, chain: &mut Chain) {
-        let Self { ring, index, .. } = self;
+    pub(crate) fn push(&mut self, mut fill: Fill) {
+        let Self { ring, index, of_position, .. } = self;
+        let position = fill.position as usize;
         let reference = fill.reference();
         fill.namesake = index.remove(reference, |slot| ring.at(slot).reference());
         let slot = ring.store(fill);
         index.insert(reference, slot, |slot| ring.at(slot).reference());
-        match chain.newest {
-            NONE => chain.oldest = slot,
-            newest => ring.at_mut(newest).newer = slot,
+        if of_position.len() <= position {
+            of_position.resize_with(position + 1, VecDeque::new);
         }
-        chain.newest = slot;
+        of_position[position].push_back(slot);
     }
 
     /// What of a position goes by `reference`, its own ExecID or that of its latest correction: of the same trade date,
@@ -257,16 +256,12 @@ impl Fills {
     /// The valid executions of a position, oldest first, if `instead` stood in `slot`.
     pub(crate) fn amended(
         &self,
-        chain: Chain,
+        position: u32,
         slot: u32,
         instead: Fill,
     ) -> impl Iterator<Item = Execution> + '_ {
-        let mut next = chain.oldest;
-        let fills = std::iter::from_fn(move || {
-            let at = (next != NONE).then_some(next)?;
-            next = self.ring.at(at).newer;
-            Some(if at == slot { instead } else { *self.ring.at(at) })
-        });
+        let slots = self.of_position.get(position as usize).into_iter().flatten();
+        let fills = slots.map(move |&at| if at == slot { instead } else { *self.ring.at(at) });
         fills.filter(|fill| !fill.is_void).map(|fill| fill.execution)
     }
 
@@ -287,16 +282,6 @@ impl Fills {
         if id != own {
             self.ring.latest.insert(place, id);
             self.corrected.insert((position, id, place));
-        }
-    }
-}
-
-impl Chain {
-    /// The oldest fill is forgotten.
-    pub(crate) fn unlink(&mut self, oldest: &Fill) {
-        self.oldest = oldest.newer;
-        if self.oldest == NONE {
-            self.newest = NONE;
         }
     }
 }
@@ -342,16 +327,14 @@ mod tests {
     /// or corrected, and with a snapshot that holds the blocks: what is found is what a walk finds.
     #[test]
     fn what_is_found_is_what_a_walk_finds() {
-        let (mut fills, mut chains) = (Fills::new(), [Chain::default(); ACCOUNTS as usize + 1]);
+        let mut fills = Fills::new();
         let mut held = fills.ring().clone();
         let last = RETAINED_FILLS as u64 + 50_000;
         for n in 0..last {
             let position = 1 + (drawn(n) % u64::from(ACCOUNTS)) as u32;
-            if let Some(oldest) = fills.make_room() {
-                chains[oldest.position as usize].unlink(&oldest);
-            }
+            fills.make_room();
             let fill = Fill::new(position, (n / 300_000) as u32, execution(n), id(drawn(n) / 7 % 20_000));
-            fills.push(fill, &mut chains[position as usize]);
+            fills.push(fill);
             if n % 11 == 0 && n > 0 {
                 let place = n - drawn(n + 1) % n.min(RETAINED_FILLS as u64 - 1);
                 let own = fills.at(slot(place)).id;
@@ -380,7 +363,7 @@ mod tests {
         }
         for position in 1..=ACCOUNTS {
             let walked = rows.iter().filter(|row| row.1.position == position && !row.1.is_void);
-            let chained = fills.amended(chains[position as usize], NONE, rows[0].1);
+            let chained = fills.amended(position, NONE, rows[0].1);
             assert!(chained.eq(walked.map(|row| row.1.execution)), "{position}");
         }
         let snapshot: Vec<_> = held.iter().map(|(fill, _)| fill.execution.quantity).collect();

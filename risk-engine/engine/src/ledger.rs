@@ -10,7 +10,7 @@ use bus::event::trade::{self, TradeEventRef};
 use bus::event::{Cause, Price, Quantity, Side, Text, Time};
 
 use crate::effect::{Effect, Effects};
-use crate::fills::{Chain, Fill, Fills, Found, RETAINED_FILLS, RETAINED_FILLS_LIMIT};
+use crate::fills::{Fill, Fills, Found, RETAINED_FILLS, RETAINED_FILLS_LIMIT};
 use crate::index::{Index, Key, NONE, SPREAD};
 use crate::oddity::{Oddities, Oddity};
 use crate::position::{Execution, Holding};
@@ -46,8 +46,6 @@ pub(crate) struct Position {
     pub(crate) unamended: bool,
     /// The limit that the last alert called exceeded; `None` where it said that the limit is kept, or none was raised.
     pub(crate) breached: Option<i64>,
-    /// The retained executions.
-    chain: Chain,
     terms: Terms,
     revision: u64,
 }
@@ -87,7 +85,6 @@ impl Position {
             forgets: false,
             unamended: false,
             breached: None,
-            chain: Chain::default(),
             terms: Terms::default(),
             revision: 0,
         }
@@ -230,13 +227,12 @@ impl Ledger {
         if let Some(oldest) = self.fills.make_room() {
             self.forget(&oldest);
         }
-        self.fills.push(fill, &mut self.positions[fill.position as usize].chain);
+        self.fills.push(fill);
     }
 
     /// An execution is too old to be taken back: its position is computed from beyond it from now on.
     fn forget(&mut self, fill: &Fill) {
         let position = &mut self.positions[fill.position as usize];
-        position.chain.unlink(fill);
         if fill.is_void {
             return;
         }
@@ -307,7 +303,7 @@ impl Ledger {
             Amendment::Void => amended.is_void = true,
             Amendment::Terms(execution, _) => amended.execution = execution,
         }
-        let mut executions = self.fills.amended(position.chain, slot, amended);
+        let mut executions = self.fills.amended(number, slot, amended);
         let Some(now) = executions.try_fold(position.base, Holding::after) else {
             return Err(position.overflow());
         };
