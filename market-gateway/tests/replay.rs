@@ -271,7 +271,7 @@ fn executions_of_a_message_log_are_journalled_once() {
     let first = place.summary(1, &[&"--fix-log", &log]);
     let want = serde_json::json!({
         "messages": 4, "published": 3, "duplicates": 1, "refused": 0, "garbled": 0, "other_sessions": 0,
-        "other_versions": 0, "missing": 1, "truncated": false
+        "other_versions": 0, "withheld": 0, "missing": 1, "truncated": false
     });
     assert_eq!(first["fix"], want);
     let second = place.summary(1, &[&"--fix-log", &log]);
