@@ -131,13 +131,21 @@ impl fmt::Display for OpenError {
                 )
             }
             Self::Io { what, path, error } => {
-                write!(f, "cannot {what}: {}: {error}; mend that and start again", path.display())
+                write!(f, "cannot {what}: {}: {error}; {}", path.display(), remedy(error))
             }
         }
     }
 }
 
 impl std::error::Error for OpenError {}
+
+/// What an operator does about what the system answered.
+pub fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "give this user the right, or run as the bus directory's owner",
+        _ => "mend that and start again",
+    }
+}
 
 /// Why a message was not published. Nothing of it is in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +174,16 @@ impl fmt::Display for PublishError {
             }
             Self::NoRoom(room) => write!(f, "{room}: publish; make room, publishing then goes on"),
             Self::Poisoned(code) => {
-                write!(f, "the disk failed: {}; mend it and start again", io::Error::from_raw_os_error(*code))
+                let error = io::Error::from_raw_os_error(*code);
+                match error.kind() {
+                    // No disk failed: a name below which files are made and synced is no longer there.
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => write!(
+                        f,
+                        "its directory, or a file in it, is gone: moved or removed while it was written ({error}); put it \
+                         back, or name the new place with --bus, and start again"
+                    ),
+                    _ => write!(f, "the disk failed: {error}; mend it and start again"),
+                }
             }
         }
     }

@@ -44,7 +44,7 @@ mod writer;
 
 pub use choice::fastest_engine;
 pub use control::{Control, State};
-pub use error::{OpenError, PublishError, ReadError, Room};
+pub use error::{OpenError, PublishError, ReadError, Room, remedy};
 pub use journal::{Journal, LOCK, Options, open};
 pub use keepers::{Keeper, keep_from, release};
 pub use mark::{is_unrecovered, segment_size};

@@ -158,9 +158,9 @@ impl Twin {
             self.written += length;
         } else if !self.synced {
             if !self.is_old {
-                self.file.sync().map_err(io::Error::other)?;
+                self.file.sync().map_err(for_good)?;
             }
-            storage.sync().map_err(io::Error::other)?;
+            storage.sync().map_err(for_good)?;
             self.synced = true;
         }
         Ok(())
@@ -176,6 +176,11 @@ fn zeros() -> &'static [u8] {
 /// Whether an error only says that there is no room now.
 pub(crate) fn is_no_room(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The error of a sync: it may say that there is no room, and is not waited out all the same. Any other keeps its number.
+fn for_good(error: io::Error) -> io::Error {
+    if is_no_room(&error) { io::Error::other(error) } else { error }
 }
 
 fn failure(error: io::Error, room: Room) -> Failure {

@@ -224,3 +224,24 @@ fn what_a_machine_does_not_take_is_left_out_and_not_lost() {
     let derived = replay::state::derive(&ground.bus, None, &mut bus::program::Progress::new()).unwrap();
     assert_eq!(summary["state_hash"], hexadecimal(derived.state_hash()));
 }
+
+#[test]
+fn a_bus_that_is_moved_away_under_the_path_ends_it_and_is_said_to_be_gone() {
+    let place = tempfile::tempdir().unwrap();
+    let (bus, elsewhere) = (place.path().join("bus"), place.path().join("elsewhere"));
+    let mut path = start(&bus, &["--rate", "200k", "--kafka", "off", "--for", "2m"]);
+    let at = |bus: &Path| bus::Bus::open(bus).and_then(|bus| bus.watermarks("market-data"));
+    wait_until(&mut path, || at(&bus).is_ok_and(|marks| marks.durable > 1_000));
+    std::fs::rename(&bus, &elsewhere).unwrap();
+    let output = path.wait_with_output().unwrap();
+    let why = errors(&output);
+    assert_eq!(output.status.code(), Some(2), "{why}");
+    assert!(why.contains("is gone: moved or removed") && !why.contains("the disk failed"), "{why}");
+    // The remedy holds: at its new place it goes on with what was in memory only.
+    let summary = run(&elsewhere, &["--for", "1s", "--rate", "5k", "--kafka", "off"]);
+    assert_eq!(
+        (&summary["input"]["gaps"], &summary["ok"]),
+        (&Value::from(0), &Value::Bool(true)),
+        "{summary}"
+    );
+}
