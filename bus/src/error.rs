@@ -7,6 +7,11 @@ use crate::event::schema::SchemaError;
 /// Why a topic could not be opened.
 #[derive(Debug)]
 pub enum BusError {
+    /// There is no bus.
+    NoBus {
+        /// The directory that was named, which is not there or holds none.
+        directory: PathBuf,
+    },
     /// There is no such topic on the bus.
     Missing {
         /// The topic.
@@ -62,6 +67,9 @@ pub enum BusError {
 impl fmt::Display for BusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoBus { directory } => {
+                write!(f, "no bus: {}; start a publisher or name another --bus", directory.display())
+            }
             Self::Missing { topic, bus } => {
                 write!(f, "no topic '{topic}': {}; start its publisher or name another --bus", bus.display())
             }
@@ -78,7 +86,7 @@ impl fmt::Display for BusError {
             ),
             Self::Memory(source) => source.fmt(f),
             Self::Io { what, path, source } => {
-                write!(f, "cannot {what}: {}: {source}; mend that and start again", path.display())
+                write!(f, "cannot {what}: {}: {source}; {}", path.display(), journal::remedy(source))
             }
         }
     }
@@ -93,6 +101,18 @@ impl BusError {
             self,
             Self::Missing { .. } | Self::Journal { source: journal::OpenError::Missing { .. }, .. }
         )
+    }
+
+    /// Whether it says nothing about the data: this user may not read them, or this version cannot.
+    pub fn is_refused(&self) -> bool {
+        let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        match self {
+            Self::Io { source, .. } => denied(source),
+            Self::Journal { source: journal::OpenError::Io { error, .. }, .. } => denied(error),
+            Self::Journal { source: journal::OpenError::Version { .. }, .. } => true,
+            Self::Schema { source: SchemaError::Format(_) | SchemaError::FieldType { .. }, .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether there is no room, so that making some helps.

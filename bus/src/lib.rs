@@ -173,6 +173,7 @@ extern crate self as bus;
 pub mod agent;
 pub mod clock;
 pub mod config;
+mod directory;
 mod error;
 pub mod event;
 mod evidence;

@@ -130,79 +130,6 @@ impl Bus {
         writing.as_ref().map(|held| held.service.backend())
     }
 
-    /// The names of its topics, sorted; none if the directory does not exist.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
-    pub fn topics(&self) -> Result<Vec<String>, BusError> {
-        let mut names = self.names()?;
-        names.retain(|name| self.has_schema(name));
-        Ok(names)
-    }
-
-    /// The names of topics that lost their schema: what is left is a journal with messages, and nobody is just making it.
-    ///
-    /// # Errors
-    /// As [`Bus::topics`].
-    pub fn topics_without_schema(&self) -> Result<Vec<String>, BusError> {
-        let mut names = self.names()?;
-        names.retain(|name| {
-            let journal = self.topic_dir(name).join("0");
-            // A publisher that makes a topic holds the lock until the schema is there.
-            let is_in_the_making = || journal::lock::is_held(&journal.join(journal::LOCK)).unwrap_or(false);
-            journal.is_dir() && !is_in_the_making() && !self.has_schema(name) && self.has_messages(name)
-        });
-        Ok(names)
-    }
-
-    /// The names in the directory that a topic may have, sorted.
-    fn names(&self) -> Result<Vec<String>, BusError> {
-        let failed = |source| BusError::Io { what: "list", path: self.shared.directory.clone(), source };
-        let entries = match fs::read_dir(&self.shared.directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(failed)?.file_name().to_str().map(str::to_owned);
-            names.extend(name.filter(|name| is_name(name)));
-        }
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    fn has_schema(&self, topic: &str) -> bool {
-        self.topic_dir(topic).join(SCHEMA).is_file()
-    }
-
-    /// Whether the journal of a topic has, or had, messages; also where it is too damaged to tell.
-    fn has_messages(&self, topic: &str) -> bool {
-        let Ok(places) = self.places(topic) else { return true };
-        match journal::Reader::open(places, Start::Oldest, Gate::Published) {
-            Ok(mut reader) => reader.watermarks().published > 0,
-            Err(error) => !matches!(error, OpenError::Missing { .. }),
-        }
-    }
-
-    /// What a topic carries.
-    ///
-    /// # Errors
-    /// [`BusError::Missing`] where there is no such topic.
-    pub fn schema(&self, topic: &str) -> Result<Schema, BusError> {
-        check_name(topic)?;
-        let path = self.topic_dir(topic).join(SCHEMA);
-        match fs::read(&path) {
-            Ok(file) => {
-                Schema::parse(&file).map_err(|source| BusError::Schema { topic: topic.into(), source })
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(BusError::Missing { topic: topic.into(), bus: self.shared.directory.clone() })
-            }
-            Err(source) => Err(BusError::Io { what: "read", path, source }),
-        }
-    }
-
     /// How far a topic is.
     ///
     /// # Errors
@@ -533,7 +460,7 @@ fn take_core(core: Option<usize>) {
 }
 
 /// File of a topic's schema.
-const SCHEMA: &str = "schema.json";
+pub(crate) const SCHEMA: &str = "schema.json";
 
 /// Replaces a file whole: after a crash it is the old one or the new one.
 pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -546,7 +473,7 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::File::open(parent.parent().unwrap_or(parent))?.sync_all()
 }
 
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)
 }

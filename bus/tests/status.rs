@@ -201,43 +201,90 @@ fn a_header_that_is_destroyed_is_told_from_a_segment_that_is_gone_and_neither_is
 }
 
 /// The status as a user sees it who owns nothing; none where this test has no such user to give.
-fn strangers_status(bus: &Path) -> Option<(Option<i32>, Value)> {
+fn strangers_status(bus: &Path) -> Option<Output> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bus"));
     command.args(["status", "--json", "--bus"]).arg(bus);
     // SAFETY: the call touches no memory and always succeeds.
     if unsafe { libc::geteuid() } == 0 {
         command.uid(65_534).gid(65_534);
     }
-    let told = command.output().ok()?;
-    Some((told.status.code(), serde_json::from_slice(&told.stdout).ok()?))
+    command.output().ok()
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A closed topic that everybody may read, beside others.
+fn open_to_all(directory: &Path, bus: &Path, topic: &str) {
+    let journal = bus.join(topic).join("0");
+    for path in [directory, bus, &bus.join(topic), &journal] {
+        set_mode(path, 0o755);
+    }
+    for file in ["schema.json", "0/mark", "0/0000000000000000.segment"] {
+        set_mode(&bus.join(topic).join(file), 0o644);
+    }
 }
 
 #[test]
 fn what_this_user_may_not_read_is_unreadable_and_not_damaged() {
     let (directory, bus) = ground();
     assert!(Process::start("process", &bus, "close").end().success());
-    let journal = bus.join("quotes/0");
-    let set_mode = |path: &Path, mode| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    open_to_all(directory.path(), &bus, "quotes");
+    set_mode(&bus.join("quotes/0/0000000000000000.segment"), 0);
+    let Some(told) = strangers_status(&bus) else {
+        return eprintln!("not proven: no other user can run the program here");
     };
-    for path in [directory.path(), &bus, &bus.join("quotes"), &journal] {
-        set_mode(path, 0o755);
+    let report: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let topic = &report["topics"][0];
+    assert_eq!((told.status.code(), &topic["state"]), (Some(1), &"unreadable".into()), "{report}");
+    let error = topic["error"].as_str().unwrap();
+    assert!(error.starts_with("segment 0 cannot be read") && error.contains("Permission denied"), "{error}");
+    assert_eq!(report["reasons"][0].as_str(), Some(&*format!("topic 'quotes': {error}")));
+}
+
+#[test]
+fn a_topic_that_this_user_may_not_look_into_hides_no_other_and_is_not_hidden() {
+    let (directory, bus) = ground();
+    assert!(Process::start("process", &bus, "close").end().success());
+    let copied = Command::new("cp").arg("-r").args([bus.join("quotes"), bus.join("more")]).status();
+    assert!(copied.unwrap().success());
+    for topic in ["quotes", "more"] {
+        open_to_all(directory.path(), &bus, topic);
     }
-    set_mode(&bus.join("quotes/schema.json"), 0o644);
-    let (mark, segment) = (journal.join("mark"), journal.join("0000000000000000.segment"));
-    for (mark_mode, segment_mode, what) in
-        [(0, 0o644, "cannot read the mark"), (0o644, 0, "segment 0 cannot be read")]
-    {
-        set_mode(&mark, mark_mode);
-        set_mode(&segment, segment_mode);
-        let Some((code, report)) = strangers_status(&bus) else {
+    for (path, mode) in [("more", 0), ("more", 0o755), ("more/schema.json", 0), ("more/schema.json", 0o644)] {
+        set_mode(&bus.join(path), mode);
+        let Some(told) = strangers_status(&bus) else {
             return eprintln!("not proven: no other user can run the program here");
         };
-        let topic = &report["topics"][0];
-        assert_eq!((code, &topic["state"]), (Some(1), &"unreadable".into()), "{report}");
-        let error = topic["error"].as_str().unwrap();
-        assert!(error.starts_with(what) && error.contains("Permission denied"), "{error}");
-        assert_eq!(report["reasons"][0].as_str(), Some(&*format!("topic 'quotes': {error}")));
+        let is_refused = mode == 0;
+        let report: Value = serde_json::from_slice(&told.stdout).unwrap();
+        let states = [0, 1].map(|n| report["topics"][n]["state"].as_str().unwrap());
+        let more = if is_refused { "unreadable" } else { "closed" };
+        assert_eq!((told.status.code(), states), (Some(i32::from(is_refused)), [more, "closed"]), "{report}");
+        let error =
+            report["topics"][0]["error"].as_str().unwrap_or("Permission denied; give this user the right");
+        assert!(
+            error.contains("Permission denied") && error.contains("; give this user the right"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_bus_of_which_nothing_may_be_read_could_not_be_looked_at() {
+    let (directory, bus) = ground();
+    assert!(Process::start("process", &bus, "close").end().success());
+    open_to_all(directory.path(), &bus, "quotes");
+    let (mark, topic) = (bus.join("quotes/0/mark"), bus.join("quotes"));
+    for path in [&mark, &topic, &bus] {
+        set_mode(path, 0);
+        let Some(told) = strangers_status(&bus) else {
+            return eprintln!("not proven: no other user can run the program here");
+        };
+        let line = String::from_utf8(told.stderr).unwrap();
+        assert_eq!((told.status.code(), told.stdout.len(), line.lines().count()), (Some(2), 0, 1), "{line}");
+        assert!(line.contains("Permission denied") && line.contains("; give this user the right"), "{line}");
     }
 }
 
@@ -282,13 +329,24 @@ fn a_mark_of_another_topic_is_named() {
 }
 
 #[test]
-fn no_bus_is_refused_and_an_empty_one_is_told() {
-    let (_directory, bus) = ground();
-    let refused = status(&bus, &[]);
-    assert_eq!(refused.status.code(), Some(2));
-    let line = String::from_utf8(refused.stderr).unwrap();
-    assert!(line.starts_with("bus: no bus: ") && line.lines().count() == 1, "{line}");
+fn what_is_no_bus_is_refused_and_one_without_topics_is_told() {
+    let (directory, bus) = ground();
+    let [empty, file, foreign] = ["empty", "file", "foreign"].map(|name| directory.path().join(name));
+    std::fs::create_dir(&empty).unwrap();
+    std::fs::write(&file, "").unwrap();
+    std::fs::create_dir_all(foreign.join("more")).unwrap();
+    std::fs::write(foreign.join("note"), "").unwrap();
+    for place in [&bus, &empty, &file, &foreign] {
+        let refused = status(place, &["--json"]);
+        let line = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0), "{line}");
+        let want = format!("bus: no bus: {}; start a publisher or name another --bus\n", place.display());
+        assert_eq!(line, want);
+    }
+    // What is left of a publisher whose first topic was refused.
     std::fs::create_dir(&bus).unwrap();
-    assert_eq!(report(&bus).1["topics"], Value::Array(Vec::new()));
+    std::fs::write(bus.join("bus.id"), "").unwrap();
+    let (code, report) = report(&bus);
+    assert_eq!((code, &report["topics"]), (Some(0), &Value::Array(Vec::new())));
     assert!(text(&bus).contains("no topics"));
 }

@@ -6,6 +6,7 @@
 //! that the engine has not judged, so of a bus with a live engine the newest trades, whose judgement is on its way.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,8 +16,8 @@ use bus::event::market::{MarketEvent, MarketEventRef};
 use bus::event::risk::{EngineConfigured, LimitAlert, LimitSet, RiskEvent};
 use bus::event::trade::{TradeEvent, TradeEventRef};
 use bus::event::{Event, Message as _, Schema, Symbol, json, market};
-use bus::program::{Failure, Output};
-use bus::{Bus, Gate, Start};
+use bus::program::{Failure, Output, note};
+use bus::{Bus, BusError, Gate, Start};
 use serde::Serialize;
 
 use crate::cause::{cause_of, orphan};
@@ -90,6 +91,8 @@ pub struct Blotter<W: Write + Send> {
     sources: Vec<Source>,
     follows: bool,
     looked: Option<Instant>,
+    /// Why topics could not be opened at the last look.
+    refused: BTreeMap<String, BusError>,
     orphans: Findings<Orphan>,
     instruments: Instruments,
     lines: BTreeMap<String, u64>,
@@ -205,7 +208,43 @@ pub enum Incomplete {
         to: u64,
         /// How it fails, as [`DamageKind`] names it.
         kind: &'static str,
+        /// What the system said, where it refused.
+        detail: Option<String>,
     },
+}
+
+impl Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fill { topic, sequence, instrument: Some(instrument) } => {
+                write!(f, "fill {sequence} of '{topic}' is in {instrument}, which the market does not name")
+            }
+            Self::Fill { topic, sequence, instrument: None } => {
+                write!(f, "fill {sequence} of '{topic}' names no instrument")
+            }
+            Self::Effect { topic, sequence, cause } => {
+                let input = cause.topic.as_deref().unwrap_or("an input that the topic does not have");
+                write!(
+                    f,
+                    "effect {sequence} of '{topic}' without its cause, message {} of {input}",
+                    cause.sequence
+                )
+            }
+            Self::Gap { topic, session, from, count } => {
+                write!(f, "open gap of '{topic}': {count} messages of session {session} from {from}")
+            }
+            Self::Topic { topic } => write!(f, "no topic '{topic}'"),
+            Self::Unjudged { topic, from, count } => {
+                write!(f, "{count} trades of '{topic}' from {from} are not judged by the risk engine")
+            }
+            Self::Damage { topic, kind, detail: Some(detail), .. } => {
+                write!(f, "{kind}: '{topic}': {detail}")
+            }
+            Self::Damage { topic, from, to, kind, detail: None } => {
+                write!(f, "{kind}: '{topic}': sequences {from} to before {to}")
+            }
+        }
+    }
 }
 
 /// Where a cause should be.
@@ -258,6 +297,7 @@ impl<W: Write + Send> Blotter<W> {
             sources: Vec::new(),
             follows: true,
             looked: None,
+            refused: BTreeMap::new(),
             orphans: Findings::default(),
             instruments: Instruments::default(),
             lines: BTreeMap::new(),
@@ -269,17 +309,26 @@ impl<W: Write + Send> Blotter<W> {
     /// The blotter of what is durable now.
     ///
     /// # Errors
-    /// A topic cannot be opened.
+    /// The bus cannot be listed, or this user may read none of its topics. A topic that cannot be opened beside others
+    /// that can is incomplete and hides none of them.
     pub fn bounded(bus: &Bus, out: W) -> Result<Self, Failure> {
         let mut blotter = Self { follows: false, ..Self::new(bus, out) };
         blotter.look()?;
-        Ok(blotter)
+        let is_any_read = !blotter.sources.is_empty() || !blotter.refused.values().all(BusError::is_refused);
+        match blotter.refused.pop_first() {
+            Some((_, error)) if !is_any_read => Err(error.into()),
+            Some((topic, error)) => {
+                blotter.refused.insert(topic, error);
+                Ok(blotter)
+            }
+            None => Ok(blotter),
+        }
     }
 
     /// Writes what has become durable, up to a limit; 0 where there was nothing.
     ///
     /// # Errors
-    /// A topic cannot be opened, or the output refuses.
+    /// The bus cannot be listed, or the output refuses.
     pub fn do_work(&mut self) -> Result<usize, Failure> {
         if self.follows && self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
             self.look()?;
@@ -304,12 +353,11 @@ impl<W: Write + Send> Blotter<W> {
     pub fn finish(&mut self) -> Result<Summary, Failure> {
         let unopened = self.unopened()?;
         let mut summary = self.summary();
-        for topic in self.absent().filter(|topic| unopened.iter().all(|unopened| unopened != topic)) {
+        for topic in self.absent().filter(|topic| !unopened.contains_key(*topic)) {
             summary.incomplete.push(Incomplete::Topic { topic: topic.into() });
         }
-        for topic in unopened {
-            let kind = DamageKind::Unreadable.name();
-            summary.incomplete.push(Incomplete::Damage { topic, from: 0, to: 0, kind });
+        for (topic, why) in unopened.iter().filter(|(topic, _)| !self.refused.contains_key(*topic)) {
+            summary.incomplete.push(unreadable(topic, why));
         }
         if !std::mem::replace(&mut self.is_finished, true) {
             self.out.json(&summary.end())?;
@@ -328,6 +376,9 @@ impl<W: Write + Send> Blotter<W> {
         for source in &self.sources {
             incomplete_of(source, &mut incomplete);
         }
+        for (topic, error) in &self.refused {
+            incomplete.push(unreadable(topic, error));
+        }
         Summary { lines: self.lines.clone(), incomplete }
     }
 
@@ -339,15 +390,20 @@ impl<W: Write + Send> Blotter<W> {
         absent.into_iter().filter(|(_, is_carried)| !is_carried).map(|(topic, _)| topic)
     }
 
-    /// Topics that hold, or held, messages and cannot be opened: their schema or their journal is gone.
-    fn unopened(&self) -> Result<Vec<String>, Failure> {
-        let mut topics = self.bus.topics()?;
-        topics.retain(|topic| {
-            let is_open = self.sources.iter().any(|source| *source.topic == **topic);
-            !is_open && self.bus.reader(topic, Start::Oldest, Gate::Durable).is_err()
-        });
-        topics.extend(self.bus.topics_without_schema()?);
-        Ok(topics)
+    /// Topics that hold, or held, messages and cannot be opened, and why.
+    fn unopened(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let mut unopened = BTreeMap::new();
+        for topic in self.bus.topics()? {
+            if self.sources.iter().any(|source| *source.topic == *topic) {
+                continue;
+            }
+            if let Err(error) = self.bus.reader(&topic, Start::Oldest, Gate::Durable) {
+                unopened.insert(topic, error.to_string());
+            }
+        }
+        let lost = "its schema.json is gone; restore it from a copy";
+        unopened.extend(self.bus.topics_without_schema()?.into_iter().map(|topic| (topic, lost.to_owned())));
+        Ok(unopened)
     }
 
     /// Nothing to do at the moment: hands on what is buffered, and asks again how far topics at rest are.
@@ -369,8 +425,16 @@ impl<W: Write + Send> Blotter<W> {
                 Ok(feed) => feed,
                 // Its publisher is just making it.
                 Err(error) if error.is_missing() => continue,
-                Err(error) => return Err(error.into()),
+                // Whoever mends it is waited for, and what the others hold is kept meanwhile.
+                Err(error) => {
+                    if self.refused.get(&topic).is_none() {
+                        note(&format!("left out: {error}"));
+                    }
+                    self.refused.insert(topic, error);
+                    continue;
+                }
             };
+            self.refused.remove(&topic);
             let (schema, carries) = (Arc::new(feed.schema().clone()), Carries::of(feed.schema()));
             self.instruments.is_cut |= carries == Carries::Market && feed.first() > 0;
             let (topic, gaps) = (topic.into(), Gaps::default());
@@ -424,6 +488,12 @@ impl<W: Write + Send> Blotter<W> {
     }
 }
 
+/// A topic that cannot be opened.
+fn unreadable(topic: &str, why: impl Display) -> Incomplete {
+    let (topic, kind, detail) = (topic.into(), DamageKind::Unreadable.name(), Some(why.to_string()));
+    Incomplete::Damage { topic, from: 0, to: 0, kind, detail }
+}
+
 /// What of a topic is incomplete.
 fn incomplete_of(source: &Source, incomplete: &mut Findings<Incomplete>) {
     let Source { topic, feed, carries, gaps, next, judged, .. } = source;
@@ -436,8 +506,9 @@ fn incomplete_of(source: &Source, incomplete: &mut Findings<Incomplete>) {
         incomplete.push(Incomplete::Unjudged { topic: topic.to_string(), from, count: next - from });
     }
     let damaged = |damage: &Damage| {
-        let Damage { kind, from, to, .. } = *damage;
-        Incomplete::Damage { topic: topic.to_string(), from, to, kind: kind.name() }
+        let Damage { kind, from, to, ref detail, .. } = *damage;
+        let (topic, detail) = (topic.to_string(), detail.clone());
+        Incomplete::Damage { topic, from, to, kind: kind.name(), detail }
     };
     incomplete.append(feed.damage(), damaged);
     feed.doubt().iter().for_each(|doubt| incomplete.push(damaged(doubt)));

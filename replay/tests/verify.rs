@@ -410,7 +410,9 @@ fn what_is_not_there_is_refused_in_one_line() {
     for arguments in commands {
         refused(arguments, "no bus");
     }
+    // What is left of a publisher whose first topic was refused.
     fs::create_dir(ground.bus.directory()).unwrap();
+    fs::write(ground.bus.directory().join("bus.id"), "").unwrap();
     refused(&["verify"], "no topics");
     refused(&["blotter"], "no topics");
     refused(&["dump", "--topic", "market-data"], "market-data");

@@ -48,12 +48,14 @@ struct Summary {
 fn serve(arguments: &Arguments) -> Result<Exit, Failure> {
     let stop = Stop::on_signals();
     let (bus, address) = (Bus::open(arguments.existing_bus()?)?, arguments.get("listen")?);
-    let is_empty = bus.topics()?.is_empty();
+    let without_topics = bus.topics()?.is_empty().then(|| bus.directory().display().to_string());
     let server = Server::start(bus, address)?;
     let address = server.address();
     announce(address);
-    if is_empty {
-        program::note("no topics on this bus yet; each is served once its publisher has made it");
+    if let Some(place) = without_topics {
+        program::note(&format!(
+            "no topics yet: {place}; each is served once its publisher has made it there"
+        ));
     }
     let mut told = BTreeSet::new();
     while !stop.sleep(Duration::from_secs(1)) {

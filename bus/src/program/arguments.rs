@@ -1,6 +1,7 @@
 //! Command lines: a program declares its commands and flags, the rest (parsing, help, errors) follows from that.
 
 use super::{Exit, Failure, help};
+use crate::directory::must_be_there;
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -169,13 +170,12 @@ impl Arguments {
         given.or_else(from_environment).unwrap_or_else(|| "./busbar-data".into()).into()
     }
 
-    /// The bus directory, for who only reads it: it must be there.
+    /// The bus directory, for who only reads it: it must be there. Who does not wait for a publisher asks
+    /// [`Bus::must_exist`](crate::Bus::must_exist), too.
     pub fn existing_bus(&self) -> Result<PathBuf, Failure> {
         let directory = self.bus();
-        if directory.is_dir() {
-            return Ok(directory);
-        }
-        Err(Failure::new("no bus", directory.display(), "start a publisher or name another --bus"))
+        must_be_there(&directory)?;
+        Ok(directory)
     }
 
     /// Whether stdout is for JSON.

@@ -6,17 +6,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bus::Bus;
-use bus::program::{self, Arguments, Exit, Failure, Stop};
+use bus::program::{self, Arguments, Exit, Failure, Stop, note};
 use replay::blotter::{Blotter, Summary};
 
 /// Sleep of a blotter that has nothing to do.
 const SLEEP: Duration = Duration::from_millis(10);
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let bus = super::open(arguments)?;
     let follow = arguments.has("follow");
+    let bus = super::open(arguments, follow)?;
     if !follow {
         super::topics(&bus)?;
+    } else if bus.topics()?.is_empty() {
+        let place = bus.directory().display();
+        note(&format!("no topics yet: {place}; each is taken once its publisher has made it there"));
     }
     let summary = match arguments.find::<PathBuf>("out")? {
         None => write(&bus, follow, io::stdout())?,

@@ -10,7 +10,7 @@ use replay::dump::Dump;
 const SLEEP: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let bus = super::open(arguments)?;
+    let bus = super::open(arguments, false)?;
     let topic: String = arguments.get("topic")?;
     let from: u64 = arguments.get("from")?;
     let to = arguments.find("to")?.unwrap_or(u64::MAX);

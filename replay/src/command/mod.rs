@@ -11,19 +11,19 @@ use bus::program::{Arguments, Failure};
 use replay::Damage;
 use serde::Serialize;
 
-/// The bus that the command line names, which must be there.
-fn open(arguments: &Arguments) -> Result<Bus, Failure> {
-    let directory = arguments.bus();
-    if !directory.is_dir() {
-        return Err(Failure::new("no bus", directory.display(), "start a publisher or name another --bus"));
+/// The bus that the command line names. It must be there, but where `waits` its publishers may still come.
+fn open(arguments: &Arguments, waits: bool) -> Result<Bus, Failure> {
+    let bus = Bus::open(arguments.existing_bus()?)?;
+    if !waits {
+        bus.must_exist()?;
     }
-    Ok(Bus::open(directory)?)
+    Ok(bus)
 }
 
-/// The topics of a bus, or the failure that it has none.
+/// The topics of a bus, or the failure that it has none, nor one that lost its schema.
 fn topics(bus: &Bus) -> Result<Vec<String>, Failure> {
     let topics = bus.topics()?;
-    if topics.is_empty() {
+    if topics.is_empty() && bus.topics_without_schema()?.is_empty() {
         let place = bus.directory().display();
         return Err(Failure::new("no topics", place, "start a publisher or name another --bus"));
     }

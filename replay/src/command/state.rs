@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{damage_text, hexadecimal, table::table};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let bus = super::open(arguments)?;
+    let bus = super::open(arguments, false)?;
     let at = arguments.find::<String>("at")?.map(|text| parse_at(&text)).transpose()?;
     let derived = derive(&bus, at.as_ref(), &mut Progress::new())?;
     tell_faults(&derived);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{DamageEntry, damage_text, hexadecimal, table::table};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let bus = super::open(arguments)?;
+    let bus = super::open(arguments, false)?;
     let reports = reports(&bus, arguments.find("topic")?)?;
     let ok = reports.iter().all(TopicReport::is_ok);
     for TopicReport { topic, begins, .. } in reports.iter().filter(|report| report.begins > 0) {
@@ -25,11 +25,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     Ok(if ok { Exit::Good } else { Exit::Fault })
 }
 
-/// One topic's report, or all topics'. What cannot be opened is a fault of that topic and hides no other.
+/// One topic's report, or all topics'. What cannot be opened is a fault of that topic and hides no other; where this user
+/// may read none of them, nothing is proven.
 fn reports(bus: &Bus, only: Option<String>) -> Result<Vec<TopicReport>, Failure> {
     let without_schema = bus.topics_without_schema()?;
-    let mut topics =
-        if without_schema.is_empty() && only.is_none() { super::topics(bus)? } else { bus.topics()? };
+    let mut topics = if only.is_none() { super::topics(bus)? } else { bus.topics()? };
     topics.extend_from_slice(&without_schema);
     topics.sort_unstable();
     if let Some(topic) = only {
@@ -39,17 +39,23 @@ fn reports(bus: &Bus, only: Option<String>) -> Result<Vec<TopicReport>, Failure>
         topics = vec![topic];
     }
     let mut progress = Progress::new();
-    let mut reports = Vec::new();
+    let (mut reports, mut refused, mut is_any_read) = (Vec::new(), None, false);
     for topic in topics {
-        reports.push(match verify(bus, &topic, &mut progress) {
+        let verified = verify(bus, &topic, &mut progress);
+        is_any_read |= !verified.as_ref().is_err_and(BusError::is_refused);
+        reports.push(match verified {
             Ok(report) => report,
             Err(_) if without_schema.contains(&topic) => {
                 TopicReport::unreadable(&topic, "its schema.json is gone; restore it from a copy")
             }
-            Err(error) => TopicReport::unreadable(&topic, error),
+            Err(error) => {
+                let report = TopicReport::unreadable(&topic, &error);
+                refused = refused.or(Some(error));
+                report
+            }
         });
     }
-    Ok(reports)
+    refused.filter(|_| !is_any_read).map_or(Ok(reports), |error| Err(error.into()))
 }
 
 #[derive(Serialize)]

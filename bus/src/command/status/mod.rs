@@ -6,7 +6,7 @@ mod text;
 use std::{collections::BTreeMap, io, path::Path};
 
 use bus::{
-    Bus, BusError, Gate, Keeper, OpenError, Owner, ReaderStatus, Survey,
+    Bus, BusError, Gate, Keeper, Owner, ReaderStatus, Survey,
     program::{Arguments, Exit, Failure, print_json},
 };
 use journal::{instance, storage::space};
@@ -157,12 +157,11 @@ struct Holder {
 }
 
 /// Runs the command. A bus that needs attention is an answer; a journal that is poisoned, damaged or unreadable is a fault.
+/// Where no topic can be read, there is nothing to tell.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let directory = arguments.bus();
-    if !directory.is_dir() {
-        return Err(Failure::new("no bus", directory.display(), "name another --bus or start a publisher"));
-    }
-    let report = report(&Bus::open(&directory)?)?;
+    let bus = Bus::open(arguments.existing_bus()?)?;
+    bus.must_exist()?;
+    let report = report(&bus)?;
     if arguments.json() {
         print_json(&report)?;
     } else {
@@ -174,8 +173,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 }
 
 fn report(bus: &Bus) -> Result<Report, BusError> {
-    let mut topics: Vec<_> = bus.topics()?.into_iter().map(|topic| look_at(bus, topic)).collect();
-    topics.extend(bus.topics_without_schema()?.into_iter().map(without_schema));
+    let (mut topics, mut refused, mut is_any_read) = (Vec::new(), None, false);
+    for topic in bus.topics()? {
+        match bus.survey(&topic) {
+            Err(error) if error.is_refused() => {
+                topics.push(unopened(topic, State::Unreadable, &error));
+                refused = refused.or(Some(error));
+                continue;
+            }
+            Err(error) => topics.push(unopened(topic, State::Damaged, &error)),
+            Ok(survey) => topics.push(surveyed(topic, survey)),
+        }
+        is_any_read = true;
+    }
+    let without = bus.topics_without_schema()?;
+    if let Some(error) = refused.filter(|_| !is_any_read && without.is_empty()) {
+        return Err(error);
+    }
+    topics.extend(without.into_iter().map(without_schema));
     topics.sort_by(|one, other| one.topic.cmp(&other.topic));
     let mut report = Report {
         bus: bus.directory().display().to_string(),
@@ -202,33 +217,19 @@ fn without_schema(topic: String) -> Topic {
     Topic { topic, state: State::Damaged, error, details: None }
 }
 
-fn look_at(bus: &Bus, topic: String) -> Topic {
-    match bus.survey(&topic) {
-        Err(error) => {
-            let (state, error) = refused(error);
-            Topic { topic, state, error: Some(error), details: None }
-        }
-        Ok(survey) => {
-            let (state, error) = state(&survey);
-            Topic { topic, state, error, details: Some(details(survey)) }
-        }
-    }
+fn surveyed(topic: String, survey: Survey) -> Topic {
+    let (state, error) = state(&survey);
+    Topic { topic, state, error, details: Some(details(survey)) }
 }
 
-/// What keeps a topic from being looked at, without its name.
-fn refused(error: BusError) -> (State, String) {
-    let text = match &error {
+/// A topic that cannot be looked at, and what keeps it from that, without its name.
+fn unopened(topic: String, state: State, error: &BusError) -> Topic {
+    let error = match error {
         BusError::Journal { source, .. } => source.to_string(),
         BusError::Schema { source, .. } => source.to_string(),
         other => other.to_string(),
     };
-    let state = match error {
-        BusError::Journal { source: OpenError::Version { .. }, .. } => State::Unreadable,
-        BusError::Journal { source: OpenError::Io { error, .. }, .. } => of_read(&error),
-        BusError::Io { source, .. } => of_read(&source),
-        _ => State::Damaged,
-    };
-    (state, text)
+    Topic { topic, state, error: Some(error), details: None }
 }
 
 /// What it means that something cannot be read.

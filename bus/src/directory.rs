@@ -1,0 +1,142 @@
+//! What lies in a bus directory: its topics and what each carries. Only read.
+
+use std::{fs, io, path::Path};
+
+use journal::OpenError;
+
+use crate::{
+    error::BusError,
+    event::schema::Schema,
+    subscriber::{Gate, Start},
+    topic::{Bus, SCHEMA, check_name, is_name},
+};
+
+/// The file that a bus's first writer leaves there.
+const ID: &str = "bus.id";
+
+/// Refuses what is no directory, for who only reads.
+pub(crate) fn must_be_there(directory: &Path) -> Result<(), BusError> {
+    match fs::metadata(directory) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Err(source) if !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(BusError::Io { what: "look at", path: directory.into(), source })
+        }
+        _ => Err(BusError::NoBus { directory: directory.into() }),
+    }
+}
+
+/// Whether a topic has a schema, as far as this user can tell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Described {
+    Yes,
+    No,
+    /// The system does not say.
+    Unknown,
+}
+
+impl Bus {
+    /// Refuses a directory that is not there or holds no bus: no topic, and nothing that a writer of a bus leaves. For
+    /// programs that only read and do not wait for a publisher.
+    ///
+    /// # Errors
+    /// [`BusError::NoBus`]; [`BusError::Io`] where the directory cannot be read.
+    pub fn must_exist(&self) -> Result<(), BusError> {
+        must_be_there(self.directory())?;
+        if self.has_begun(&self.names()?) || !self.topics_without_schema()?.is_empty() {
+            return Ok(());
+        }
+        Err(BusError::NoBus { directory: self.directory().into() })
+    }
+
+    /// The names of its topics, sorted; none if the directory does not exist. Those of a bus that this user may not look
+    /// into are among them: what hides from this user is not to be taken for what is not there.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn topics(&self) -> Result<Vec<String>, BusError> {
+        let mut names = self.names()?;
+        let has_begun = self.has_begun(&names);
+        names.retain(|name| match self.described(name) {
+            Described::Yes => true,
+            Described::No => false,
+            // In a directory that is no bus it is anything.
+            Described::Unknown => has_begun,
+        });
+        Ok(names)
+    }
+
+    /// The names of topics that lost their schema: what is left is a journal with messages, and nobody is just making it.
+    ///
+    /// # Errors
+    /// As [`Bus::topics`].
+    pub fn topics_without_schema(&self) -> Result<Vec<String>, BusError> {
+        let mut names = self.names()?;
+        names.retain(|name| {
+            let journal = self.topic_dir(name).join("0");
+            // A publisher that makes a topic holds the lock until the schema is there.
+            let is_in_the_making = || journal::lock::is_held(&journal.join(journal::LOCK)).unwrap_or(false);
+            journal.is_dir()
+                && !is_in_the_making()
+                && self.described(name) == Described::No
+                && self.has_messages(name)
+        });
+        Ok(names)
+    }
+
+    /// What a topic carries.
+    ///
+    /// # Errors
+    /// [`BusError::Missing`] where there is no such topic.
+    pub fn schema(&self, topic: &str) -> Result<Schema, BusError> {
+        check_name(topic)?;
+        let path = self.topic_dir(topic).join(SCHEMA);
+        match fs::read(&path) {
+            Ok(file) => {
+                Schema::parse(&file).map_err(|source| BusError::Schema { topic: topic.into(), source })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(BusError::Missing { topic: topic.into(), bus: self.directory().into() })
+            }
+            Err(source) => Err(BusError::Io { what: "read", path, source }),
+        }
+    }
+
+    /// Whether a writer has been here.
+    fn has_begun(&self, names: &[String]) -> bool {
+        self.directory().join(ID).exists() || names.iter().any(|name| self.described(name) == Described::Yes)
+    }
+
+    /// The names in the directory that a topic may have, sorted.
+    fn names(&self) -> Result<Vec<String>, BusError> {
+        let failed = |source| BusError::Io { what: "list", path: self.directory().into(), source };
+        let entries = match fs::read_dir(self.directory()) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name().to_str().map(str::to_owned);
+            names.extend(name.filter(|name| is_name(name)));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn described(&self, topic: &str) -> Described {
+        match fs::metadata(self.topic_dir(topic).join(SCHEMA)) {
+            Ok(found) if found.is_file() => Described::Yes,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Described::Unknown,
+            _ => Described::No,
+        }
+    }
+
+    /// Whether the journal of a topic has, or had, messages; also where it is too damaged to tell.
+    fn has_messages(&self, topic: &str) -> bool {
+        let Ok(places) = self.places(topic) else { return true };
+        match journal::Reader::open(places, Start::Oldest, Gate::Published) {
+            Ok(mut reader) => reader.watermarks().published > 0,
+            Err(error) => !matches!(error, OpenError::Missing { .. }),
+        }
+    }
+}
