@@ -76,6 +76,8 @@ struct Shared {
     writing: Mutex<Option<Writing>>,
     /// Topics whose mark was found lost.
     lost_marks: Mutex<Vec<String>>,
+    /// Topics whose schema was found lost.
+    lost_schemas: Mutex<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -110,6 +112,7 @@ impl Bus {
                 config,
                 writing: Mutex::default(),
                 lost_marks: Mutex::default(),
+                lost_schemas: Mutex::default(),
             }),
         })
     }
@@ -184,7 +187,14 @@ impl Bus {
         let Journal { writer, write_out, lock, recovery } =
             opened.map_err(|source| BusError::Journal { topic: topic.into(), source })?;
         self.note_recovery(topic, &recovery);
+        // A topic in the making has neither schema nor messages.
+        let has_lost_schema =
+            writer.next_sequence() > 0 && self.schema(topic).is_err_and(|error| error.is_missing());
         self.settle_schema(topic, &schema)?;
+        if has_lost_schema {
+            note(&schema_lost(topic));
+            self.shared.lost_schemas.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
+        }
         let token = held.service.add(write_out, lock);
         drop(writing);
         let policy = self.shared.config.topics.get(topic).and_then(|config| config.when_full);
@@ -268,6 +278,11 @@ impl Bus {
     /// The topics of which this bus, or a clone of it, found the mark lost when it began to write there.
     pub fn lost_marks(&self) -> Vec<String> {
         self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The topics of which this bus, or a clone of it, found the schema lost and wrote it anew.
+    pub fn lost_schemas(&self) -> Vec<String> {
+        self.shared.lost_schemas.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Says what recovery could only guess.
@@ -449,6 +464,14 @@ pub fn mark_lost(topic: &str) -> String {
     format!(
         "the mark of topic '{topic}' was lost, and with it the proof that its last messages are there; run `replay \
          verify` and restore it from a copy"
+    )
+}
+
+/// What it means for a topic that its schema was lost and written anew, and what to do.
+pub fn schema_lost(topic: &str) -> String {
+    format!(
+        "the schema of topic '{topic}' was lost and is written anew from its publisher's types; nothing proves that the \
+         messages before are of these; compare {topic}/schema.json with a copy"
     )
 }
 

@@ -168,3 +168,26 @@ fn publishers_move_between_threads() {
     is_send::<Publisher<Quote>>();
     is_send::<ReadError>();
 }
+
+#[test]
+fn a_lost_schema_is_told_by_the_publisher_that_writes_it_anew() {
+    let (_ground, bus) = ground();
+    let schema = bus.directory().join("quotes/schema.json");
+    let publish = |count: i64| {
+        let bus = Bus::open(bus.directory()).unwrap();
+        let mut quotes = bus.publisher::<Quote>("quotes").unwrap();
+        (0..count).for_each(|n| assert!(quotes.publish(&quote(n)).is_ok()));
+        quotes.close().unwrap();
+        bus.lost_schemas()
+    };
+    // A topic that was made, or was begun and never written to, has lost nothing.
+    assert_eq!(publish(0), Vec::<String>::new());
+    std::fs::remove_file(&schema).unwrap();
+    assert_eq!(publish(3), Vec::<String>::new());
+    assert_eq!(publish(0), Vec::<String>::new());
+    let written = std::fs::read(&schema).unwrap();
+    std::fs::remove_file(&schema).unwrap();
+    assert_eq!(publish(1), ["quotes"]);
+    assert_eq!(std::fs::read(&schema).unwrap(), written);
+    assert_eq!(publish(0), Vec::<String>::new(), "it is there again");
+}

@@ -57,7 +57,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         report.fix(log.play(&bus, &stop)?);
     }
     report.print(arguments.json())?;
-    Ok(if report.incomplete || !bus.lost_marks().is_empty() { Exit::Fault } else { Exit::Good })
+    let is_unproven = !bus.lost_marks().is_empty() || !bus.lost_schemas().is_empty();
+    Ok(if report.incomplete || is_unproven { Exit::Fault } else { Exit::Good })
 }
 
 /// How fast to replay: as fast as possible, or a multiple of the recorded pace.

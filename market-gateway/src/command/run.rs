@@ -72,8 +72,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             program::counted(summary.undurable, "message")
         ));
     }
-    let is_incomplete = summary.is_incomplete() || summary.never_logged_on() || !bus.lost_marks().is_empty();
-    Ok(if is_incomplete { Exit::Fault } else { Exit::Good })
+    let is_unproven = !bus.lost_marks().is_empty() || !bus.lost_schemas().is_empty();
+    Ok(if is_unproven || summary.is_incomplete() || summary.never_logged_on() {
+        Exit::Fault
+    } else {
+        Exit::Good
+    })
 }
 
 /// Says what of the drop copy is missing, but for a refused Logon that was told.
