@@ -248,6 +248,29 @@ fn a_topic_that_lost_its_mark_may_lack_its_end_and_only_a_cut_before_it_is_prove
 }
 
 #[test]
+fn a_position_whose_sums_left_their_range_is_shown_to_lack_executions() {
+    let ground = Ground::new();
+    let mut trades = ground.trades();
+    for n in 1..3 {
+        let whole = bus::event::trade::Fill { price: Price(1), ..fill(n, Side::BUY, 1, i64::MAX) };
+        trades.publish(&whole).unwrap();
+    }
+    trades
+        .publish(&bus::event::trade::Fill { account: text("OTHER"), ..fill(3, Side::BUY, 100, 1) })
+        .unwrap();
+    drop(trades);
+    let ran = replay(ground.bus.directory(), &["state", "--json"]);
+    let json = ran.json();
+    let flags = |n: usize| [&json["positions"][n]["overflowed"], &json["positions"][n]["unamended"]];
+    assert_eq!(flags(0), [&json!(true), &json!(false)], "{json}");
+    assert_eq!(flags(1), [&json!(false), &json!(false)], "{json}");
+    assert!(ran.error.contains("note: MAIN ACME: lacks executions"), "{}", ran.error);
+    let text = replay(ground.bus.directory(), &["state"]).out;
+    let row = |account| text.lines().find(|line| line.starts_with(account)).unwrap().trim_end().to_owned();
+    assert!(row("MAIN").ends_with("overflowed") && !row("OTHER").contains("overflowed"), "{text}");
+}
+
+#[test]
 fn either_input_alone_is_enough() {
     let ground = Ground::new();
     ground.market().publish(&add(1)).unwrap();

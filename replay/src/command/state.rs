@@ -58,6 +58,12 @@ fn tell_faults(derived: &Derived) {
     for (oddity, count) in derived.state.oddities().met() {
         program::note(&format!("not applied as it stood: {count} × {}", oddity.name()));
     }
+    for position in derived.state.positions().filter(|position| position.overflowed) {
+        program::note(&format!(
+            "{} {}: lacks executions with which a sum would have left its range; reconcile with the venue",
+            position.account, position.instrument
+        ));
+    }
     for position in derived.state.positions().filter(|position| position.unamended) {
         program::note(&format!(
             "{} {}: lacks busts or corrections of fills older than the last {RETAINED_FILLS}; reconcile with the venue",
@@ -113,6 +119,10 @@ struct PositionEntry {
     realised: String,
     unrealised: Option<String>,
     fees: String,
+    /// Its figures lack executions with which a sum would have left its range.
+    overflowed: bool,
+    /// Its figures lack busts or corrections that came too late.
+    unamended: bool,
 }
 
 impl<'a> From<&'a Derived> for Answer<'a> {
@@ -168,6 +178,8 @@ impl From<PositionView> for PositionEntry {
             realised: decimal(holding.realised.0),
             unrealised: position.unrealised.map(|Money(units)| decimal(units)),
             fees: decimal(holding.fees.0),
+            overflowed: position.overflowed,
+            unamended: position.unamended,
         }
     }
 }
@@ -222,7 +234,7 @@ fn books_table(derived: &Derived) -> String {
 }
 
 fn positions_table(derived: &Derived) -> String {
-    let head = ["account", "instrument", "quantity", "average", "realised", "unrealised", "fees"];
+    let head = ["account", "instrument", "quantity", "average", "realised", "unrealised", "fees", ""];
     let mut rows = vec![head.map(String::from).to_vec()];
     rows.extend(derived.state.positions().map(|position| {
         let holding = position.holding;
@@ -235,9 +247,17 @@ fn positions_table(derived: &Derived) -> String {
             decimal(holding.realised.0),
             or_dash(position.unrealised.map(|Money(units)| units)),
             decimal(holding.fees.0),
+            lacks(&position),
         ]
     }));
     if rows.len() > 1 { table(&rows) } else { String::new() }
+}
+
+/// Why the figures of a position are not whole; empty where they are.
+fn lacks(position: &PositionView) -> String {
+    let flags = [(position.overflowed, "overflowed"), (position.unamended, "unamended")];
+    let set: Vec<_> = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).collect();
+    if set.is_empty() { String::new() } else { Tone::Warning.paint(&set.join(", ")) }
 }
 
 #[cfg(test)]
