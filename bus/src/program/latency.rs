@@ -1,7 +1,7 @@
 //! Latencies: recorded in a histogram of three significant digits, printed as percentiles.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 /// Longest latency that is told apart, an hour; longer ones count as that long, but for the maximum.
 const LONGEST_NS: u64 = 3_600_000_000_000;
@@ -14,8 +14,9 @@ pub struct Latencies {
     max: u64,
 }
 
-/// What is printed of latencies, in nanoseconds; all 0 where nothing was recorded. Percentiles are exact to 0.1 %.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+/// What is printed of latencies, in nanoseconds. Percentiles are exact to 0.1 %. Where nothing was recorded all is 0 here,
+/// and null in JSON but for the count: there is no latency, and no fast one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LatencySummary {
     /// Latencies recorded.
     pub count: u64,
@@ -33,6 +34,29 @@ pub struct LatencySummary {
     pub p99_99: u64,
     /// Largest.
     pub max: u64,
+}
+
+impl LatencySummary {
+    /// A figure of it, if anything was recorded.
+    pub fn known(&self, figure: u64) -> Option<u64> {
+        (self.count > 0).then_some(figure)
+    }
+}
+
+impl Serialize for LatencySummary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { count, min, p50, p90, p99, p99_9, p99_99, max } = *self;
+        let mut object = serializer.serialize_struct("LatencySummary", 8)?;
+        object.serialize_field("count", &count)?;
+        object.serialize_field("min", &self.known(min))?;
+        object.serialize_field("p50", &self.known(p50))?;
+        object.serialize_field("p90", &self.known(p90))?;
+        object.serialize_field("p99", &self.known(p99))?;
+        object.serialize_field("p99_9", &self.known(p99_9))?;
+        object.serialize_field("p99_99", &self.known(p99_99))?;
+        object.serialize_field("max", &self.known(max))?;
+        object.end()
+    }
 }
 
 impl Default for Latencies {
@@ -120,7 +144,12 @@ mod tests {
 
     #[test]
     fn its_json_has_the_promised_fields() {
-        let json = serde_json::to_string(&Latencies::new().summary()).unwrap();
-        assert_eq!(json, r#"{"count":0,"min":0,"p50":0,"p90":0,"p99":0,"p99_9":0,"p99_99":0,"max":0}"#);
+        let json = |latencies: &Latencies| serde_json::to_string(&latencies.summary()).unwrap();
+        let mut latencies = Latencies::new();
+        let none = r#"{"count":0,"min":null,"p50":null,"p90":null,"p99":null,"p99_9":null,"p99_99":null,"max":null}"#;
+        assert_eq!(json(&latencies), none);
+        latencies.record(0);
+        let one = r#"{"count":1,"min":0,"p50":0,"p90":0,"p99":0,"p99_9":0,"p99_99":0,"max":0}"#;
+        assert_eq!(json(&latencies), one);
     }
 }

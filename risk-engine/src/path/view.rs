@@ -227,14 +227,15 @@ impl View {
     fn line(&self, measures: &Measures, waits: &[String]) -> String {
         let topic =
             |Topic { name, marks, rate, .. }: &Topic| format!("{name} {} (+{rate:.0}/s)", marks.published);
+        let median = |summary: LatencySummary| time(summary.known(summary.p50));
         let summary = measures.summary();
         let waits: String = waits.iter().map(|wait| format!("; {wait}")).collect();
         format!(
             "{}; p50 receive to published {}, to risk {}, published to durable {}{waits}",
             self.topics.iter().map(topic).collect::<Vec<_>>().join(", "),
-            time(summary.receive_to_published.p50),
-            time(summary.receive_to_risk.p50),
-            time(summary.published_to_durable.p50)
+            median(summary.receive_to_published),
+            median(summary.receive_to_risk),
+            median(summary.published_to_durable)
         )
     }
 
@@ -307,16 +308,17 @@ fn input(gateway: &LiveSummary) -> String {
 }
 
 fn latency(text: &mut String, name: &str, summary: &LatencySummary) {
-    let [p50, p99, p99_9] = [summary.p50, summary.p99, summary.p99_9].map(time);
+    let [p50, p99, p99_9] = [summary.p50, summary.p99, summary.p99_9].map(|ns| time(summary.known(ns)));
     let _ = writeln!(text, "  {name:<22}{p50:>12}{p99:>16}{p99_9:>16}");
 }
 
-/// A latency with three digits.
-fn time(nanoseconds: u64) -> String {
+/// A latency with three digits; a dash where there is none yet.
+fn time(nanoseconds: Option<u64>) -> String {
     match nanoseconds {
-        0..10_000 => format!("{nanoseconds} ns"),
-        10_000..10_000_000 => format!("{} µs", nanoseconds / 1_000),
-        _ => format!("{} ms", nanoseconds / 1_000_000),
+        None => "–".into(),
+        Some(ns @ 0..10_000) => format!("{ns} ns"),
+        Some(ns @ 10_000..10_000_000) => format!("{} µs", ns / 1_000),
+        Some(ns) => format!("{} ms", ns / 1_000_000),
     }
 }
 
@@ -334,4 +336,21 @@ fn disk_in_use(directory: &Path) -> u64 {
         Err(_) => 0,
     };
     entries.map(bytes).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latency_that_was_not_measured_is_none_and_not_a_fast_one() {
+        let mut text = String::new();
+        latency(&mut text, "receive → risk", &LatencySummary::default());
+        assert_eq!(text.matches('–').count(), 3, "{text}");
+        assert!(!text.contains(" ns"), "{text}");
+        assert_eq!(
+            [0, 9_999, 10_000, 10_000_000].map(|ns| time(Some(ns))),
+            ["0 ns", "9999 ns", "10 µs", "10 ms"]
+        );
+    }
 }
