@@ -22,6 +22,8 @@ use crate::run::fault;
 
 /// The exchange leaves when nobody has asked for anything for so long.
 const QUIET: Duration = Duration::from_millis(100);
+/// Findings of compliance that are told one by one.
+const FINDINGS: usize = 8;
 /// Between two looks whether a part has everything.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -166,23 +168,65 @@ fn note_gateway(gateway: &LiveSummary, incomplete: &mut Vec<String>) -> u64 {
     lost
 }
 
+/// Names what compliance found itself: its consumer has seen what retention may have removed since, so that no later
+/// reading of the journals need find all of it.
 fn note_compliance(verdict: &Verdict, incomplete: &mut Vec<String>) {
     let verdict = verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some((summary, has_all)) = verdict else { return };
+    // What it has not read yet would be among the findings.
     if !has_all {
         incomplete.push(
             "compliance did not get to the end: the journals; `replay blotter` reads all of them".into(),
         );
+        return;
     }
-    let missing = summary.incomplete.count();
-    if missing > 0 {
-        let what = counted(missing, "finding");
-        incomplete.push(format!(
-            "compliance has {what}: the journals; `replay blotter` names them in its last line"
-        ));
+    let findings = summary.incomplete.listed().iter().take(FINDINGS);
+    incomplete.extend(findings.map(|finding| format!("compliance: {finding}")));
+    let others = summary.incomplete.count().saturating_sub(FINDINGS as u64);
+    if others > 0 {
+        incomplete.push(format!("compliance: {} more", counted(others, "finding")));
     }
 }
 
 fn unfinished(part: &str) -> Failure {
     Failure::new("ended without a summary", part, "start again")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use replay::Findings;
+    use replay::blotter::{Incomplete, Summary};
+
+    use super::*;
+
+    fn told(gaps: u64, has_all: bool) -> Vec<String> {
+        let (mut incomplete, mut told) = (Findings::default(), Vec::new());
+        for from in 0..gaps {
+            let (topic, session) = (MARKET_DATA.into(), "0000000001".into());
+            incomplete.push(Incomplete::Gap { topic, session, from, count: 1 });
+        }
+        let summary = Summary { lines: BTreeMap::new(), incomplete };
+        note_compliance(&Verdict::new(Some((summary, has_all)).into()), &mut told);
+        told
+    }
+
+    #[test]
+    fn what_compliance_found_is_named_where_it_was_found() {
+        assert_eq!(told(0, true), Vec::<String>::new());
+        let gap = |from| {
+            format!("compliance: open gap of 'market-data': 1 messages of session 0000000001 from {from}")
+        };
+        assert_eq!(told(2, true), [gap(0), gap(1)]);
+        let many = told(1_234, true);
+        assert_eq!((many.len(), &*many[8]), (9, "compliance: 1226 findings more"));
+    }
+
+    #[test]
+    fn a_consumer_that_has_not_read_all_has_no_findings_yet() {
+        let told = told(2, false);
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with("compliance did not get to the end"), "{told:?}");
+    }
 }
