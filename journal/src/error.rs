@@ -143,6 +143,7 @@ impl std::error::Error for OpenError {}
 pub fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "give this user the right, or run as the bus directory's owner",
+        io::ErrorKind::NotADirectory => "name another --bus, or move away what lies there",
         _ => "mend that and start again",
     }
 }

@@ -100,7 +100,7 @@ fn an_exchange_that_cannot_open_says_so_and_leaves_nothing() {
         (&["--rerequest", taken_udp], taken_udp),
         (&["--fix", taken_tcp], taken_tcp),
         (&["--fix", "192.0.2.1:9880"], "192.0.2.1:9880"),
-        (&["--interface", "192.0.2.1"], "cannot use the address"),
+        (&["--interface", "192.0.2.1"], "cannot send through the interface: 192.0.2.1: "),
         (&["--truth", folder], "cannot write the day file"),
         (&["--truth", notes], "holds something else than this session"),
         (&["--rate", "0"], "--rate 0; a rate from 1 to 100M"),

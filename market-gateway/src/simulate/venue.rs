@@ -85,6 +85,13 @@ pub enum ExchangeError {
         /// What the system said.
         error: io::Error,
     },
+    /// Nothing can be sent through an interface.
+    Interface {
+        /// Its address.
+        address: Ipv4Addr,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The day file cannot be written.
     Truth {
         /// The file.
@@ -103,6 +110,10 @@ impl Display for ExchangeError {
             Self::Socket { address, error } => {
                 write!(f, "cannot use the address: {address}: {error}; give another one")
             }
+            Self::Interface { address, error } => write!(
+                f,
+                "cannot send through the interface: {address}: {error}; give the address of an interface of this machine"
+            ),
             Self::Truth { path, error } => {
                 write!(f, "cannot write the day file: {}: {error}; give another one", path.display())
             }
@@ -427,7 +438,10 @@ impl Outside {
 }
 
 fn sender(address: SocketAddrV4, config: &ExchangeConfig) -> Result<UdpSocket, ExchangeError> {
-    net::sender(config.interface).map_err(|error| ExchangeError::Socket { address, error })
+    net::sender(config.interface).map_err(|error| match config.interface {
+        Some(address) => ExchangeError::Interface { address, error },
+        None => ExchangeError::Socket { address, error },
+    })
 }
 
 fn serve(address: SocketAddrV4) -> Result<UdpSocket, ExchangeError> {
