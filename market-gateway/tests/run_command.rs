@@ -51,6 +51,26 @@ fn settings_of_topics_count_for_those_that_it_publishes_and_the_others_are_noted
 }
 
 #[test]
+fn a_lost_schema_is_said_and_a_fault() {
+    let place = tempfile::tempdir().unwrap();
+    let quiet = || run(place.path(), &["--mold", &free(), "--for", "100ms"]);
+    assert_eq!(quiet().status.code(), Some(0));
+    let bus = bus::Bus::open(place.path()).unwrap();
+    let mut market = bus.publisher::<bus::event::market::MarketEvent>("market-data").unwrap();
+    market.publish(&bus::event::market::SystemEvent::default()).unwrap();
+    market.close().unwrap();
+    std::fs::remove_file(place.path().join("market-data/schema.json")).unwrap();
+    let output = quiet();
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{notes}");
+    assert!(
+        notes.contains("note: the schema of topic 'market-data' was lost and is written anew"),
+        "{notes}"
+    );
+    assert_eq!(quiet().status.code(), Some(0), "it is there again");
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_in_one_line_and_leaves_nothing() {
     let place = tempfile::tempdir().unwrap();
     let bus = place.path().join("bus");

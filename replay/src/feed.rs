@@ -37,6 +37,8 @@ pub enum DamageKind {
     Regressed,
     /// The system or an unknown format refuses to give it.
     Unreadable,
+    /// It can be read, and the topic's schema does not say what it is.
+    Undescribed,
 }
 
 impl DamageKind {
@@ -47,6 +49,7 @@ impl DamageKind {
             Self::Missing => "missing",
             Self::Regressed => "regressed",
             Self::Unreadable => "unreadable",
+            Self::Undescribed => "undescribed",
         }
     }
 }

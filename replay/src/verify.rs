@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 
 use bus::event::Schema;
-use bus::program::Progress;
+use bus::program::{Progress, counted};
 use bus::{Bus, BusError, Gate, Start};
 
 use crate::cause::{cause_of, orphan};
@@ -105,6 +105,7 @@ pub fn verify(bus: &Bus, topic: &str, progress: &mut Progress) -> Result<TopicRe
     }
     let mut damage = feed.damage().clone();
     damage.append(&inputs, Damage::clone);
+    contents.undescribed().into_iter().for_each(|undescribed| damage.push(undescribed));
     feed.doubt().into_iter().for_each(|doubt| damage.push(doubt));
     Ok(TopicReport {
         topic: topic.into(),
@@ -155,6 +156,8 @@ struct Contents {
     messages: u64,
     first: Option<u64>,
     last: Option<u64>,
+    /// Of messages of a kind, or a size, that the schema does not describe: the first, the one behind the last, how many.
+    undescribed: Option<(u64, u64, u64)>,
     gaps: Option<Gaps>,
     orphans: Findings<Orphan>,
     absent: BTreeMap<String, AbsentInput>,
@@ -171,6 +174,7 @@ impl Contents {
             messages: 0,
             first: None,
             last: None,
+            undescribed: None,
             orphans: Findings::default(),
             absent: BTreeMap::new(),
             hash: ContentHash::new(),
@@ -183,6 +187,10 @@ impl Contents {
         self.first = self.first.or(Some(info.sequence));
         self.last = Some(info.sequence);
         self.hash.add(info.sequence, info.kind, body);
+        if self.schema.kind(info.kind).is_none_or(|kind| kind.size != body.len()) {
+            let (first, _, count) = self.undescribed.unwrap_or((info.sequence, 0, 0));
+            self.undescribed = Some((first, info.sequence + 1, count + 1));
+        }
         if let Some(gaps) = &mut self.gaps {
             gaps.apply_body(info.kind, body);
         }
@@ -193,6 +201,15 @@ impl Contents {
                 self.orphans.push(orphan);
             }
         }
+    }
+
+    /// What a schema that was lost, and written anew from other types, leaves without a meaning.
+    fn undescribed(&self) -> Option<Damage> {
+        let (from, to, count) = self.undescribed?;
+        let detail =
+            format!("schema.json does not describe {}; restore it from a copy", counted(count, "message"));
+        let (kind, detail) = (DamageKind::Undescribed, Some(detail));
+        Some(Damage { kind, from, to, positions: None, detail })
     }
 
     fn note_absent(&mut self, orphan: &Orphan) {

@@ -8,7 +8,7 @@ use std::fs;
 use bus::event::market::{Gap, MarketEvent, Session};
 use bus::event::risk::{LimitAlert, RiskEvent};
 use bus::event::{Cause, Event, Price, Side};
-use bus::{Frame, Gate, Start};
+use bus::{Bus, Frame, Gate, Start};
 use common::{Ground, add, contents, fill, gap, replay, session, silent};
 use replay::DamageKind;
 use replay::verify::verify;
@@ -422,4 +422,27 @@ fn what_is_not_there_is_refused_in_one_line() {
     refused(&["dump", "--topic", "../market-data"], "../market-data");
     refused(&["diff"], "not in this version");
     refused(&["export"], "not in this version");
+}
+
+#[test]
+fn messages_that_a_schema_written_anew_does_not_describe_are_told_for_good() {
+    let ground = Ground::new();
+    let mut trades = ground.trades();
+    (1..4).for_each(|n| assert!(trades.publish(&fill(n, Side::BUY, 100, 1)).is_ok()));
+    trades.close().unwrap();
+    fs::remove_file(ground.bus.directory().join("trades/schema.json")).unwrap();
+    // The wrong program is the first to come.
+    let bus = Bus::open(ground.bus.directory()).unwrap();
+    let mut market = bus.publisher::<bus::event::market::MarketEvent>("trades").unwrap();
+    market.publish(&add(1)).unwrap();
+    market.close().unwrap();
+    assert_eq!(bus.lost_schemas(), ["trades"]);
+    let ran = replay(bus.directory(), &["verify", "--json"]);
+    let topic = &ran.json()["topics"][0];
+    assert_eq!((ran.code, &topic["messages"], &topic["damage_count"]), (1, &json!(4), &json!(1)), "{topic}");
+    let damage = json!({
+        "from": 0, "to": 3, "kind": "undescribed", "positions": null,
+        "detail": "schema.json does not describe 3 messages; restore it from a copy",
+    });
+    assert_eq!(topic["damage"][0], damage);
 }
