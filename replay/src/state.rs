@@ -91,9 +91,10 @@ impl Derived {
         self.state.state_hash(self.cut)
     }
 
-    /// Whether nothing is missing, damaged or contradictory.
+    /// Whether nothing is missing, damaged or contradictory, and no position lacks what could not be applied to it.
     pub fn is_ok(&self) -> bool {
-        !self.state.is_stale() && self.damage.is_empty() && self.divergence.is_empty()
+        let are_whole = self.state.positions().all(|position| !position.overflowed && !position.unamended);
+        are_whole && !self.state.is_stale() && self.damage.is_empty() && self.divergence.is_empty()
     }
 }
 

@@ -264,6 +264,7 @@ fn a_position_whose_sums_left_their_range_is_shown_to_lack_executions() {
     let flags = |n: usize| [&json["positions"][n]["overflowed"], &json["positions"][n]["unamended"]];
     assert_eq!(flags(0), [&json!(true), &json!(false)], "{json}");
     assert_eq!(flags(1), [&json!(false), &json!(false)], "{json}");
+    assert_eq!(ran.code, 1, "the figures are incomplete");
     assert!(ran.error.contains("note: MAIN ACME: lacks executions"), "{}", ran.error);
     let text = replay(ground.bus.directory(), &["state"]).out;
     let row = |account| text.lines().find(|line| line.starts_with(account)).unwrap().trim_end().to_owned();

@@ -393,6 +393,7 @@ impl Runner {
             incomplete.push("messages are missing from which 'risk' follows; run `replay verify`".into());
         }
         incomplete.extend(too_late(&self.state));
+        incomplete.extend(out_of_range(&self.state));
         let undurable = self.close()?;
         if undurable > 0 {
             let count = counted(undurable, "message");
@@ -452,6 +453,18 @@ fn too_late(state: &State) -> Option<String> {
             "{} of 'trades' bust or correct fills older than the last {RETAINED_FILLS}, so positions keep those; \
              alerts of 'risk' with the limit \"{RETAINED_FILLS_LIMIT}\" name them: reconcile with the venue",
             counted(messages, "message")
+        )
+    })
+}
+
+/// What to do about executions with which a position's sums would have left their range.
+fn out_of_range(state: &State) -> Option<String> {
+    let positions = state.positions().filter(|position| position.overflowed).count() as u64;
+    (positions > 0).then(|| {
+        format!(
+            "{} lack executions with which a sum would have left its range; `replay state` names them: reconcile with \
+             the venue",
+            counted(positions, "position")
         )
     })
 }

@@ -10,8 +10,8 @@ use bus::agent::{self, Running};
 use bus::config::{BusConfig, TopicConfig, WhenFull};
 use bus::event::market::MarketEvent;
 use bus::event::risk::{EngineConfigured, FeeSet, LimitSet, PositionUpdate, RiskEvent};
-use bus::event::trade::{FillBust, TradeEvent};
-use bus::event::{Cause, Price, Quantity, Text};
+use bus::event::trade::{Fill, FillBust, TradeEvent};
+use bus::event::{Cause, Price, Quantity, Side, Text};
 use bus::plan::Placement;
 use bus::program::{Progress, Size, Stop};
 use bus::wait::WaitStrategy;
@@ -237,6 +237,26 @@ fn a_bust_that_comes_too_late_is_told_and_not_applied() {
     std::fs::remove_dir_all(directory).unwrap();
     let again = Engine::start(&ground.bus, None, NEVER).end_at(cut);
     assert_eq!((again.state_hash, again.incomplete), (outcome.state_hash, outcome.incomplete));
+}
+
+#[test]
+fn a_position_whose_sums_left_their_range_is_told_at_every_end() {
+    let ground = Ground::new();
+    let mut trades = ground.bus.publisher::<TradeEvent>("trades").unwrap();
+    for n in 0..2 {
+        let (price, quantity) = (Price(1), Quantity(i64::MAX));
+        trades
+            .publish(&Fill { price, quantity, account: fill(0).account, side: Side::BUY, ..fill(n) })
+            .unwrap();
+    }
+    let cut = Cut { market_data: 0, trades: 2 };
+    for _ in 0..2 {
+        let outcome = Engine::start(&ground.bus, None, 1).end_at(cut);
+        let told = outcome.incomplete.iter().any(|what| what.starts_with("1 position lack executions"));
+        assert!(told, "{:?}", outcome.incomplete);
+    }
+    let derived = replay::state::derive(&ground.bus, None, &mut Progress::new()).unwrap();
+    assert!(!derived.is_ok());
 }
 
 #[test]
