@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use journal::{OpenError, instance::InstanceError};
+
 use crate::event::schema::SchemaError;
 
 /// Why a topic could not be opened.
@@ -36,7 +38,7 @@ pub enum BusError {
         /// The topic.
         topic: String,
         /// Why.
-        source: journal::OpenError,
+        source: OpenError,
     },
     /// There is too little shared memory for the journals of the bus to go on from segment to segment.
     TooLittleMemory {
@@ -52,7 +54,7 @@ pub enum BusError {
         remedy: String,
     },
     /// The shared memory of the bus refuses.
-    Memory(journal::instance::InstanceError),
+    Memory(InstanceError),
     /// The operating system refuses.
     Io {
         /// What was tried.
@@ -97,10 +99,7 @@ impl std::error::Error for BusError {}
 impl BusError {
     /// Whether the topic does not exist yet, so that waiting for it makes sense.
     pub fn is_missing(&self) -> bool {
-        matches!(
-            self,
-            Self::Missing { .. } | Self::Journal { source: journal::OpenError::Missing { .. }, .. }
-        )
+        matches!(self, Self::Missing { .. } | Self::Journal { source: OpenError::Missing { .. }, .. })
     }
 
     /// Whether it says nothing about the data: this user may not read them, or this version cannot.
@@ -119,7 +118,7 @@ impl BusError {
     pub fn is_no_room(&self) -> bool {
         match self {
             Self::Journal { source, .. } => {
-                matches!(source, journal::OpenError::NoRoom { .. } | journal::OpenError::NoGroupRoom { .. })
+                matches!(source, OpenError::NoRoom { .. } | OpenError::NoGroupRoom { .. })
             }
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -27,6 +27,7 @@ use std::time::Duration;
 pub use forgotten::{Forgotten, forgotten, sweep};
 pub use identity::BusId;
 
+use crate::error::remedy;
 use crate::lock::{self, Kind};
 use crate::readers;
 use identity::{Owner, Place};
@@ -404,7 +405,9 @@ impl fmt::Display for InstanceError {
                 "shared memory in use by writers of a removed bus: {}; stop them",
                 directory.display()
             ),
-            Self::Io { action, path, source } => write!(f, "cannot {action}: {}; {source}", path.display()),
+            Self::Io { action, path, source } => {
+                write!(f, "cannot {action}: {}: {source}; {}", path.display(), remedy(source))
+            }
         }
     }
 }

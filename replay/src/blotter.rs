@@ -427,7 +427,7 @@ impl<W: Write + Send> Blotter<W> {
                 Err(error) if error.is_missing() => continue,
                 // Whoever mends it is waited for, and what the others hold is kept meanwhile.
                 Err(error) => {
-                    if self.refused.get(&topic).is_none() {
+                    if !self.refused.contains_key(&topic) {
                         note(&format!("left out: {error}"));
                     }
                     self.refused.insert(topic, error);
@@ -475,7 +475,8 @@ impl<W: Write + Send> Blotter<W> {
         let (topic, schema) = (Arc::clone(topic), Arc::clone(schema));
         let orphan = orphan(&topic, &schema, sequence, cause, |input| {
             let Some(source) = self.sources.iter_mut().find(|source| *source.topic == *input) else {
-                return 0;
+                // Whether it is there, nobody can say.
+                return if self.refused.contains_key(input) { u64::MAX } else { 0 };
             };
             if is_judgement {
                 source.judged = source.judged.max(cause.sequence.saturating_add(1));

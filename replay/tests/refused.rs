@@ -9,7 +9,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use bus::event::Side;
+use bus::event::risk::{PositionUpdate, RiskEvent};
+use bus::event::{Cause, Side};
 use common::{Ground, Ran, add, fill, program, replay};
 
 const COMMANDS: [&[&str]; 4] = [&["verify"], &["dump", "--topic", "trades"], &["state"], &["blotter"]];
@@ -91,6 +92,26 @@ fn where_nothing_may_be_read_every_command_could_not_run_and_says_what_to_do() {
             );
         }
     }
+}
+
+#[test]
+fn effects_of_a_topic_that_may_not_be_read_are_not_said_to_have_no_cause() {
+    let ground = two_topics();
+    let mut risk = ground.bus.derived_publisher::<RiskEvent>("risk", &["market-data", "trades"]).unwrap();
+    let cause = Cause { sequence: 0, epoch: 1, input: 1, index: 0 };
+    risk.publish(&PositionUpdate { cause, ..PositionUpdate::default() }).unwrap();
+    risk.close().unwrap();
+    open_to_all(ground.bus.directory());
+    let whats = |ran: &Ran| {
+        let lines = ran.lines();
+        let found = lines.last().unwrap()["incomplete"].as_array().unwrap().clone();
+        Vec::from_iter(found.iter().map(|found| format!("{} {}", found["what"], found["topic"])))
+    };
+    let Some(ran) = strangers(&ground, &["blotter"]) else { return };
+    assert_eq!(whats(&ran), Vec::<String>::new());
+    set_mode(&ground.bus.directory().join("trades"), 0);
+    let Some(ran) = strangers(&ground, &["blotter"]) else { return };
+    assert_eq!(whats(&ran), ["\"damage\" \"trades\""]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The binary: `archive serve`.
 
 use archive::{Counts, Lost, Server};
-use bus::Bus;
 use bus::program::{self, Arguments, Command, Exit, Failure, Flag, Program, Stop};
+use bus::{Bus, Gate, Start};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -48,15 +48,10 @@ struct Summary {
 fn serve(arguments: &Arguments) -> Result<Exit, Failure> {
     let stop = Stop::on_signals();
     let (bus, address) = (Bus::open(arguments.existing_bus()?)?, arguments.get("listen")?);
-    let without_topics = bus.topics()?.is_empty().then(|| bus.directory().display().to_string());
-    let server = Server::start(bus, address)?;
+    let server = Server::start(bus.clone(), address)?;
     let address = server.address();
     announce(address);
-    if let Some(place) = without_topics {
-        program::note(&format!(
-            "no topics yet: {place}; each is served once its publisher has made it there"
-        ));
-    }
+    tell_topics(&bus)?;
     let mut told = BTreeSet::new();
     while !stop.sleep(Duration::from_secs(1)) {
         tell_lost(&server, &mut told);
@@ -73,6 +68,23 @@ fn announce(address: SocketAddr) {
     if !address.ip().is_loopback() {
         program::note("there is no authentication: whoever reaches this address may read everything");
     }
+}
+
+/// Tells what is not served, and why.
+fn tell_topics(bus: &Bus) -> Result<(), Failure> {
+    let topics = bus.topics()?;
+    if topics.is_empty() {
+        let place = bus.directory().display();
+        program::note(&format!(
+            "no topics yet: {place}; each is served once its publisher has made it there"
+        ));
+    }
+    for topic in topics {
+        if let Err(error) = bus.reader(&topic, Start::Oldest, Gate::Durable) {
+            program::note(&format!("not served until that is mended: {error}"));
+        }
+    }
+    Ok(())
 }
 
 /// Tells what consumers met and was lost, each range once.

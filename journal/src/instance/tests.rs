@@ -173,3 +173,15 @@ fn coming_and_going_never_fails() {
     });
     assert_eq!(machine.instances(), 0);
 }
+
+#[test]
+fn a_refusal_of_the_system_says_what_to_do() {
+    let told = |kind: ErrorKind| InstanceError::io("identify", Path::new("/bus"), kind.into()).to_string();
+    let denied = told(ErrorKind::PermissionDenied);
+    assert_eq!(
+        denied,
+        "cannot identify: /bus: permission denied; give this user the right, or run as the bus directory's owner"
+    );
+    assert!(told(ErrorKind::NotADirectory).ends_with("; name another --bus, or move away what lies there"));
+    assert!(told(ErrorKind::Other).ends_with("; mend that and start again"));
+}

@@ -114,7 +114,25 @@ fn a_bus_that_is_not_there_is_refused_and_one_without_topics_is_said() {
 
     let (mut child, mut notes) = start(place.path(), "127.0.0.1");
     line(&mut notes);
-    assert!(line(&mut notes).contains("no topics"));
+    let want = format!("note: no topics yet: {}; each is served once its publisher", place.path().display());
+    let told = line(&mut notes);
+    assert!(told.starts_with(&want), "{told}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_topic_that_cannot_be_served_is_named() {
+    let publishing = serve();
+    publish_orders(&mut publishing.market(), 1, 1);
+    let broken = publishing.directory().join("broken");
+    std::fs::create_dir(&broken).unwrap();
+    std::fs::write(broken.join("schema.json"), "{").unwrap();
+    let (mut child, mut notes) = start(publishing.directory(), "127.0.0.1");
+    line(&mut notes);
+    let told = line(&mut notes);
+    assert!(told.starts_with("note: not served until that is mended: topic 'broken'"), "{told}");
+    assert!(told.contains("; restore the file from a copy"), "{told}");
     child.kill().unwrap();
     child.wait().unwrap();
 }
