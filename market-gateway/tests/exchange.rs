@@ -271,6 +271,25 @@ fn a_day_file_goes_on_with_its_session_and_nothing_else_is_overwritten() {
 }
 
 #[test]
+fn a_day_file_of_an_exchange_that_is_refused_is_not_left_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(Venue::open(directory.path(), Faults::NONE, None));
+    let (fresh, empty) = (directory.path().join("fresh"), directory.path().join("empty"));
+    std::fs::write(&empty, "").unwrap();
+    for truth in [&fresh, &empty] {
+        let config = ExchangeConfig {
+            directory: directory.path().to_owned(),
+            seed: Some(6),
+            truth: Some(truth.clone()),
+            ..ExchangeConfig::default()
+        };
+        let Err(error) = Exchange::open(&config) else { panic!("another seed was taken") };
+        assert!(matches!(error, ExchangeError::Progress(_)), "{error}");
+    }
+    assert!(!fresh.exists() && empty.exists(), "what was there stays");
+}
+
+#[test]
 fn an_idle_line_sends_heartbeats_and_an_ended_one_its_end() {
     let directory = tempfile::tempdir().unwrap();
     let mut venue = Venue::open(directory.path(), Faults::NONE, None);

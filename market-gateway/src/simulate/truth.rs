@@ -1,6 +1,6 @@
 //! The day file of what the exchange really sends.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek};
 use std::path::{Path, PathBuf};
 
@@ -12,16 +12,32 @@ use crate::itch::day_file::Writer;
 pub(super) struct Found {
     file: File,
     path: PathBuf,
+    /// It was not there before.
+    is_new: bool,
 }
 
 impl Found {
     /// Opens the file at `path`, which is created if it does not exist.
     pub(super) fn open(path: &Path) -> Result<Self, ExchangeError> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        let found = match options.clone().create_new(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                options.open(path).map(|file| (file, false))
+            }
+            made => made.map(|file| (file, true)),
+        };
         let path = path.to_owned();
-        match file {
-            Ok(file) => Ok(Self { file, path }),
+        match found {
+            Ok((file, is_new)) => Ok(Self { file, path, is_new }),
             Err(error) => Err(ExchangeError::Truth { path, error }),
+        }
+    }
+
+    /// Leaves nothing behind where nothing was: the exchange is refused for another reason.
+    pub(super) fn give_back(&self) {
+        if self.is_new {
+            let _ = fs::remove_file(&self.path);
         }
     }
 

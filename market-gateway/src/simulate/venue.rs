@@ -189,7 +189,8 @@ impl Exchange {
         let clock = Clock::new();
         let today = Date::of(clock.now()).number();
         let Outside { lines, server, listener, truth } = Outside::open(config)?;
-        let (file, progress) = ProgressFile::open(&config.directory, config.seed, today)?;
+        let opened = ProgressFile::open(&config.directory, config.seed, today);
+        let (file, progress) = opened.inspect_err(|_| truth.iter().for_each(Found::give_back))?;
         let Progress { seed, day: Day { session, .. }, sent, .. } = progress;
         let listener = config.fix.zip(listener);
         let mut exchange = Self {
