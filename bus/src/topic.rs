@@ -40,7 +40,7 @@ const SHARES: u64 = 4;
 /// How long a publisher waits for another that is just ending, or for a process that completes what a dead one left.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Segments of a journal's share.
-const SEGMENTS: u64 = 16;
+const SEGMENTS: u64 = 8;
 
 /// A bus. Opening one writes nothing; clones share one write-out thread.
 ///
