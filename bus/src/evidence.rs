@@ -13,7 +13,7 @@ use crate::topic::Bus;
 /// How long a derived topic waits for an input that another process is recovering.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks meanwhile.
-const STEP: Duration = Duration::from_millis(1);
+const STEP: Duration = Duration::from_millis(10);
 
 impl Bus {
     /// What the topics derived from `topic` prove of it. One that cannot be read proves nothing.

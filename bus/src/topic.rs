@@ -257,6 +257,10 @@ impl Bus {
         let Some(held) = writing.as_mut() else { unreachable!("`writing` has made it") };
         held.occupancy.make_topic(topic, 0).map_err(BusError::Memory)?;
         let places = self.places(topic)?;
+        // Only a glance, for the opening decides: what it would read of other topics before is not little.
+        if journal::lock::is_held(&self.topic_dir(topic).join("0").join(journal::LOCK)).unwrap_or(false) {
+            return Ok(false);
+        }
         let inputs: Vec<String> = self.schema(topic)?.inputs().to_vec();
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let options = self.options(topic, &inputs, Clock::new().now().0)?;

@@ -3,6 +3,7 @@
 
 use std::{
     fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc::{Sender, channel},
     thread::{self, JoinHandle},
 };
@@ -32,7 +33,8 @@ impl Helper {
     /// When the system gives no thread.
     pub(crate) fn start() -> io::Result<Self> {
         let (sender, receiver) = channel::<Task>();
-        let run = move || receiver.into_iter().for_each(|task| task());
+        // A task that panics is lost to whoever gave it, who is told; the others' are done.
+        let run = move || receiver.into_iter().for_each(|task| drop(catch_unwind(AssertUnwindSafe(task))));
         let thread = thread::Builder::new().name("helper".into()).spawn(run)?;
         Ok(Self { hands: Some(Hands(sender)), thread: Some(thread) })
     }

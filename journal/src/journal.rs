@@ -12,7 +12,7 @@ use crate::{
     control::{Control, State},
     error::{OpenError, Room},
     in_flight::window,
-    layout::{MarkSlot, SEGMENT_MAX, SEGMENT_MIN},
+    layout::{MarkSlot, SEGMENT_MAX, SEGMENT_MIN, is_epoch},
     lock::{LockError, OwnerLock},
     mark::{self, Mark},
     memory::{MemoryError, headroom},
@@ -87,6 +87,10 @@ pub fn open(places: &Places, mut options: Options) -> Result<Journal, OpenError>
     fs::create_dir_all(&places.memory_dir)
         .map_err(OpenError::io("make", &places.memory_dir.to_string_lossy()))?;
     let found = recover(places, &slot, &options.proven, &mut options.inputs)?;
+    if !found.epoch.checked_add(1).is_some_and(is_epoch) {
+        let what = format!("{shown}: no epoch follows {}", found.epoch);
+        return Err(OpenError::Damaged { what });
+    }
     begin_epoch(&mut slot, &found);
     let mark =
         Mark::own(places.storage.as_ref(), slot).map_err(OpenError::io("write the mark in", &shown))?;

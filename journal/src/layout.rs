@@ -307,7 +307,7 @@ fn is_position(number: u64, segment_size: u32) -> bool {
 }
 
 /// Whether an epoch can be, and can have a successor.
-fn is_epoch(epoch: u32) -> bool {
+pub(crate) fn is_epoch(epoch: u32) -> bool {
     (1..u32::MAX).contains(&epoch)
 }
 

@@ -144,8 +144,9 @@ impl SegmentMemory {
         // and those who do not only see bytes.
         unsafe { ptr::write_bytes(self.base.as_ptr(), 0, length) };
         fs::rename(from, to)?;
-        // The lock of a file that nobody knows yet: should giving it back fail, its readers read the disk.
-        lock::set(&self.handle, Kind::None).map(drop)
+        // Should giving back the lock fail, its readers read the disk.
+        let _ = lock::set(&self.handle, Kind::None);
+        Ok(())
     }
 
     /// The first byte, page-aligned.

@@ -45,6 +45,7 @@ pub(crate) use decide::decide;
 pub(crate) use memory::forget as forget_memory;
 pub use proof::{Proof, last_cause};
 
+use crate::retention::remove_disk;
 use crate::{
     checksum::Salt,
     disk_copy,
@@ -238,7 +239,7 @@ fn tidy(
             || is_torn_below
             || number.is_some_and(|number| number < mark.floor)
         {
-            storage.remove(name).map_err(failed)?;
+            remove_disk(storage, name).map_err(failed)?;
         } else if let Some(number) = number.filter(|number| *number >= next)
             && !headers.iter().any(|header| header.number == number)
         {

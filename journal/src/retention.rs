@@ -1,8 +1,8 @@
 //! Retention: how much of a journal stays on disk, what goes beyond that, and who holds it.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, io};
 
-use crate::keepers::Keeper;
+use crate::{keepers::Keeper, storage::Storage};
 
 /// A topic may take so many segments, whatever its retention says: one that is written, one ahead, one retired.
 const LEAST_SEGMENTS: u64 = 3;
@@ -37,6 +37,15 @@ pub(crate) struct Retired {
     pub(crate) end: u64,
     /// Bytes on disk.
     pub(crate) bytes: u64,
+}
+
+/// Removes a file below the floor, which damage may have taken before. A directory in its place is nobody's message and
+/// stays.
+pub(crate) fn remove_disk(storage: &dyn Storage, name: &str) -> io::Result<()> {
+    match storage.remove(name) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => Ok(()),
+        removed => removed,
+    }
 }
 
 /// What has to be done before one more segment is made.

@@ -178,7 +178,7 @@ impl Segment {
     #[inline]
     pub(crate) unsafe fn claimed<'a>(&self, offset: usize, length: usize) -> &'a mut [u8] {
         assert!(matches!(self.bytes, Bytes::Shared(_)) && offset + FRAME_HEADER + length <= self.size());
-        // SAFETY: in bounds by the assertion, initialised (shared memory begins as zeros), exclusive and
+        // SAFETY: in bounds by the assertion, initialised (shared memory is, with zeros or what stood there before), exclusive and
         // outlived by the segment by contract.
         unsafe { std::slice::from_raw_parts_mut(self.base().add(offset + FRAME_HEADER).cast_mut(), length) }
     }

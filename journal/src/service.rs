@@ -232,13 +232,13 @@ impl Loop {
     }
 
     fn end_closing(&mut self) {
-        let is_due = |kept: &Kept| {
+        let is_due = |kept: &mut Kept| {
             let late = kept.closing.as_ref().is_some_and(|(limit, _)| Instant::now() > *limit);
             // What is in flight keeps its memory, also when the journal is poisoned.
             let is_over = kept.write_out.is_drained() || late;
-            kept.closing.is_some() && is_over && !kept.write_out.is_writing()
+            kept.closing.is_some() && is_over && !kept.write_out.is_busy()
         };
-        while let Some(index) = self.journals.iter().position(is_due) {
+        while let Some(index) = self.journals.iter_mut().position(is_due) {
             let kept = self.journals.swap_remove(index);
             let result = kept.write_out.close();
             self.engine.release(kept.lock.raw_fd());

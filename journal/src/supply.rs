@@ -43,6 +43,7 @@ pub(crate) type Outcome = (Option<Work>, Result<Done, Failure>);
 enum Place {
     Here(Work),
     Away(Receiver<Outcome>),
+    Back(Outcome),
 }
 
 /// Prepares what the write-out asks for. Dropping it waits for the helper: nothing is written to the disk behind the back
@@ -77,7 +78,8 @@ impl Supply {
     /// given back; not the spare one, which the next will be.
     pub(crate) fn segments(&mut self) -> usize {
         self.leaving.retain(|segment| segment.strong_count() > 0);
-        let is_making = matches!(self.under_way, Some(Place::Here(Work::Segment(_)) | Place::Away(_)));
+        let is_making =
+            matches!(self.under_way, Some(Place::Here(Work::Segment(_)) | Place::Away(_) | Place::Back(_)));
         self.leaving.len() + usize::from(is_making)
     }
 
@@ -122,7 +124,17 @@ impl Supply {
                     Some((None, Err(Failure::Io(io::Error::other("the helper ended")))))
                 }
             },
+            Place::Back(outcome) => Some(outcome),
         }
+    }
+
+    /// Whether a helper is at something, so that giving up the journal would have to wait for it.
+    pub(crate) fn is_busy(&mut self) -> bool {
+        if self.is_away() {
+            let back = self.advance();
+            self.under_way = back.map(Place::Back).or_else(|| self.under_way.take());
+        }
+        self.is_away()
     }
 
     /// Whether a helper is at it, so that asking again at once is no use.
@@ -157,13 +169,18 @@ impl Supply {
         self.spare.take()
     }
 
-    /// Waits for what the helper is at, if it is, and gives all spare memory up.
-    pub(crate) fn settle(&mut self) -> Option<Outcome> {
+    /// Waits for what the helper is at, if it is, and gives all spare memory up. Answers what was under way and what was
+    /// done.
+    pub(crate) fn settle(&mut self) -> (Option<Work>, Option<Done>) {
         self.spare = None;
         let _ = fs::remove_file(self.memory_dir.join(names::SPARE));
         match self.under_way.take() {
-            Some(Place::Away(receiver)) => receiver.recv().ok(),
-            Some(Place::Here(_)) | None => None,
+            Some(Place::Here(work)) => (Some(work), None),
+            Some(Place::Away(receiver)) => {
+                receiver.recv().map_or((None, None), |(work, result)| (work, result.ok()))
+            }
+            Some(Place::Back((work, result))) => (work, result.ok()),
+            None => (None, None),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     prepare::{Failure, Preparation, Twin, is_no_room},
     progress::{Input, Progress},
     readers,
-    retention::{Retained, Retired, Step},
+    retention::{Retained, Retired, Step, remove_disk},
     segment::Segment,
     storage::{AlignedBuffer, Completion, Engine, Storage, Write},
     supply::{Done, Outcome, Supply, Work, remove_memory},
@@ -429,18 +429,7 @@ impl WriteOut {
 
     /// Takes what was prepared, or why it was not.
     fn take(&mut self, (work, result): Outcome, now: u64) -> io::Result<()> {
-        match work {
-            Some(Work::Twin(number, twin)) => {
-                let mut queue = self.queue.iter_mut();
-                if let Some(live) = queue.find(|live| live.segment.number() == number) {
-                    live.twin = Some(twin);
-                }
-            }
-            Some(Work::Segment(preparation)) => {
-                preparation.into_recycled().map_or(Ok(()), |unused| self.reuse_or_remove(unused))?;
-            }
-            None => {}
-        }
+        self.take_back(work)?;
         match result {
             Ok(Done::Twin) => self.end_stall(),
             Ok(Done::Segment(segment, twin)) => {
@@ -458,6 +447,23 @@ impl WriteOut {
         Ok(())
     }
 
+    /// Takes what was under way: a twin, whatever came of it, or the old one that was not used.
+    fn take_back(&mut self, work: Option<Work>) -> io::Result<()> {
+        match work {
+            Some(Work::Twin(number, twin)) => {
+                let mut queue = self.queue.iter_mut();
+                if let Some(live) = queue.find(|live| live.segment.number() == number) {
+                    live.twin = Some(twin);
+                }
+                Ok(())
+            }
+            Some(Work::Segment(preparation)) => {
+                preparation.into_recycled().map_or(Ok(()), |unused| self.reuse_or_remove(unused))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Has a helper do what is slow.
     pub(crate) fn assist(&mut self, hands: Option<Hands>) {
         self.supply.assist(hands);
@@ -473,8 +479,9 @@ impl WriteOut {
         self.parts.control.set_backend(name);
     }
 
-    pub(crate) fn is_writing(&self) -> bool {
-        !self.in_flight.is_empty()
+    /// Whether the disk or the helper is at something, so that it cannot be given up at once.
+    pub(crate) fn is_busy(&mut self) -> bool {
+        !self.in_flight.is_empty() || self.supply.is_busy()
     }
 
     /// Whether the writer has sealed its last segment and all of it is durable.
@@ -493,9 +500,11 @@ impl WriteOut {
         if self.poisoned || !self.is_drained() {
             return Ok(false);
         }
-        // A segment that was just made goes with the other spare ones; what failed is not needed any more.
-        if let Some((work, Ok(done))) = self.supply.settle() {
-            self.take((work, Ok(done)), 0)?;
+        let (work, done) = self.supply.settle();
+        self.take_back(work)?;
+        if let Some(Done::Segment(segment, twin)) = done {
+            // It goes with the other spare ones.
+            self.queue.push_back(Live { segment, twin: Some(twin) });
         }
         self.mark()?;
         let (parts, progress) = (&mut self.parts, &self.progress);
@@ -585,13 +594,5 @@ impl Drop for WriteOut {
             std::mem::forget(std::mem::replace(&mut self.bounce, AlignedBuffer::zeroed(0)));
             std::mem::forget(self.queue.front().map(|live| Arc::clone(&live.segment)));
         }
-    }
-}
-
-/// Removes a file that damage may have taken before.
-fn remove_disk(storage: &dyn Storage, name: &str) -> io::Result<()> {
-    match storage.remove(name) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
     }
 }

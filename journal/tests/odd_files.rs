@@ -46,6 +46,30 @@ fn an_old_segment_that_is_no_file_is_damage_and_its_journal_goes_on() {
 }
 
 #[test]
+fn retention_goes_past_what_is_no_file() {
+    for odd in ODD {
+        let ground = Ground::new();
+        closed(&ground, COUNT);
+        let path = ground.disk.join(segment_name(1));
+        fs::remove_file(&path).unwrap();
+        odd(&path);
+        let options = || Options {
+            retention: Some(Retention { bytes: 4 << 20, cuts: Cuts::Oldest }),
+            ..ground.options()
+        };
+        let mut live = ground.open_with(options(), Box::new(PwriteEngine::new())).unwrap();
+        let end = 3 * COUNT;
+        (COUNT..end).for_each(|n| assert_eq!(live.publish(&message(n)), n));
+        live.close();
+        let first = ground.reader(journal::Start::Oldest, Gate::Durable).watermarks().first;
+        assert!(first > COUNT, "{first}: all of the first life is removed");
+        ground.open_with(options(), Box::new(PwriteEngine::new())).unwrap().close();
+        let (messages, faults) = ground.read_all(Gate::Durable);
+        assert_eq!((messages[0].0, messages.len() as u64, faults), (first, end - first, Vec::new()));
+    }
+}
+
+#[test]
 fn a_newest_segment_that_is_no_file_is_refused_until_it_is_mended() {
     for odd in ODD {
         let ground = Ground::new();

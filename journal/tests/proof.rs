@@ -356,7 +356,8 @@ fn the_newest_cause_of_an_input_is_its_proof() {
     assert_eq!(last(&[(5, 1, 0), (9, 1, 0), (7, 1, 0), (90, 1, 1)]), proof(1, 10));
     assert_eq!(last(&[(900, 1, 0), (20, 2, 0)]), proof(2, 21));
     assert_eq!(last(&[(5, 1, 0), (u64::MAX, 1, 0)]), proof(1, 6), "no journal has such a message");
-    assert_eq!(last(&[(1 << 60, u32::MAX, 0)]), proof(u32::MAX, (1 << 60) + 1));
+    assert_eq!(last(&[(5, 1, 0), (7, u32::MAX, 0)]), proof(1, 6), "an epoch has a successor");
+    assert_eq!(last(&[(1 << 60, u32::MAX - 1, 0)]), proof(u32::MAX - 1, (1 << 60) + 1));
 }
 
 #[test]

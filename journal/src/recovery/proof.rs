@@ -10,7 +10,7 @@ use std::io;
 use super::{Recovery, decide, torn_length};
 use crate::{
     disk_copy,
-    layout::{FRAME_HEADER, MarkSlot, POSITION_MAX, SegmentHeader},
+    layout::{FRAME_HEADER, MarkSlot, POSITION_MAX, SegmentHeader, is_epoch},
     mark,
     reader::Places,
     scan::{Evidence, scan},
@@ -54,7 +54,7 @@ fn in_segment(storage: &dyn Storage, mark: &MarkSlot, number: u64, input: u16) -
     let kept = decide(&segment, &header, &scan(&segment, &header, evidence), evidence);
     let causes = kept.frames(&segment, header.sequence).filter_map(|(at, _, word)| segment.cause(at, word));
     let named =
-        causes.filter(|cause| cause.input == input && cause.epoch > 0 && cause.sequence < POSITION_MAX);
+        causes.filter(|cause| cause.input == input && is_epoch(cause.epoch) && cause.sequence < POSITION_MAX);
     named.map(|cause| Proof { epoch: cause.epoch, sequence: cause.sequence + 1 }).max()
 }
 
