@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Ground, assert_messages, message};
+use common::{
+    Ground, assert_messages, message, segment_name,
+    watched::{Act, Watched},
+};
 use journal::{
     Gate, Journal, PublishError, Service, Token, Writer,
     storage::{
@@ -191,6 +194,43 @@ fn a_journal_is_not_given_up_while_a_write_of_it_is_in_flight() {
     answer.recv().unwrap().unwrap();
     assert!(!journal::lock::is_held(&ground.options().lock).unwrap());
     assert_eq!(ground.open().writer().next_sequence(), 1);
+}
+
+#[test]
+fn a_journal_that_waits_for_its_helper_to_end_holds_up_no_other() {
+    let (mut slow, quick) = (Ground::new(), Ground::new());
+    // Whoever makes a segment ahead for the slow one stops until it is told to go on.
+    let (stopped, stops) = channel();
+    let (tell, told) = channel::<()>();
+    let told = Mutex::new(told);
+    let watch = move |act: Act<'_>| {
+        if matches!(act, Act::Created(name) if name == segment_name(1)) {
+            stopped.send(()).unwrap();
+            told.lock().unwrap().recv().unwrap();
+        }
+    };
+    let below = Arc::clone(&slow.places.storage);
+    slow.places.storage = Arc::new(Watched { below, watch: Arc::new(watch) });
+    let mut service = Service::start(Box::new(|| Box::new(PwriteEngine::new())), || (), || ()).unwrap();
+    let (mut other, other_token) = add(&mut service, &quick);
+    publish(&mut other, &message(0));
+    wait_until_durable(&other, 1);
+    let (mut writer, token) = add(&mut service, &slow);
+    publish(&mut writer, &message(0));
+    wait_until_durable(&writer, 1);
+    stops.recv().unwrap();
+    writer.close();
+    let answer = service.close(token, PATIENCE);
+    for n in 1..100 {
+        publish(&mut other, &message(n));
+        wait_until_durable(&other, n + 1);
+    }
+    assert_eq!(answer.try_recv().unwrap_err(), TryRecvError::Empty, "its helper is at it");
+    assert!(journal::lock::is_held(&slow.options().lock).unwrap(), "the lock outlives what the helper does");
+    tell.send(()).unwrap();
+    assert!(answer.recv().unwrap().unwrap());
+    assert!(!slow.memory.exists());
+    assert!(close(&service, other, other_token));
 }
 
 #[test]
