@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! disk    BUS/TOPIC/0/   lock  mark  0000000000000000.segment  …  torn-POSITION  keeper-NAME
-//! memory  INSTANCE/TOPIC/0/   control  waiters  reader-PROCESS-NUMBER  0000000000000000.segment  …  spare
+//! memory  INSTANCE/TOPIC/0/   control  waiters  reader-PROCESS-NUMBER  0000000000000000.segment  …  spare-NUMBER
 //! ```
 //! A segment's name denotes one inode for ever. Once a segment is retired and nobody reads it, its inode may get the name
 //! of a later one.
@@ -12,8 +12,19 @@ pub(crate) const MARK: &str = "mark";
 /// The lock file.
 pub(crate) const LOCK: &str = "lock";
 
-/// Memory of a retired segment that waits to become a later one's.
-pub(crate) const SPARE: &str = "spare";
+/// How the names of memory begin that waits to become a later segment's.
+const SPARE: &str = "spare-";
+
+/// Memory of the retired segment `number` that waits to become a later one's. While one is made into a segment another may
+/// come to wait: no two have one name.
+pub(crate) fn spare(number: u64) -> String {
+    format!("{SPARE}{number:016x}")
+}
+
+/// Whether a file is such memory.
+pub(crate) fn is_spare(name: &str) -> bool {
+    name.starts_with(SPARE)
+}
 
 /// What the name of a file ends with that is to replace a segment's.
 pub(crate) const REPLACEMENT: &str = ".replacement";

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
@@ -36,8 +36,30 @@ pub(crate) struct Preparation {
     populated: usize,
     /// Name of a twin that is no longer needed and may be renamed.
     recycled: Option<String>,
-    /// Memory that was taken from a retired segment and waits as [`names::SPARE`].
-    spare: Option<SegmentMemory>,
+    spare: Option<Spare>,
+}
+
+/// Memory that was taken from a retired segment and waits under a name of its own, which goes with it.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    pub(crate) memory: SegmentMemory,
+    pub(crate) path: PathBuf,
+}
+
+impl Spare {
+    /// Makes it the memory of a segment that begins with `length` zero bytes, if that can be done.
+    fn renew(self, path: &Path, length: usize) -> Option<SegmentMemory> {
+        let renewed = self.memory.renew(&self.path, path, length);
+        if renewed.is_err() {
+            let _ = std::fs::remove_file(&self.path);
+        }
+        renewed.is_ok().then_some(self.memory)
+    }
+
+    /// Gives it back.
+    pub(crate) fn forget(self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 impl Preparation {
@@ -46,7 +68,7 @@ impl Preparation {
     }
 
     /// The same, made of what an older segment left, where it left something.
-    pub(crate) fn from(mut self, recycled: Option<String>, spare: Option<SegmentMemory>) -> Self {
+    pub(crate) fn from(mut self, recycled: Option<String>, spare: Option<Spare>) -> Self {
         (self.recycled, self.spare) = (recycled, spare);
         self
     }
@@ -60,12 +82,9 @@ impl Preparation {
     pub(crate) fn step(&mut self, storage: &dyn Storage) -> Result<Option<(Arc<Segment>, Twin)>, Failure> {
         let Some(memory) = &self.memory else {
             let path = self.memory_dir.join(names::segment(self.number));
-            if let Some(spare) = self.spare.take()
-                && spare
-                    .renew(&self.memory_dir.join(names::SPARE), &path, FIRST_FRAME + size_of::<u64>())
-                    .is_ok()
-            {
-                (self.memory, self.populated) = (Some(spare), self.size);
+            let spare = self.spare.take();
+            if let Some(memory) = spare.and_then(|spare| spare.renew(&path, FIRST_FRAME + size_of::<u64>())) {
+                (self.memory, self.populated) = (Some(memory), self.size);
                 return Ok(None);
             }
             let memory = SegmentMemory::create(&path, self.size).map_err(memory_failure)?;
@@ -89,8 +108,8 @@ impl Drop for Preparation {
         if self.memory.take().is_some() {
             let _ = std::fs::remove_file(self.memory_dir.join(names::segment(self.number)));
         }
-        if self.spare.take().is_some() {
-            let _ = std::fs::remove_file(self.memory_dir.join(names::SPARE));
+        if let Some(spare) = self.spare.take() {
+            spare.forget();
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     helper::Hands,
     memory::SegmentMemory,
     names,
-    prepare::{Failure, Preparation, Twin},
+    prepare::{Failure, Preparation, Spare, Twin},
     segment::Segment,
     storage::Storage,
 };
@@ -54,8 +54,8 @@ pub(crate) struct Supply {
     memory_dir: PathBuf,
     hands: Option<Hands>,
     under_way: Option<Place>,
-    /// Memory of a retired segment that nobody reads, under the name [`names::SPARE`].
-    spare: Option<SegmentMemory>,
+    /// Memory of a retired segment that nobody reads, under a name of its own.
+    spare: Option<Spare>,
     /// Segments that were given up and whose memory may not be back yet.
     leaving: Vec<Weak<Segment>>,
 }
@@ -148,7 +148,9 @@ impl Supply {
         let number = segment.number();
         let is_ours = may_keep && self.spare.is_none() && Arc::get_mut(&mut segment).is_some();
         if is_ours && segment.memory().is_some_and(|memory| self.keep(memory, number)) {
-            self.spare = Arc::into_inner(segment).and_then(Segment::into_memory);
+            let memory = Arc::into_inner(segment).and_then(Segment::into_memory);
+            let path = self.memory_dir.join(names::spare(number));
+            self.spare = memory.map(|memory| Spare { memory, path });
             return;
         }
         remove_memory(&self.memory_dir, number);
@@ -160,20 +162,21 @@ impl Supply {
 
     /// Makes the memory of a segment the spare one, if nobody reads it.
     fn keep(&self, memory: &SegmentMemory, number: u64) -> bool {
-        let (segment, spare) = (names::segment(number), names::SPARE);
+        let (segment, spare) = (names::segment(number), names::spare(number));
         memory.take() && fs::rename(self.memory_dir.join(segment), self.memory_dir.join(spare)).is_ok()
     }
 
     /// The spare memory, for a segment that is made of it.
-    pub(crate) fn spare(&mut self) -> Option<SegmentMemory> {
+    pub(crate) fn spare(&mut self) -> Option<Spare> {
         self.spare.take()
     }
 
     /// Waits for what the helper is at, if it is, and gives all spare memory up. Answers what was under way and what was
     /// done.
     pub(crate) fn settle(&mut self) -> (Option<Work>, Option<Done>) {
-        self.spare = None;
-        let _ = fs::remove_file(self.memory_dir.join(names::SPARE));
+        if let Some(spare) = self.spare.take() {
+            spare.forget();
+        }
         match self.under_way.take() {
             Some(Place::Here(work)) => (Some(work), None),
             Some(Place::Away(receiver)) => {
@@ -207,5 +210,50 @@ fn step(work: &mut Work, storage: &dyn Storage) -> Result<Option<Done>, Failure>
             twin.step(storage).map_err(Failure::Io)?;
             Ok(twin.is_ready().then_some(Done::Twin))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::simulated::SimulatedDisk;
+
+    const SIZE: usize = 1 << 20;
+
+    /// A segment in memory of which every byte is its number.
+    fn segment(directory: &Path, number: u64) -> Arc<Segment> {
+        let path = directory.join(names::segment(number));
+        let memory = SegmentMemory::create(&path, SIZE).unwrap();
+        fs::write(path, vec![number as u8; SIZE]).unwrap();
+        Arc::new(Segment::shared(memory, number))
+    }
+
+    #[test]
+    fn what_retires_while_spare_memory_is_made_into_a_segment_is_not_mistaken_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path().to_owned();
+        let storage = SimulatedDisk::new();
+        storage.make_directory().unwrap();
+        let mut supply = Supply::new(Arc::new(storage.clone()), directory.clone());
+        supply.give_back(segment(&directory, 1), true);
+        let new = Preparation::new(5, SIZE, directory.clone()).from(None, supply.spare());
+        // The helper has not begun when the next segment retires.
+        supply.give_back(segment(&directory, 2), true);
+        let mut work = Work::Segment(new);
+        let made = loop {
+            if let Some(Done::Segment(made, _)) = step(&mut work, &storage).unwrap() {
+                break made;
+            }
+        };
+        let path = directory.join(names::segment(5));
+        assert!(made.memory().unwrap().is_at(&path).unwrap(), "readers find what its writer writes");
+        let bytes = fs::read(&path).unwrap();
+        assert!(bytes[..crate::layout::FIRST_FRAME + 8].iter().all(|byte| *byte == 0));
+        assert_eq!(bytes[SIZE - 1], 1, "it was the first one's memory");
+        let other = SegmentMemory::open(&path, crate::storage::Access::Read, SIZE).unwrap();
+        assert!(other.hold(&path), "and nobody keeps readers out");
+        let spare = supply.spare().unwrap();
+        assert!(spare.memory.is_at(&spare.path).unwrap(), "the second one still waits");
+        spare.forget();
     }
 }

@@ -164,7 +164,7 @@ fn spare_memory_of_a_killed_writer_is_no_segment() {
     let segment = entries.map(|entry| entry.path()).find(|path| path.extension().is_some()).unwrap();
     live.die();
     // As a kill between a retirement and the next preparation leaves it.
-    let spare = ground.memory.join("spare");
+    let spare = ground.memory.join("spare-0000000000000001");
     fs::copy(segment, &spare).unwrap();
     let live = ground.open();
     assert!(!spare.exists());

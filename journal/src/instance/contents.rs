@@ -149,8 +149,8 @@ enum Glance {
 fn glance(directory: &Path, path: &Path, length: u64) -> io::Result<Glance> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let is_draft = path.parent() == Some(directory) && name.starts_with(OWNER);
-    let holds_none = [Control::NAME, Waiters::NAME, names::SPARE];
-    if length == 0 || is_draft || readers::is_page(path) || holds_none.contains(&name) {
+    let holds_none = names::is_spare(name) || [Control::NAME, Waiters::NAME].contains(&name);
+    if length == 0 || is_draft || readers::is_page(path) || holds_none {
         return Ok(Glance::Nothing);
     }
     let is_size =

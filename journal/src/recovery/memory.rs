@@ -26,7 +26,11 @@ pub(crate) fn forget(places: &Places) {
         // Should removing fail, the next owner discards the file by its epoch.
         let _ = std::fs::remove_file(path);
     }
-    let _ = std::fs::remove_file(places.memory_dir.join(names::SPARE));
+    for entry in std::fs::read_dir(&places.memory_dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(names::is_spare) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
     readers::remove_stale(&places.memory_dir);
 }
 
