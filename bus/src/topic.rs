@@ -78,6 +78,8 @@ struct Shared {
     lost_marks: Mutex<Vec<String>>,
     /// Topics whose schema was found lost.
     lost_schemas: Mutex<Vec<String>>,
+    /// Derived topics of which effects without cause were cut.
+    cut_effects: Mutex<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -113,6 +115,7 @@ impl Bus {
                 writing: Mutex::default(),
                 lost_marks: Mutex::default(),
                 lost_schemas: Mutex::default(),
+                cut_effects: Mutex::default(),
             }),
         })
     }
@@ -284,6 +287,11 @@ impl Bus {
         self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The derived topics of which this bus, or a clone of it, cut effects whose causes their inputs lack.
+    pub fn cut_effects(&self) -> Vec<String> {
+        self.shared.cut_effects.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The topics of which this bus, or a clone of it, found the schema lost and wrote it anew.
     pub fn lost_schemas(&self) -> Vec<String> {
         self.shared.lost_schemas.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -294,6 +302,10 @@ impl Bus {
         if recovery.mark_lost {
             note(&mark_lost(topic));
             self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
+        }
+        if recovery.without_cause > 0 {
+            note(&effects_cut(topic));
+            self.shared.cut_effects.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
         }
         for Proof { epoch, sequence } in &recovery.unbelieved {
             note(&format!(
@@ -476,6 +488,14 @@ pub fn schema_lost(topic: &str) -> String {
     format!(
         "the schema of topic '{topic}' was lost and is written anew from its publisher's types; nothing proves that the \
          messages before are of these; compare {topic}/schema.json with a copy"
+    )
+}
+
+/// What it means for a derived topic that effects at its end were cut, and what to do.
+pub fn effects_cut(topic: &str) -> String {
+    format!(
+        "effects at the end of topic '{topic}' are cut, as an input lacks their causes: it is an older copy, or another \
+         bus's; their bytes are kept in {topic}/0/torn-*; restore the newest copy of the input and start again"
     )
 }
 

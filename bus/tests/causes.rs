@@ -69,6 +69,7 @@ fn effects_of_what_an_older_copy_of_the_input_lacks_are_cut() {
     let effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
     assert_eq!(effects.next_sequence(), 100);
     assert!(effects.recovery().without_cause > 0);
+    assert_eq!(bus.cut_effects(), ["effects"]);
     let told = std::iter::repeat_with(|| reader.poll().map(|event| event.is_some()));
     assert_eq!(
         told.take(100_000).find(|told| *told != Ok(false)),

@@ -17,7 +17,7 @@ use bus::event::trade::TradeEvent;
 use bus::event::{Bytes, Cause, Time};
 use bus::program::{counted, note};
 use bus::wait::{Idle, WaitStrategy};
-use bus::{Bus, Publisher, mark_lost, schema_lost};
+use bus::{Bus, Publisher, effects_cut, mark_lost, schema_lost};
 use engine::{Cut, Effects, MergeRecorder, Oddity, Positions, RETAINED_FILLS, RETAINED_FILLS_LIMIT, State};
 use replay::snapshots::newest;
 
@@ -386,6 +386,7 @@ impl Runner {
         self.unmarked.extend(self.bus.lost_marks());
         let mut incomplete: Vec<_> = self.unmarked.iter().map(|topic| mark_lost(topic)).collect();
         incomplete.extend(self.bus.lost_schemas().iter().map(|topic| schema_lost(topic)));
+        incomplete.extend(self.bus.cut_effects().iter().map(|topic| effects_cut(topic)));
         if !is_sent {
             incomplete.push("conclusions found no room: topic 'risk'; make some and start again".into());
         }

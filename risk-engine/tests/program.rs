@@ -245,3 +245,43 @@ fn a_bus_that_is_moved_away_under_the_path_ends_it_and_is_said_to_be_gone() {
         "{summary}"
     );
 }
+
+/// Copies the files of a topic.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to)
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn effects_that_an_older_copy_of_an_input_does_not_cause_are_cut_with_a_word_and_exit_code_1() {
+    let ground = Ground::new();
+    let publish = |messages| {
+        let mut market_data = ground.bus.publisher::<MarketEvent>("market-data").unwrap();
+        let mut trades = ground.bus.publisher::<TradeEvent>("trades").unwrap();
+        feed(&mut market_data, &mut trades, messages);
+    };
+    let older = ground.path().with_file_name("older");
+    publish(400);
+    copy(&ground.path().join("trades"), &older);
+    publish(4_000);
+    let effects = || ground.bus.watermarks("risk").map_or(0, |marks| marks.published);
+    let mut first = start(&ground.path(), &["run"]);
+    wait_until(&mut first, || effects() >= 200);
+    interrupt(&first);
+    assert_eq!(first.wait_with_output().unwrap().status.code(), Some(0));
+    std::fs::remove_dir_all(ground.path().join("trades")).unwrap();
+    copy(&older, &ground.path().join("trades"));
+    let before = effects();
+    let second = command(&ground.path(), &["run", "--for", "500ms"]).output().unwrap();
+    assert!(effects() < before, "{before} effects, and none was cut");
+    assert_eq!(second.status.code(), Some(1), "{}", errors(&second));
+    let told = "effects at the end of topic 'risk' are cut, as an input lacks their causes";
+    assert!(errors(&second).contains(told), "{}", errors(&second));
+}
