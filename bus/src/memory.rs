@@ -41,7 +41,7 @@ pub(crate) fn check(bus: &Bus, topic: &str, needed: u64) -> Result<(), BusError>
         remedy,
     };
     if let Some(budget) = bus.config().memory.filter(|budget| budget.0 < needed) {
-        let remedy = "raise it, or give the topics smaller segments".into();
+        let remedy = "raise it, or set a smaller `segment` under [bus] before the topics are made".into();
         return Err(too_little("the key 'memory' of [bus]".into(), budget.0, remedy));
     }
     let root = instance::root();
@@ -53,7 +53,9 @@ pub(crate) fn check(bus: &Bus, topic: &str, needed: u64) -> Result<(), BusError>
     match headroom().filter(|headroom| headroom.limit < needed) {
         Some(Headroom { limit_file, limit, .. }) => {
             let remedy =
-                "raise that memory limit (a container: --memory), or give the topics smaller segments".into();
+                "raise that memory limit (a container: --memory), or set a smaller `segment` under [bus] before \
+                 the topics are made"
+                    .into();
             Err(too_little(limit_file.display().to_string(), limit, remedy))
         }
         None => Ok(()),

@@ -136,7 +136,8 @@ fn a_budget_that_cannot_hold_the_topics_is_refused_by_name() {
     };
     let refused = with(1 << 20).publisher::<Quote>("quotes").unwrap_err().to_string();
     let told = "too little shared memory for topic 'quotes': the key 'memory' of [bus] gives 1048576 bytes, and 2105344 \
-                are needed with the topics that are published already; raise it, or give the topics smaller segments";
+                are needed with the topics that are published already; raise it, or set a smaller `segment` under \
+                [bus] before the topics are made";
     assert_eq!(refused, told);
     assert!(with(1 << 20).topics().unwrap().is_empty());
     let enough = with(5 << 20);

@@ -171,7 +171,11 @@ impl fmt::Display for PublishError {
         match self {
             Self::Full => f.write_str("the journal is full for the moment: publish; try again"),
             Self::TooLarge { length, largest } => {
-                write!(f, "message too large: {length} bytes, {largest} at most; choose larger segments")
+                write!(
+                    f,
+                    "message too large: {length} bytes, {largest} at most, a quarter of a segment, whose size \
+                     a new journal takes from `segment` under [bus]"
+                )
             }
             Self::NoRoom(room) => write!(f, "{room}: publish; make room, publishing then goes on"),
             Self::Poisoned(code) => {

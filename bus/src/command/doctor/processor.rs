@@ -15,7 +15,7 @@ pub(super) fn cores(count: usize) -> Finding {
         return Finding::ok(finding);
     }
     Finding::warn(
-        finding + "; hot threads share them, so they yield instead of spinning",
+        finding + "; where hot threads share them, they do not spin",
         format!("give it {ENOUGH_CORES} or more: one for each hot thread and one for the rest"),
     )
 }
