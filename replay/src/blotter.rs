@@ -5,7 +5,7 @@
 //! the same order among what is durable at the moment. The last line says what is incomplete. That includes every trade
 //! that the engine has not judged, so of a bus with a live engine the newest trades, whose judgement is on its way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Display};
 use std::io::Write;
 use std::sync::Arc;
@@ -15,11 +15,12 @@ use bus::agent::{Agent, AgentError};
 use bus::event::market::{MarketEvent, MarketEventRef};
 use bus::event::risk::{EngineConfigured, LimitAlert, LimitSet, RiskEvent};
 use bus::event::trade::{TradeEvent, TradeEventRef};
-use bus::event::{Event, Message as _, Schema, Symbol, json, market};
+use bus::event::{Cause, Event, Message as _, Schema, Symbol, json, market};
 use bus::program::{Failure, Output, note};
 use bus::{Bus, BusError, Gate, Start};
 use serde::Serialize;
 
+use crate::aside::cut_of;
 use crate::cause::{cause_of, orphan};
 use crate::feed::{Feed, Message};
 use crate::gaps::Gaps;
@@ -81,6 +82,20 @@ struct Source {
     judged: u64,
     /// What was durable when the topic was last found without a publisher.
     at_rest: Option<u64>,
+    /// Epoch of the newest publisher when last asked, and where epochs before it end.
+    epoch: u32,
+    ends: HashMap<u32, u64>,
+}
+
+impl Source {
+    /// Whether the cause of a durable effect is durable here.
+    fn has(&mut self, cause: Cause) -> bool {
+        let Self { feed, at_rest, epoch, ends, .. } = self;
+        let is_of_the_past = cause.epoch > 0 && cause.epoch < *epoch;
+        let mut end_of = |epoch| *ends.entry(epoch).or_insert_with(|| feed.end_of(epoch).unwrap_or(u64::MAX));
+        let is_in_its_epoch = !is_of_the_past || cause.sequence < end_of(cause.epoch);
+        is_in_its_epoch && cause.sequence < feed.durable(at_rest)
+    }
 }
 
 /// Writes the blotter of a bus.
@@ -93,6 +108,8 @@ pub struct Blotter<W: Write + Send> {
     looked: Option<Instant>,
     /// Why topics could not be opened at the last look.
     refused: BTreeMap<String, BusError>,
+    /// Topics that had lost their schema at the last look.
+    undescribed: Vec<String>,
     orphans: Findings<Orphan>,
     instruments: Instruments,
     lines: BTreeMap<String, u64>,
@@ -298,6 +315,7 @@ impl<W: Write + Send> Blotter<W> {
             follows: true,
             looked: None,
             refused: BTreeMap::new(),
+            undescribed: Vec::new(),
             orphans: Findings::default(),
             instruments: Instruments::default(),
             lines: BTreeMap::new(),
@@ -370,11 +388,11 @@ impl<W: Write + Send> Blotter<W> {
     pub fn summary(&self) -> Summary {
         let mut incomplete = self.instruments.missing();
         incomplete.append(&self.orphans, |orphan| {
-            let Orphan { topic, sequence, input, cause } = orphan.clone();
+            let Orphan { topic, sequence, input, cause, .. } = orphan.clone();
             Incomplete::Effect { topic, sequence, cause: MissingCause { topic: input, sequence: cause } }
         });
         for source in &self.sources {
-            incomplete_of(source, &mut incomplete);
+            incomplete_of(source, &self.bus, &mut incomplete);
         }
         for (topic, error) in &self.refused {
             incomplete.push(unreadable(topic, error));
@@ -409,7 +427,9 @@ impl<W: Write + Send> Blotter<W> {
     /// Nothing to do at the moment: hands on what is buffered, and asks again how far topics at rest are.
     fn rest(&mut self) -> Result<(), Failure> {
         if self.follows {
-            self.sources.iter_mut().for_each(|source| source.at_rest = None);
+            for source in &mut self.sources {
+                (source.at_rest, source.epoch) = (None, source.feed.newest_epoch());
+            }
         }
         self.out.flush()
     }
@@ -421,7 +441,7 @@ impl<W: Write + Send> Blotter<W> {
             let place = self.sources.binary_search_by(|source| (*source.topic).cmp(&topic));
             let Err(place) = place else { continue };
             let open = if self.follows { Feed::following } else { Feed::bounded };
-            let feed = match open(&self.bus, &topic, Start::Oldest, Gate::Durable) {
+            let mut feed = match open(&self.bus, &topic, Start::Oldest, Gate::Durable) {
                 Ok(feed) => feed,
                 // Its publisher is just making it.
                 Err(error) if error.is_missing() => continue,
@@ -438,9 +458,12 @@ impl<W: Write + Send> Blotter<W> {
             let (schema, carries) = (Arc::new(feed.schema().clone()), Carries::of(feed.schema()));
             self.instruments.is_cut |= carries == Carries::Market && feed.first() > 0;
             let (topic, gaps) = (topic.into(), Gaps::default());
-            let source = Source { topic, feed, schema, carries, gaps, next: 0, judged: 0, at_rest: None };
+            let epoch = feed.newest_epoch();
+            let (next, judged, at_rest, ends) = (0, 0, None, HashMap::new());
+            let source = Source { topic, feed, schema, carries, gaps, next, judged, at_rest, epoch, ends };
             self.sources.insert(place, source);
         }
+        self.undescribed = self.bus.topics_without_schema()?;
         Ok(())
     }
 
@@ -476,12 +499,14 @@ impl<W: Write + Send> Blotter<W> {
         let orphan = orphan(&topic, &schema, sequence, cause, |input| {
             let Some(source) = self.sources.iter_mut().find(|source| *source.topic == *input) else {
                 // Whether it is there, nobody can say.
-                return if self.refused.contains_key(input) { u64::MAX } else { 0 };
+                let is_unknown =
+                    self.refused.contains_key(input) || self.undescribed.iter().any(|name| name == input);
+                return if is_unknown { u64::MAX } else { 0 };
             };
             if is_judgement {
                 source.judged = source.judged.max(cause.sequence.saturating_add(1));
             }
-            source.feed.durable(&mut source.at_rest)
+            if source.has(cause) { u64::MAX } else { 0 }
         });
         if let Some(orphan) = orphan {
             self.orphans.push(orphan);
@@ -496,7 +521,7 @@ fn unreadable(topic: &str, why: impl Display) -> Incomplete {
 }
 
 /// What of a topic is incomplete.
-fn incomplete_of(source: &Source, incomplete: &mut Findings<Incomplete>) {
+fn incomplete_of(source: &Source, bus: &Bus, incomplete: &mut Findings<Incomplete>) {
     let Source { topic, feed, carries, gaps, next, judged, .. } = source;
     incomplete.append(&gaps.open(), |gap| {
         let session = gap.session.to_string();
@@ -512,7 +537,8 @@ fn incomplete_of(source: &Source, incomplete: &mut Findings<Incomplete>) {
         Incomplete::Damage { topic, from, to, kind: kind.name(), detail }
     };
     incomplete.append(feed.damage(), damaged);
-    feed.doubt().iter().for_each(|doubt| incomplete.push(damaged(doubt)));
+    let found = feed.doubt().into_iter().chain(cut_of(bus, topic));
+    found.for_each(|found| incomplete.push(damaged(&found)));
 }
 
 fn note_market(message: &Message, gaps: &mut Gaps, instruments: &mut Instruments) {

@@ -20,6 +20,7 @@ use bus::program::Progress;
 use bus::{Bus, BusError, Gate, Start};
 use engine::{Cut, Effect, Effects, Head, INPUTS, MergeReplay, State, Turn};
 
+use crate::aside::cut_of;
 use crate::feed::Feed;
 use crate::snapshots::{self, Snapshot};
 use crate::{Damage, Findings, MARKET_DATA, NotThere, RISK, TRADES};
@@ -183,6 +184,8 @@ struct Derivation {
     /// The recorded order contradicts the inputs and is no longer followed.
     is_order_lost: bool,
     divergence: Findings<String>,
+    /// What was cut of `risk`.
+    cuts: Vec<Damage>,
 }
 
 /// Effects that `risk` must hold next, because they follow from what was applied.
@@ -235,6 +238,7 @@ impl Derivation {
             expected: Expected { effects: VecDeque::new(), is_known },
             is_order_lost: false,
             divergence: Findings::default(),
+            cuts: cut_of(bus, RISK),
         })
     }
 
@@ -351,6 +355,10 @@ impl Derivation {
             let damage = feed.damage().listed().iter().cloned().chain(doubt);
             damage.map(|damage| (feed.topic().to_owned(), damage))
         });
+        // The inputs lack what these followed from, so a state from there on lacks it too.
+        let reached = self.risk.as_ref().map_or(0, Feed::next);
+        let cuts = self.cuts.into_iter().filter(|cut| cut.from <= reached);
+        let damage = damage.chain(cuts.map(|cut| (RISK.to_owned(), cut)));
         let feeds = self.inputs.iter().chain([&self.risk]).flatten().filter(|feed| feed.begins() > 0);
         let retired = feeds.map(|feed| (feed.topic().to_owned(), feed.begins())).collect();
         let cut = |[market_data, trades]: [u64; INPUTS]| Cut { market_data, trades };
