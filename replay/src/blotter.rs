@@ -5,8 +5,10 @@
 //! the same order among what is durable at the moment. The last line says what is incomplete. That includes every trade
 //! that the engine has not judged, so of a bus with a live engine the newest trades, whose judgement is on its way.
 
+mod incomplete;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,13 +20,13 @@ use bus::event::trade::{TradeEvent, TradeEventRef};
 use bus::event::{Cause, Event, Message as _, Schema, Symbol, json, market};
 use bus::program::{Failure, Output, note};
 use bus::{Bus, BusError, Gate, Start};
-use serde::Serialize;
 
 use crate::aside::cut_of;
 use crate::cause::{cause_of, orphan};
 use crate::feed::{Feed, Message};
 use crate::gaps::Gaps;
 use crate::{Damage, DamageKind, Findings, Orphan, RISK, TRADES};
+pub use incomplete::{Incomplete, MissingCause, Summary};
 
 /// Messages of one duty cycle.
 const BATCH: usize = 1024;
@@ -162,149 +164,6 @@ impl Instruments {
     }
 }
 
-/// Something that keeps a blotter from being complete.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "what")]
-pub enum Incomplete {
-    /// A fill in an instrument that the market's directory does not name, or in none. The first of each instrument.
-    #[serde(rename = "fill without instrument")]
-    Fill {
-        /// Topic of the fill.
-        topic: String,
-        /// Its sequence.
-        sequence: u64,
-        /// The instrument, if it says one.
-        instrument: Option<String>,
-    },
-    /// A conclusion whose cause is in no journal.
-    #[serde(rename = "effect without cause")]
-    Effect {
-        /// Topic of the effect.
-        topic: String,
-        /// Its sequence.
-        sequence: u64,
-        /// Where the cause should be.
-        cause: MissingCause,
-    },
-    /// Messages of the venue that never came.
-    #[serde(rename = "open gap")]
-    Gap {
-        /// Topic of the market.
-        topic: String,
-        /// The venue's session.
-        session: String,
-        /// First venue message number.
-        from: u64,
-        /// Missing messages.
-        count: u64,
-    },
-    /// No topic of the bus carries what `trades` or `risk` does: it is gone, or its publisher never ran.
-    #[serde(rename = "no topic")]
-    Topic {
-        /// The topic.
-        topic: String,
-    },
-    /// Trades, with the fills among them, from which nothing in `risk` follows: the engine stopped before them.
-    #[serde(rename = "not judged")]
-    Unjudged {
-        /// Topic of the trades.
-        topic: String,
-        /// The first of them.
-        from: u64,
-        /// How many, up to the last.
-        count: u64,
-    },
-    /// Messages of ours that cannot be read.
-    #[serde(rename = "damage")]
-    Damage {
-        /// The topic.
-        topic: String,
-        /// First sequence.
-        from: u64,
-        /// The sequence behind the last.
-        to: u64,
-        /// How it fails, as [`DamageKind`] names it.
-        kind: &'static str,
-        /// What the system said, where it refused.
-        detail: Option<String>,
-    },
-}
-
-impl Display for Incomplete {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fill { topic, sequence, instrument: Some(instrument) } => {
-                write!(f, "fill {sequence} of '{topic}' is in {instrument}, which the market does not name")
-            }
-            Self::Fill { topic, sequence, instrument: None } => {
-                write!(f, "fill {sequence} of '{topic}' names no instrument")
-            }
-            Self::Effect { topic, sequence, cause } => {
-                let input = cause.topic.as_deref().unwrap_or("an input that the topic does not have");
-                write!(
-                    f,
-                    "effect {sequence} of '{topic}' without its cause, message {} of {input}",
-                    cause.sequence
-                )
-            }
-            Self::Gap { topic, session, from, count } => {
-                write!(f, "open gap of '{topic}': {count} messages of session {session} from {from}")
-            }
-            Self::Topic { topic } => write!(f, "no topic '{topic}'"),
-            Self::Unjudged { topic, from, count } => {
-                write!(f, "{count} trades of '{topic}' from {from} are not judged by the risk engine")
-            }
-            Self::Damage { topic, kind, detail: Some(detail), .. } => {
-                write!(f, "{kind}: '{topic}': {detail}")
-            }
-            Self::Damage { topic, from, to, kind, detail: None } => {
-                write!(f, "{kind}: '{topic}': sequences {from} to before {to}")
-            }
-        }
-    }
-}
-
-/// Where a cause should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MissingCause {
-    /// The topic, if the effect's topic has such an input.
-    pub topic: Option<String>,
-    /// The sequence.
-    pub sequence: u64,
-}
-
-/// How a blotter ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
-    /// Lines by the type of their message.
-    pub lines: BTreeMap<String, u64>,
-    /// What is incomplete.
-    pub incomplete: Findings<Incomplete>,
-}
-
-/// The last line of a blotter.
-#[derive(Serialize)]
-struct End<'a> {
-    r#type: &'static str,
-    complete: bool,
-    lines: &'a BTreeMap<String, u64>,
-    incomplete: &'a [Incomplete],
-    incomplete_count: u64,
-}
-
-impl Summary {
-    /// The last line of a blotter, for JSON.
-    pub fn end(&self) -> impl Serialize + '_ {
-        End {
-            r#type: "end",
-            complete: self.incomplete.is_empty(),
-            lines: &self.lines,
-            incomplete: self.incomplete.listed(),
-            incomplete_count: self.incomplete.count(),
-        }
-    }
-}
-
 impl<W: Write + Send> Blotter<W> {
     /// The blotter of what becomes durable on a bus, of topics that are there and of those that come.
     pub fn new(bus: &Bus, out: W) -> Self {
@@ -374,6 +233,10 @@ impl<W: Write + Send> Blotter<W> {
         for topic in self.absent().filter(|topic| !unopened.contains_key(*topic)) {
             summary.incomplete.push(Incomplete::Topic { topic: topic.into() });
         }
+        let is_told = |source: &&Source| source.carries != Carries::Other && source.feed.begins() > 0;
+        for Source { topic, feed, .. } in self.sources.iter().filter(is_told) {
+            summary.incomplete.push(Incomplete::Retired { topic: topic.to_string(), before: feed.begins() });
+        }
         for (topic, why) in unopened.iter().filter(|(topic, _)| !self.refused.contains_key(*topic)) {
             summary.incomplete.push(unreadable(topic, why));
         }
@@ -384,7 +247,8 @@ impl<W: Write + Send> Blotter<W> {
         Ok(summary)
     }
 
-    /// How it stands now, with the topics that are there.
+    /// How it stands now, with the topics that are there. What retention had removed before is not among what is
+    /// incomplete: an earlier blotter may have had it.
     pub fn summary(&self) -> Summary {
         let mut incomplete = self.instruments.missing();
         incomplete.append(&self.orphans, |orphan| {

@@ -269,3 +269,18 @@ fn the_program_follows_until_it_is_stopped() {
     let end: Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
     assert_eq!((&end["type"], &end["complete"]), (&json!("end"), &json!(true)));
 }
+
+#[test]
+fn what_retention_removed_before_is_incomplete() {
+    let ground = Ground::expiring();
+    ground.trades().close().unwrap();
+    ground.bus.derived_publisher::<RiskEvent>("risk", &["market-data", "trades"]).unwrap().close().unwrap();
+    let mut market = ground.market();
+    market.publish(&add(0)).unwrap();
+    assert_eq!(replay(ground.bus.directory(), &["blotter"]).code, 0);
+    let first = ground.add_until_first_is_gone(market, 1);
+    assert_eq!(
+        incomplete(&ground),
+        [json!({"what": "removed by retention", "topic": "market-data", "before": first})]
+    );
+}
