@@ -1,11 +1,13 @@
 //! What compliance keeps: every event of our orders, fills, corrections, alerts, limits and gaps, once they are durable.
 //!
 //! Each line is the JSON object of the message, as `dump` prints it, after the name of its topic. Topics are merged by
-//! publish time, then name, then sequence, so a finished bus always gives the same lines; a blotter that follows takes
-//! the same order among what is durable at the moment. The last line says what is incomplete. That includes every trade
+//! publish time, then name, then sequence, so a finished bus always gives the same lines, and a blotter that follows has
+//! them in the same order (`blotter/order.rs`): what it has written is the beginning of what a later one writes, but for
+//! messages that were not durable when it ended, and those that its last line counts as late. The last line says what is incomplete. That includes every trade
 //! that the engine has not judged, so of a bus with a live engine the newest trades, whose judgement is on its way.
 
 mod incomplete;
+mod order;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
@@ -27,6 +29,7 @@ use crate::feed::{Feed, Message};
 use crate::gaps::Gaps;
 use crate::{Damage, DamageKind, Findings, Orphan, RISK, TRADES};
 pub use incomplete::{Incomplete, MissingCause, Summary};
+use order::{HOLD, Order, Pace};
 
 /// Messages of one duty cycle.
 const BATCH: usize = 1024;
@@ -87,6 +90,8 @@ struct Source {
     /// Epoch of the newest publisher when last asked, and where epochs before it end.
     epoch: u32,
     ends: HashMap<u32, u64>,
+    /// For the order.
+    pace: Pace,
 }
 
 impl Source {
@@ -107,6 +112,7 @@ pub struct Blotter<W: Write + Send> {
     /// In the order of their names.
     sources: Vec<Source>,
     follows: bool,
+    order: Order,
     looked: Option<Instant>,
     /// Why topics could not be opened at the last look.
     refused: BTreeMap<String, BusError>,
@@ -116,6 +122,8 @@ pub struct Blotter<W: Write + Send> {
     instruments: Instruments,
     lines: BTreeMap<String, u64>,
     line: String,
+    /// What comes now is none of its concern.
+    is_ending: bool,
     is_finished: bool,
 }
 
@@ -172,6 +180,7 @@ impl<W: Write + Send> Blotter<W> {
             out: Output::to(out),
             sources: Vec::new(),
             follows: true,
+            order: Order::new(Some(HOLD)),
             looked: None,
             refused: BTreeMap::new(),
             undescribed: Vec::new(),
@@ -179,6 +188,7 @@ impl<W: Write + Send> Blotter<W> {
             instruments: Instruments::default(),
             lines: BTreeMap::new(),
             line: String::new(),
+            is_ending: false,
             is_finished: false,
         }
     }
@@ -189,7 +199,7 @@ impl<W: Write + Send> Blotter<W> {
     /// The bus cannot be listed, or this user may read none of its topics. A topic that cannot be opened beside others
     /// that can is incomplete and hides none of them.
     pub fn bounded(bus: &Bus, out: W) -> Result<Self, Failure> {
-        let mut blotter = Self { follows: false, ..Self::new(bus, out) };
+        let mut blotter = Self { follows: false, order: Order::new(None), ..Self::new(bus, out) };
         blotter.look()?;
         let is_any_read = !blotter.sources.is_empty() || !blotter.refused.values().all(BusError::is_refused);
         match blotter.refused.pop_first() {
@@ -202,32 +212,62 @@ impl<W: Write + Send> Blotter<W> {
         }
     }
 
-    /// Writes what has become durable, up to a limit; 0 where there was nothing.
+    /// Holds each message so long for those that were published before it and are not durable yet; a second unless told
+    /// otherwise.
+    pub fn hold(&mut self, hold: Duration) {
+        self.order.hold = self.order.hold.map(|_| hold);
+    }
+
+    /// Holds nothing any more, as all publishers have closed or flushed, or nobody waits for what they do.
+    pub fn release(&mut self) {
+        self.order.hold = None;
+    }
+
+    /// Writes what has become durable and has its turn, up to a limit; 0 where there was nothing.
     ///
     /// # Errors
     /// The bus cannot be listed, or the output refuses.
     pub fn do_work(&mut self) -> Result<usize, Failure> {
-        if self.follows && self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
+        if self.follows && !self.is_ending && self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY)
+        {
             self.look()?;
         }
+        self.order.look(&mut self.sources);
         for done in 0..BATCH {
             let heads = self.sources.iter_mut().enumerate();
-            let heads = heads.filter_map(|(at, source)| Some((source.feed.peek()?.info.publish_time, at)));
-            let Some((_, at)) = heads.min() else {
+            let heads = heads.filter_map(|(at, source)| {
+                let info = source.feed.peek()?.info;
+                Some((info.publish_time, at, info.sequence))
+            });
+            let next = heads.min();
+            let next = next.filter(|(_, at, sequence)| self.order.is_next(&self.sources, *at, *sequence));
+            let Some((time, at, _)) = next else {
                 self.rest()?;
                 return Ok(done);
             };
+            if self.follows {
+                self.order.take(&mut self.sources, at, time);
+            }
             self.take(at)?;
         }
         Ok(BATCH)
     }
 
-    /// Ends the blotter with the line that says what is incomplete. To be called when all publishers have closed or
-    /// flushed and [`Blotter::do_work`] finds nothing more.
+    /// Writes what is durable by now, and ends the blotter with the line that says what is incomplete.
     ///
     /// # Errors
     /// The bus cannot be listed, or the output refuses.
     pub fn finish(&mut self) -> Result<Summary, Failure> {
+        if self.follows && !self.is_finished {
+            self.look()?;
+            self.is_ending = true;
+            self.release();
+            for source in &mut self.sources {
+                let end = source.feed.available();
+                source.feed.stop_at(end);
+            }
+            while self.do_work()? > 0 {}
+        }
         let unopened = self.unopened()?;
         let mut summary = self.summary();
         for topic in self.absent().filter(|topic| !unopened.contains_key(*topic)) {
@@ -261,7 +301,7 @@ impl<W: Write + Send> Blotter<W> {
         for (topic, error) in &self.refused {
             incomplete.push(unreadable(topic, error));
         }
-        Summary { lines: self.lines.clone(), incomplete }
+        Summary { lines: self.lines.clone(), late: self.order.late, incomplete }
     }
 
     /// What every compliance record is made of and no topic carries.
@@ -324,7 +364,9 @@ impl<W: Write + Send> Blotter<W> {
             let (topic, gaps) = (topic.into(), Gaps::default());
             let epoch = feed.newest_epoch();
             let (next, judged, at_rest, ends) = (0, 0, None, HashMap::new());
-            let source = Source { topic, feed, schema, carries, gaps, next, judged, at_rest, epoch, ends };
+            let pace = self.order.pace();
+            let source =
+                Source { topic, feed, schema, carries, gaps, next, judged, at_rest, epoch, ends, pace };
             self.sources.insert(place, source);
         }
         self.undescribed = self.bus.topics_without_schema()?;
@@ -440,6 +482,7 @@ impl<W: Write + Send> Agent for Blotter<W> {
 
     /// Writes what is durable by now and the last line.
     fn on_close(&mut self) -> Result<(), AgentError> {
+        self.release();
         while Agent::do_work(self)? > 0 {}
         self.finish().map(drop).map_err(|failure| failure.to_string().into())
     }

@@ -253,6 +253,16 @@ impl Feed {
         self.is_at_hand.then_some(&self.message)
     }
 
+    /// Whether a message was found by [`Feed::peek`] and not passed over.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        self.is_at_hand
+    }
+
+    /// Whether the topic was closed by its publisher, and has none now.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        self.reader.is_closed()
+    }
+
     /// Whether no message will come any more.
     pub(crate) fn is_at_end(&self) -> bool {
         self.is_done || (!self.is_at_hand && self.reader.next_sequence() >= self.end)

@@ -134,6 +134,8 @@ pub struct MissingCause {
 pub struct Summary {
     /// Lines by the type of their message.
     pub lines: BTreeMap<String, u64>,
+    /// Messages that became durable too late for their place: a later blotter has them before some that are before them here.
+    pub late: u64,
     /// What is incomplete.
     pub incomplete: Findings<Incomplete>,
 }
@@ -144,6 +146,7 @@ struct End<'a> {
     r#type: &'static str,
     complete: bool,
     lines: &'a BTreeMap<String, u64>,
+    late: u64,
     incomplete: &'a [Incomplete],
     incomplete_count: u64,
 }
@@ -155,6 +158,7 @@ impl Summary {
             r#type: "end",
             complete: self.incomplete.is_empty(),
             lines: &self.lines,
+            late: self.late,
             incomplete: self.incomplete.listed(),
             incomplete_count: self.incomplete.count(),
         }
