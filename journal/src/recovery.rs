@@ -140,7 +140,7 @@ pub(crate) fn recover(
     }
     tidy(places, mark, &headers, next_segment, &mut report)?;
     if report.without_cause > 0 {
-        report.set_aside = aside::told(places, mark)?;
+        report.set_aside = aside::told(places, mark, &aside::kept(places.storage.as_ref())?).0;
         report.set_aside.retain(|messages| !beside.contains(&messages.positions.0));
     }
     let retired = retired(places, mark, &headers, sequence);

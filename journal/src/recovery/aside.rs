@@ -40,12 +40,17 @@ pub struct SetAside {
 /// away, or retention has.
 ///
 /// # Errors
-/// The directory or one of the files cannot be read.
+/// The directory cannot be read, or nothing is told by the files that can, and some cannot.
 pub fn set_aside(places: &Places) -> Result<Vec<SetAside>, OpenError> {
-    if kept(places.storage.as_ref())?.is_empty() {
+    let beside = kept(places.storage.as_ref())?;
+    if beside.is_empty() {
         return Ok(Vec::new());
     }
-    mark::load(places.storage.as_ref())?.map_or(Ok(Vec::new()), |mark| told(places, &mark))
+    let Some(mark) = mark::load(places.storage.as_ref())? else { return Ok(Vec::new()) };
+    match told(places, &mark, &beside) {
+        (found, Some(error)) if found.is_empty() => Err(error),
+        (found, _) => Ok(found),
+    }
 }
 
 /// The positions at which files begin that keep bytes beside, in order.
@@ -54,11 +59,15 @@ pub(super) fn kept(storage: &dyn Storage) -> Result<Vec<u64>, OpenError> {
     Ok(names.iter().filter_map(|name| names::torn_position(name)).collect())
 }
 
-/// The same as [`set_aside`] by a mark that was read before.
-pub(super) fn told(places: &Places, mark: &MarkSlot) -> Result<Vec<SetAside>, OpenError> {
-    let (mut found, mut known) = (Vec::<SetAside>::new(), Known::default());
-    for position in kept(places.storage.as_ref())? {
-        let Some(kept) = read(places, mark, position, &mut known)? else { continue };
+/// What the files that begin at these positions tell, and why one of them could not be read.
+pub(super) fn told(places: &Places, mark: &MarkSlot, beside: &[u64]) -> (Vec<SetAside>, Option<OpenError>) {
+    let (mut found, mut known, mut unread) = (Vec::<SetAside>::new(), Known::default(), None);
+    for position in beside.iter().copied() {
+        let kept = read(places, mark, position, &mut known).unwrap_or_else(|error| {
+            unread.get_or_insert(error);
+            None
+        });
+        let Some(kept) = kept else { continue };
         let (end, next) = whole_batches(&kept, &mut known);
         if next == kept.sequence {
             continue;
@@ -79,7 +88,7 @@ pub(super) fn told(places: &Places, mark: &MarkSlot) -> Result<Vec<SetAside>, Op
             }),
         }
     }
-    Ok(found)
+    (found, unread)
 }
 
 /// What earlier files of the same journal have told.

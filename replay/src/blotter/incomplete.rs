@@ -76,7 +76,7 @@ pub enum Incomplete {
         from: u64,
         /// The sequence behind the last.
         to: u64,
-        /// How it fails, as [`DamageKind`] names it.
+        /// How it fails, as [`DamageKind`](crate::DamageKind) names it.
         kind: &'static str,
         /// What the system said, where it refused.
         detail: Option<String>,
