@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use journal::{Proof, storage::DiskStorage};
+use journal::{Proof, SetAside, storage::DiskStorage};
 
-use crate::topic::Bus;
+use crate::{error::BusError, topic::Bus};
 
 /// How long a derived topic waits for an input that another process is recovering.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -26,6 +26,15 @@ impl Bus {
             journal::last_cause(&storage, u16::try_from(input).ok()?)
         };
         derived.filter_map(proof).collect()
+    }
+
+    /// Effects of a topic that had been durable and were cut, as an input lacks their causes: it was replaced by an older copy,
+    /// or by another bus's. Told as long as their bytes are kept beside.
+    ///
+    /// # Errors
+    /// As [`Bus::reader`].
+    pub fn set_aside(&self, topic: &str) -> Result<Vec<SetAside>, BusError> {
+        journal::set_aside(&self.places(topic)?).map_err(|source| self.unreadable(topic, source))
     }
 
     /// Recovers what dead publishers of the inputs of a derived topic left, inputs of inputs first: no effect reaches the

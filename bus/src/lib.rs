@@ -188,7 +188,9 @@ mod upstream;
 pub mod wait;
 
 pub use error::BusError;
-pub use journal::{Keeper, OpenError, Owner, Proof, ReaderStatus, Recovery, Room, SegmentStatus, Survey};
+pub use journal::{
+    Keeper, OpenError, Owner, Proof, ReaderStatus, Recovery, Room, SegmentStatus, SetAside, Survey,
+};
 pub use publisher::{Batch, Claim, PublishError, Publisher};
 pub use subscriber::{Delivery, Frame, Gate, ReadError, Reader, Start, Subscriber, Watermarks};
 pub use topic::{Bus, effects_cut, mark_lost, schema_lost};

@@ -78,7 +78,7 @@ struct Shared {
     lost_marks: Mutex<Vec<String>>,
     /// Topics whose schema was found lost.
     lost_schemas: Mutex<Vec<String>>,
-    /// Derived topics of which effects without cause were cut.
+    /// Derived topics of which effects were cut that had been durable.
     cut_effects: Mutex<Vec<String>>,
 }
 
@@ -234,7 +234,7 @@ impl Bus {
     }
 
     /// What a reader is refused with. Where the journal should lie is known only here.
-    fn unreadable(&self, topic: &str, source: OpenError) -> BusError {
+    pub(crate) fn unreadable(&self, topic: &str, source: OpenError) -> BusError {
         let source = match source {
             OpenError::Missing { .. } => OpenError::Missing { path: self.topic_dir(topic).join("0") },
             source => source,
@@ -287,7 +287,8 @@ impl Bus {
         self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The derived topics of which this bus, or a clone of it, cut effects whose causes their inputs lack.
+    /// The derived topics of which this bus, or a clone of it, cut effects that had been durable, as their inputs lack the
+    /// causes. [`Bus::set_aside`] goes on telling which.
     pub fn cut_effects(&self) -> Vec<String> {
         self.shared.cut_effects.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -303,7 +304,7 @@ impl Bus {
             note(&mark_lost(topic));
             self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
         }
-        if recovery.without_cause > 0 {
+        if !recovery.set_aside.is_empty() {
             note(&effects_cut(topic));
             self.shared.cut_effects.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
         }

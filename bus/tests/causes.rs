@@ -66,6 +66,8 @@ fn effects_of_what_an_older_copy_of_the_input_lacks_are_cut() {
     fs::remove_dir_all(at.join("inputs")).unwrap();
     copy(&directory.path().join("older"), &at.join("inputs"));
 
+    // Nothing that lies about there keeps the rest from being told.
+    fs::create_dir(at.join("effects/0/torn-0000000000000010")).unwrap();
     let effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
     assert_eq!(effects.next_sequence(), 100);
     assert!(effects.recovery().without_cause > 0);
@@ -78,6 +80,11 @@ fn effects_of_what_an_older_copy_of_the_input_lacks_are_cut() {
     effects.close().unwrap();
     let marks = bus.watermarks("effects").unwrap();
     assert_eq!((marks.first, marks.published, marks.durable), (0, 100, 100));
+    let set_aside = || {
+        let told = bus.set_aside("effects").unwrap();
+        told.iter().map(|told| (told.sequences, told.epoch, told.time > Some(0))).collect::<Vec<_>>()
+    };
+    assert_eq!((set_aside(), bus.set_aside("inputs").unwrap()), (vec![((100, 150), 2, true)], vec![]));
 
     run(&bus, 10);
     let mut reader = bus.subscriber::<Effect>("effects", Start::Oldest, Gate::Durable).unwrap();
@@ -86,6 +93,7 @@ fn effects_of_what_an_older_copy_of_the_input_lacks_are_cut() {
         sequences.push(effect.cause.sequence);
     }
     assert_eq!(sequences, (0..110).collect::<Vec<_>>());
+    assert_eq!(set_aside(), [((100, 150), 2, true)], "also after others took their sequences");
 }
 
 /// Publishes inputs of several segments and an effect of each thousandth.
@@ -111,6 +119,7 @@ fn keeps_all_effects(bus: &Bus) {
     let effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
     assert_eq!((effects.next_sequence(), effects.recovery().without_cause), (150, 0));
     effects.close().unwrap();
+    assert_eq!((bus.cut_effects().len(), bus.set_aside("effects").unwrap()), (0, vec![]));
 }
 
 /// The files of the input's segments, with their first sequences, oldest first.
@@ -281,6 +290,8 @@ fn what_an_older_copy_of_the_input_goes_on_with_has_names_of_its_own() {
     }
     let effects: Publisher<Effect> = bus.derived_publisher("effects", &["inputs"]).unwrap();
     assert_eq!(effects.next_sequence(), 100, "none follows from a message that it did not know");
+    let told = bus.set_aside("effects").unwrap();
+    assert_eq!((told.len(), told[0].sequences, bus.cut_effects()), (1, (100, 150), vec!["effects".into()]));
 }
 
 #[test]

@@ -86,7 +86,7 @@ pub fn open(places: &Places, mut options: Options) -> Result<Journal, OpenError>
     let size = slot.segment_size as usize;
     fs::create_dir_all(&places.memory_dir)
         .map_err(OpenError::io("make", &places.memory_dir.to_string_lossy()))?;
-    let found = recover(places, &slot, &options.proven, &mut options.inputs)?;
+    let found = recover(places, &slot, &options.proven, &mut options.inputs, options.now)?;
     if !found.epoch.checked_add(1).is_some_and(is_epoch) {
         let what = format!("{shown}: no epoch follows {}", found.epoch);
         return Err(OpenError::Damaged { what });

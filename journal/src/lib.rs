@@ -51,7 +51,7 @@ pub use mark::{is_unrecovered, segment_size};
 pub use progress::Input;
 pub use reader::{Frame, Gate, Places, Reader, Start, Watermarks};
 pub use readers::ReaderStatus;
-pub use recovery::{Proof, Recovery, last_cause};
+pub use recovery::{Proof, Recovery, SetAside, last_cause, set_aside};
 pub use retention::{Cuts, Retention};
 pub use service::{EngineMaker, Service, Token};
 pub use survey::{Owner, SegmentStatus, Survey, survey};

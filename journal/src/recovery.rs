@@ -25,7 +25,7 @@
 //! | 15 | none | both slots invalid | – | – | D from the anchors and from the headers: a segment is written when all before it is durable; told, and remembered in the mark |
 //! | 16 | none | both slots and all headers invalid | – | – | refused: nothing says whose the segments are |
 //! | 17 | any | neither mark nor segment | – | – | a new journal |
-//! | 18 | any | an effect whose cause its input lacks and was never proven to have | – | – | a derived journal is cut there, bytes kept beside |
+//! | 18 | any | an effect whose cause its input lacks and was never proven to have | – | – | a derived journal is cut there, bytes kept beside; told for good where it had been durable |
 //! | 19 | any | files below the floor, unfinished replacements | – | – | removed |
 //! | 20 | none | not sealed | p ≥ mark and anchors, an effect's cause is lost at p or behind | any | damage, as row 10; if nothing valid follows, to the segment's end |
 //! | 21 | none | sealed, header invalid, or no file | – | an effect's cause is lost behind all that is there | damage, as row 13; no sequence that an effect names is used again |
@@ -33,6 +33,7 @@
 //!
 //! Valid messages from D to the end are kept and counted as unproven: zeros are never evidence.
 
+mod aside;
 mod decide;
 mod effects;
 mod ends;
@@ -41,6 +42,7 @@ mod proof;
 
 use std::{collections::VecDeque, io};
 
+pub use aside::{SetAside, set_aside};
 pub(crate) use decide::decide;
 pub(crate) use memory::forget as forget_memory;
 pub use proof::{Proof, last_cause};
@@ -78,6 +80,9 @@ pub struct Recovery {
     pub discarded: u64,
     /// Bytes cut from a derived journal, and kept beside, because its input lacks what caused them.
     pub without_cause: u64,
+    /// Those of the messages cut so that had been durable, which [`set_aside`] goes on telling: an input is not what it was.
+    /// The others never were durable, and went with what shared memory lost.
+    pub set_aside: Vec<SetAside>,
     /// The segments had no mark, or none that is whole: nothing proves that messages are not missing where they end, and
     /// those would be numbered again. The new mark remembers it: see [`Reader::began_unmarked`](crate::Reader::began_unmarked).
     pub mark_lost: bool,
@@ -98,17 +103,19 @@ pub(crate) struct Recovered {
     pub(crate) report: Recovery,
 }
 
-/// Recovers a journal whose lock this process holds.
+/// Recovers a journal whose lock this process holds; `now` in nanoseconds since the Unix epoch.
 pub(crate) fn recover(
     places: &Places,
     mark: &MarkSlot,
     proven: &[Proof],
     inputs: &mut [Box<dyn Input>],
+    now: u64,
 ) -> Result<Recovered, OpenError> {
     let mut report = Recovery { mark_lost: mark.unmarked_before > mark.epoch, ..Recovery::default() };
     let mut causes = Causes::new(inputs);
+    let beside = aside::kept(places.storage.as_ref())?;
     let live = memory::live_segments(places, mark, &mut report)?;
-    let cut_behind = memory::complete_all(places, &live, &mut causes, &mut report)?;
+    let cut_behind = memory::complete_all(places, &live, &mut causes, now, &mut report)?;
     let numbers = numbers(places.storage.as_ref())?;
     settle(places, mark, &numbers, &live)?;
     let mut headers = headers(places, mark, &numbers)?;
@@ -129,9 +136,13 @@ pub(crate) fn recover(
     (sequence, next_segment) = lost_behind(places, mark, &believed, &numbers, end, next_segment, &mut report);
     if let Some(cut) = effects::first_without_cause(places, mark, evidence, &headers, &mut causes)? {
         sequence = cut.sequence;
-        report.without_cause += ends::cut(places, &mut headers, &cut)?;
+        report.without_cause += ends::cut(places, &mut headers, &cut, now)?;
     }
     tidy(places, mark, &headers, next_segment, &mut report)?;
+    if report.without_cause > 0 {
+        report.set_aside = aside::told(places, mark, &aside::kept(places.storage.as_ref())?).0;
+        report.set_aside.retain(|messages| !beside.contains(&messages.positions.0));
+    }
     let retired = retired(places, mark, &headers, sequence);
     let first = headers.iter().find(|header| header.number >= mark.floor).map_or(sequence, |h| h.sequence);
     Ok(Recovered { epoch: believed.epoch, next_segment, sequence, first, retired, report })

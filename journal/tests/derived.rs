@@ -12,7 +12,7 @@ use std::{
 
 use common::{Ground, Live, SEGMENT, read_rest, segment_name};
 use journal::{
-    Gate, Input, OpenError, Options, ReadError, Start,
+    Gate, Input, OpenError, Options, ReadError, SetAside, Start,
     layout::{Cause, FLAG_CAUSED},
     storage::{PwriteEngine, Storage, simulated::SimulatedDisk},
 };
@@ -66,6 +66,12 @@ impl Given {
         self.ground.open_with(self.options(input), Box::new(PwriteEngine::new())).unwrap()
     }
 
+    /// Opens it at this moment where the input's epochs end so.
+    fn open_at(&self, now: u64, ends: &[(u32, u64)]) -> Live {
+        let options = Options { now, ..self.options(&FakeInput::at(u64::MAX, ends)) };
+        self.ground.open_with(options, Box::new(PwriteEngine::new())).unwrap()
+    }
+
     /// A journal that died with `count` effects, all durable, whose memory is lost; effect n has cause n of epoch 1.
     fn on_disk(count: u64, length: usize) -> Self {
         let given = Self::new();
@@ -78,6 +84,17 @@ impl Given {
         live.die();
         given.ground.lose_memory();
         given
+    }
+
+    /// What is told to have been cut although it had been durable: first sequence, and the one behind the last; epoch; when;
+    /// whether one file keeps it.
+    fn set_aside(&self) -> Vec<(u64, u64, u32, Option<u64>, bool)> {
+        let told = |messages: SetAside| {
+            let ((first, next), (file, last)) = (messages.sequences, messages.files);
+            assert!(self.disk.names().unwrap().contains(&file) && self.disk.names().unwrap().contains(&last));
+            (first, next, messages.epoch, messages.time, file == last)
+        };
+        journal::set_aside(&self.ground.places).unwrap().into_iter().map(told).collect()
     }
 
     fn sequences(&self) -> Vec<u64> {
@@ -182,13 +199,61 @@ fn recovery_cuts_at_the_first_effect_whose_cause_is_lost() {
     assert_eq!(live.journal.recovery.without_cause, 0, "once is enough");
 }
 
+/// A moment long after the messages were written, and later ones.
+const NOW: u64 = 1_700_000_000_000_000_000;
+
+#[test]
+fn what_had_been_durable_and_was_cut_is_told_for_good() {
+    let given = Given::on_disk(1_000, 50);
+    assert_eq!(given.set_aside(), []);
+    let mut live = given.open_at(NOW, &[(1, 600)]);
+    let [told] = &live.journal.recovery.set_aside[..] else { panic!("{:?}", live.journal.recovery) };
+    assert_eq!((told.sequences, told.time), ((600, 1_000), Some(NOW)));
+    assert_eq!(told.positions.0, u64::from_str_radix(&told.files.0[5..], 16).unwrap());
+    // Others take the sequences, in an epoch of their own, and are cut in their turn.
+    live.now = NOW + 1;
+    (0..700).for_each(|n| publish(&mut live, n, 2, 3));
+    live.settle();
+    live.die();
+    given.ground.lose_memory();
+    assert_eq!(given.set_aside(), [(600, 1_000, 1, Some(NOW), true)]);
+    let (later, ends) = (NOW + 1_000_000_000, [(1, 600), (2, 650)]);
+    let live = given.open_at(later, &ends);
+    assert_eq!(live.journal.recovery.set_aside.len(), 1, "what is new since: {:?}", live.journal.recovery);
+    live.close();
+    given.open_at(2 * NOW, &ends).close();
+    let told = [(600, 1_000, 1, Some(NOW), true), (1_250, 1_300, 2, Some(later), true)];
+    assert_eq!(given.set_aside(), told);
+    given.disk.remove(&torn(&given)[1]).unwrap();
+    assert_eq!(given.set_aside(), told[..1], "until somebody takes the bytes away");
+}
+
+/// The names of the files that keep bytes beside.
+fn torn(given: &Given) -> Vec<String> {
+    given.disk.names().unwrap().into_iter().filter(|name| name.starts_with("torn-")).collect()
+}
+
+#[test]
+fn a_cut_before_an_earlier_one_in_the_same_segment_tells_both() {
+    for far in [300, 580, 599] {
+        let given = Given::on_disk(1_000, 50);
+        let mut live = given.open_at(NOW, &[(1, 600)]);
+        publish(&mut live, 599, 1, 3);
+        live.close();
+        let later = NOW + 1;
+        given.open_at(later, &[(1, far)]).close();
+        let (first, second) = ((600, 1_000, 1, Some(NOW), true), (far, 600, 1, Some(later), true));
+        assert_eq!(given.set_aside(), [second, first, (600, 601, 2, Some(later), true)], "{far}");
+    }
+}
+
 #[test]
 fn a_cut_may_lie_segments_back() {
     let given = Given::on_disk(3_000, 1_000);
     let segments =
         || given.disk.names().unwrap().into_iter().filter(|name| name.ends_with(".segment")).count();
     assert!(segments() > 3);
-    let live = given.open(&FakeInput::at(100, &[(1, 100)]));
+    let live = given.open_at(NOW, &[(1, 100)]);
     assert_eq!(live.journal.writer.next_sequence(), 100);
     assert!(live.journal.recovery.without_cause > 2 * SEGMENT as u64);
     assert_eq!(segments(), 2, "the cut one, and that of the new epoch");
@@ -198,6 +263,8 @@ fn a_cut_may_lie_segments_back() {
     assert!(survey.segments[1].number > 2, "numbers behind a cut are not used again");
     assert_eq!(survey.missing, [], "and nothing is missed in them");
     assert_eq!(given.open(&FakeInput::at(100, &[(1, 100)])).journal.recovery.damage, []);
+    assert!(torn(&given).len() > 2);
+    assert_eq!(given.set_aside(), [(100, 3_000, 1, Some(NOW), false)], "as one range");
 }
 
 #[test]
@@ -214,8 +281,9 @@ fn a_cut_takes_whole_batches() {
     live.settle();
     live.die();
     given.ground.lose_memory();
-    let live = given.open(&FakeInput::at(57, &[(1, 57)]));
+    let live = given.open_at(NOW, &[(1, 57)]);
     assert_eq!(live.journal.writer.next_sequence(), 50);
+    assert_eq!(given.set_aside(), [(50, 100, 1, Some(NOW), true)]);
 }
 
 #[test]
@@ -298,6 +366,7 @@ fn memory_without_causes_is_cut_too() {
     let mut live = given.open(&FakeInput::at(40, &[(1, 40)]));
     assert_eq!((live.writer().next_sequence(), live.journal.recovery.damage.len()), (40, 0));
     assert!(live.journal.recovery.without_cause > 0);
+    assert_eq!((torn(&given).len(), given.set_aside()), (1, vec![]), "they never were durable: no fault");
     publish(&mut live, 39, 1, 1);
     let (messages, faults) = read_rest(&mut far);
     assert_eq!(faults, [ReadError::Regressed { to: 40 }]);
@@ -315,4 +384,7 @@ fn causes_that_never_become_durable_are_refused_by_name() {
     let options = given.options(&FakeInput::at(5, &[(1, 10)]));
     let refused = journal::open(&given.ground.places, options);
     assert!(matches!(refused, Err(OpenError::NotDurable { input: 0, needed: 10 })), "{refused:?}");
+    let live = given.open(&FakeInput::at(5, &[(1, 5)]));
+    assert!(live.journal.recovery.without_cause > 0);
+    assert_eq!((torn(&given).len(), given.set_aside()), (1, vec![]), "nor were they when that was refused");
 }

@@ -1,12 +1,16 @@
 //! What compliance keeps: every event of our orders, fills, corrections, alerts, limits and gaps, once they are durable.
 //!
 //! Each line is the JSON object of the message, as `dump` prints it, after the name of its topic. Topics are merged by
-//! publish time, then name, then sequence, so a finished bus always gives the same lines; a blotter that follows takes
-//! the same order among what is durable at the moment. The last line says what is incomplete. That includes every trade
+//! publish time, then name, then sequence, so a finished bus always gives the same lines, and a blotter that follows has
+//! them in the same order (`blotter/order.rs`): what it has written is the beginning of what a later one writes, but for
+//! messages that were not durable when it ended, and those that its last line counts as late. The last line says what is incomplete. That includes every trade
 //! that the engine has not judged, so of a bus with a live engine the newest trades, whose judgement is on its way.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{self, Display};
+mod incomplete;
+mod order;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Display;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,15 +19,17 @@ use bus::agent::{Agent, AgentError};
 use bus::event::market::{MarketEvent, MarketEventRef};
 use bus::event::risk::{EngineConfigured, LimitAlert, LimitSet, RiskEvent};
 use bus::event::trade::{TradeEvent, TradeEventRef};
-use bus::event::{Event, Message as _, Schema, Symbol, json, market};
+use bus::event::{Cause, Event, Message as _, Schema, Symbol, json, market};
 use bus::program::{Failure, Output, note};
 use bus::{Bus, BusError, Gate, Start};
-use serde::Serialize;
 
+use crate::aside::cut_of;
 use crate::cause::{cause_of, orphan};
 use crate::feed::{Feed, Message};
 use crate::gaps::Gaps;
 use crate::{Damage, DamageKind, Findings, Orphan, RISK, TRADES};
+pub use incomplete::{Incomplete, MissingCause, Summary};
+use order::{HOLD, Order, Pace};
 
 /// Messages of one duty cycle.
 const BATCH: usize = 1024;
@@ -81,6 +87,22 @@ struct Source {
     judged: u64,
     /// What was durable when the topic was last found without a publisher.
     at_rest: Option<u64>,
+    /// Epoch of the newest publisher when last asked, and where epochs before it end.
+    epoch: u32,
+    ends: HashMap<u32, u64>,
+    /// For the order.
+    pace: Pace,
+}
+
+impl Source {
+    /// Whether the cause of a durable effect is durable here.
+    fn has(&mut self, cause: Cause) -> bool {
+        let Self { feed, at_rest, epoch, ends, .. } = self;
+        let is_of_the_past = cause.epoch > 0 && cause.epoch < *epoch;
+        let mut end_of = |epoch| *ends.entry(epoch).or_insert_with(|| feed.end_of(epoch).unwrap_or(u64::MAX));
+        let is_in_its_epoch = !is_of_the_past || cause.sequence < end_of(cause.epoch);
+        is_in_its_epoch && cause.sequence < feed.durable(at_rest)
+    }
 }
 
 /// Writes the blotter of a bus.
@@ -90,13 +112,18 @@ pub struct Blotter<W: Write + Send> {
     /// In the order of their names.
     sources: Vec<Source>,
     follows: bool,
+    order: Order,
     looked: Option<Instant>,
     /// Why topics could not be opened at the last look.
     refused: BTreeMap<String, BusError>,
+    /// Topics that had lost their schema at the last look.
+    undescribed: Vec<String>,
     orphans: Findings<Orphan>,
     instruments: Instruments,
     lines: BTreeMap<String, u64>,
     line: String,
+    /// What comes now is none of its concern.
+    is_ending: bool,
     is_finished: bool,
 }
 
@@ -145,149 +172,6 @@ impl Instruments {
     }
 }
 
-/// Something that keeps a blotter from being complete.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "what")]
-pub enum Incomplete {
-    /// A fill in an instrument that the market's directory does not name, or in none. The first of each instrument.
-    #[serde(rename = "fill without instrument")]
-    Fill {
-        /// Topic of the fill.
-        topic: String,
-        /// Its sequence.
-        sequence: u64,
-        /// The instrument, if it says one.
-        instrument: Option<String>,
-    },
-    /// A conclusion whose cause is in no journal.
-    #[serde(rename = "effect without cause")]
-    Effect {
-        /// Topic of the effect.
-        topic: String,
-        /// Its sequence.
-        sequence: u64,
-        /// Where the cause should be.
-        cause: MissingCause,
-    },
-    /// Messages of the venue that never came.
-    #[serde(rename = "open gap")]
-    Gap {
-        /// Topic of the market.
-        topic: String,
-        /// The venue's session.
-        session: String,
-        /// First venue message number.
-        from: u64,
-        /// Missing messages.
-        count: u64,
-    },
-    /// No topic of the bus carries what `trades` or `risk` does: it is gone, or its publisher never ran.
-    #[serde(rename = "no topic")]
-    Topic {
-        /// The topic.
-        topic: String,
-    },
-    /// Trades, with the fills among them, from which nothing in `risk` follows: the engine stopped before them.
-    #[serde(rename = "not judged")]
-    Unjudged {
-        /// Topic of the trades.
-        topic: String,
-        /// The first of them.
-        from: u64,
-        /// How many, up to the last.
-        count: u64,
-    },
-    /// Messages of ours that cannot be read.
-    #[serde(rename = "damage")]
-    Damage {
-        /// The topic.
-        topic: String,
-        /// First sequence.
-        from: u64,
-        /// The sequence behind the last.
-        to: u64,
-        /// How it fails, as [`DamageKind`] names it.
-        kind: &'static str,
-        /// What the system said, where it refused.
-        detail: Option<String>,
-    },
-}
-
-impl Display for Incomplete {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fill { topic, sequence, instrument: Some(instrument) } => {
-                write!(f, "fill {sequence} of '{topic}' is in {instrument}, which the market does not name")
-            }
-            Self::Fill { topic, sequence, instrument: None } => {
-                write!(f, "fill {sequence} of '{topic}' names no instrument")
-            }
-            Self::Effect { topic, sequence, cause } => {
-                let input = cause.topic.as_deref().unwrap_or("an input that the topic does not have");
-                write!(
-                    f,
-                    "effect {sequence} of '{topic}' without its cause, message {} of {input}",
-                    cause.sequence
-                )
-            }
-            Self::Gap { topic, session, from, count } => {
-                write!(f, "open gap of '{topic}': {count} messages of session {session} from {from}")
-            }
-            Self::Topic { topic } => write!(f, "no topic '{topic}'"),
-            Self::Unjudged { topic, from, count } => {
-                write!(f, "{count} trades of '{topic}' from {from} are not judged by the risk engine")
-            }
-            Self::Damage { topic, kind, detail: Some(detail), .. } => {
-                write!(f, "{kind}: '{topic}': {detail}")
-            }
-            Self::Damage { topic, from, to, kind, detail: None } => {
-                write!(f, "{kind}: '{topic}': sequences {from} to before {to}")
-            }
-        }
-    }
-}
-
-/// Where a cause should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MissingCause {
-    /// The topic, if the effect's topic has such an input.
-    pub topic: Option<String>,
-    /// The sequence.
-    pub sequence: u64,
-}
-
-/// How a blotter ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
-    /// Lines by the type of their message.
-    pub lines: BTreeMap<String, u64>,
-    /// What is incomplete.
-    pub incomplete: Findings<Incomplete>,
-}
-
-/// The last line of a blotter.
-#[derive(Serialize)]
-struct End<'a> {
-    r#type: &'static str,
-    complete: bool,
-    lines: &'a BTreeMap<String, u64>,
-    incomplete: &'a [Incomplete],
-    incomplete_count: u64,
-}
-
-impl Summary {
-    /// The last line of a blotter, for JSON.
-    pub fn end(&self) -> impl Serialize + '_ {
-        End {
-            r#type: "end",
-            complete: self.incomplete.is_empty(),
-            lines: &self.lines,
-            incomplete: self.incomplete.listed(),
-            incomplete_count: self.incomplete.count(),
-        }
-    }
-}
-
 impl<W: Write + Send> Blotter<W> {
     /// The blotter of what becomes durable on a bus, of topics that are there and of those that come.
     pub fn new(bus: &Bus, out: W) -> Self {
@@ -296,12 +180,15 @@ impl<W: Write + Send> Blotter<W> {
             out: Output::to(out),
             sources: Vec::new(),
             follows: true,
+            order: Order::new(Some(HOLD)),
             looked: None,
             refused: BTreeMap::new(),
+            undescribed: Vec::new(),
             orphans: Findings::default(),
             instruments: Instruments::default(),
             lines: BTreeMap::new(),
             line: String::new(),
+            is_ending: false,
             is_finished: false,
         }
     }
@@ -312,7 +199,7 @@ impl<W: Write + Send> Blotter<W> {
     /// The bus cannot be listed, or this user may read none of its topics. A topic that cannot be opened beside others
     /// that can is incomplete and hides none of them.
     pub fn bounded(bus: &Bus, out: W) -> Result<Self, Failure> {
-        let mut blotter = Self { follows: false, ..Self::new(bus, out) };
+        let mut blotter = Self { follows: false, order: Order::new(None), ..Self::new(bus, out) };
         blotter.look()?;
         let is_any_read = !blotter.sources.is_empty() || !blotter.refused.values().all(BusError::is_refused);
         match blotter.refused.pop_first() {
@@ -325,36 +212,70 @@ impl<W: Write + Send> Blotter<W> {
         }
     }
 
-    /// Writes what has become durable, up to a limit; 0 where there was nothing.
+    /// Holds each message so long for those that were published before it and are not durable yet; a second unless told
+    /// otherwise.
+    pub fn hold(&mut self, hold: Duration) {
+        self.order.hold = self.order.hold.map(|_| hold);
+    }
+
+    /// Holds nothing any more, as all publishers have closed or flushed, or nobody waits for what they do.
+    pub fn release(&mut self) {
+        self.order.hold = None;
+    }
+
+    /// Writes what has become durable and has its turn, up to a limit; 0 where there was nothing.
     ///
     /// # Errors
     /// The bus cannot be listed, or the output refuses.
     pub fn do_work(&mut self) -> Result<usize, Failure> {
-        if self.follows && self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
+        if self.follows && !self.is_ending && self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY)
+        {
             self.look()?;
         }
+        self.order.look(&mut self.sources);
         for done in 0..BATCH {
             let heads = self.sources.iter_mut().enumerate();
-            let heads = heads.filter_map(|(at, source)| Some((source.feed.peek()?.info.publish_time, at)));
-            let Some((_, at)) = heads.min() else {
+            let heads = heads.filter_map(|(at, source)| {
+                let info = source.feed.peek()?.info;
+                Some((info.publish_time, at, info.sequence))
+            });
+            let next = heads.min();
+            let next = next.filter(|(_, at, sequence)| self.order.is_next(&self.sources, *at, *sequence));
+            let Some((time, at, _)) = next else {
                 self.rest()?;
                 return Ok(done);
             };
+            if self.follows {
+                self.order.take(&mut self.sources, at, time);
+            }
             self.take(at)?;
         }
         Ok(BATCH)
     }
 
-    /// Ends the blotter with the line that says what is incomplete. To be called when all publishers have closed or
-    /// flushed and [`Blotter::do_work`] finds nothing more.
+    /// Writes what is durable by now, and ends the blotter with the line that says what is incomplete.
     ///
     /// # Errors
     /// The bus cannot be listed, or the output refuses.
     pub fn finish(&mut self) -> Result<Summary, Failure> {
+        if self.follows && !self.is_finished {
+            self.look()?;
+            self.is_ending = true;
+            self.release();
+            for source in &mut self.sources {
+                let end = source.feed.available();
+                source.feed.stop_at(end);
+            }
+            while self.do_work()? > 0 {}
+        }
         let unopened = self.unopened()?;
         let mut summary = self.summary();
         for topic in self.absent().filter(|topic| !unopened.contains_key(*topic)) {
             summary.incomplete.push(Incomplete::Topic { topic: topic.into() });
+        }
+        let is_told = |source: &&Source| source.carries != Carries::Other && source.feed.begins() > 0;
+        for Source { topic, feed, .. } in self.sources.iter().filter(is_told) {
+            summary.incomplete.push(Incomplete::Retired { topic: topic.to_string(), before: feed.begins() });
         }
         for (topic, why) in unopened.iter().filter(|(topic, _)| !self.refused.contains_key(*topic)) {
             summary.incomplete.push(unreadable(topic, why));
@@ -366,20 +287,21 @@ impl<W: Write + Send> Blotter<W> {
         Ok(summary)
     }
 
-    /// How it stands now, with the topics that are there.
+    /// How it stands now, with the topics that are there. What retention had removed before is not among what is
+    /// incomplete: an earlier blotter may have had it.
     pub fn summary(&self) -> Summary {
         let mut incomplete = self.instruments.missing();
         incomplete.append(&self.orphans, |orphan| {
-            let Orphan { topic, sequence, input, cause } = orphan.clone();
+            let Orphan { topic, sequence, input, cause, .. } = orphan.clone();
             Incomplete::Effect { topic, sequence, cause: MissingCause { topic: input, sequence: cause } }
         });
         for source in &self.sources {
-            incomplete_of(source, &mut incomplete);
+            incomplete_of(source, &self.bus, &mut incomplete);
         }
         for (topic, error) in &self.refused {
             incomplete.push(unreadable(topic, error));
         }
-        Summary { lines: self.lines.clone(), incomplete }
+        Summary { lines: self.lines.clone(), late: self.order.late, incomplete }
     }
 
     /// What every compliance record is made of and no topic carries.
@@ -409,7 +331,9 @@ impl<W: Write + Send> Blotter<W> {
     /// Nothing to do at the moment: hands on what is buffered, and asks again how far topics at rest are.
     fn rest(&mut self) -> Result<(), Failure> {
         if self.follows {
-            self.sources.iter_mut().for_each(|source| source.at_rest = None);
+            for source in &mut self.sources {
+                (source.at_rest, source.epoch) = (None, source.feed.newest_epoch());
+            }
         }
         self.out.flush()
     }
@@ -421,7 +345,7 @@ impl<W: Write + Send> Blotter<W> {
             let place = self.sources.binary_search_by(|source| (*source.topic).cmp(&topic));
             let Err(place) = place else { continue };
             let open = if self.follows { Feed::following } else { Feed::bounded };
-            let feed = match open(&self.bus, &topic, Start::Oldest, Gate::Durable) {
+            let mut feed = match open(&self.bus, &topic, Start::Oldest, Gate::Durable) {
                 Ok(feed) => feed,
                 // Its publisher is just making it.
                 Err(error) if error.is_missing() => continue,
@@ -438,9 +362,14 @@ impl<W: Write + Send> Blotter<W> {
             let (schema, carries) = (Arc::new(feed.schema().clone()), Carries::of(feed.schema()));
             self.instruments.is_cut |= carries == Carries::Market && feed.first() > 0;
             let (topic, gaps) = (topic.into(), Gaps::default());
-            let source = Source { topic, feed, schema, carries, gaps, next: 0, judged: 0, at_rest: None };
+            let epoch = feed.newest_epoch();
+            let (next, judged, at_rest, ends) = (0, 0, None, HashMap::new());
+            let pace = self.order.pace();
+            let source =
+                Source { topic, feed, schema, carries, gaps, next, judged, at_rest, epoch, ends, pace };
             self.sources.insert(place, source);
         }
+        self.undescribed = self.bus.topics_without_schema()?;
         Ok(())
     }
 
@@ -476,12 +405,14 @@ impl<W: Write + Send> Blotter<W> {
         let orphan = orphan(&topic, &schema, sequence, cause, |input| {
             let Some(source) = self.sources.iter_mut().find(|source| *source.topic == *input) else {
                 // Whether it is there, nobody can say.
-                return if self.refused.contains_key(input) { u64::MAX } else { 0 };
+                let is_unknown =
+                    self.refused.contains_key(input) || self.undescribed.iter().any(|name| name == input);
+                return if is_unknown { u64::MAX } else { 0 };
             };
             if is_judgement {
                 source.judged = source.judged.max(cause.sequence.saturating_add(1));
             }
-            source.feed.durable(&mut source.at_rest)
+            if source.has(cause) { u64::MAX } else { 0 }
         });
         if let Some(orphan) = orphan {
             self.orphans.push(orphan);
@@ -496,7 +427,7 @@ fn unreadable(topic: &str, why: impl Display) -> Incomplete {
 }
 
 /// What of a topic is incomplete.
-fn incomplete_of(source: &Source, incomplete: &mut Findings<Incomplete>) {
+fn incomplete_of(source: &Source, bus: &Bus, incomplete: &mut Findings<Incomplete>) {
     let Source { topic, feed, carries, gaps, next, judged, .. } = source;
     incomplete.append(&gaps.open(), |gap| {
         let session = gap.session.to_string();
@@ -512,7 +443,8 @@ fn incomplete_of(source: &Source, incomplete: &mut Findings<Incomplete>) {
         Incomplete::Damage { topic, from, to, kind: kind.name(), detail }
     };
     incomplete.append(feed.damage(), damaged);
-    feed.doubt().iter().for_each(|doubt| incomplete.push(damaged(doubt)));
+    let found = feed.doubt().into_iter().chain(cut_of(bus, topic));
+    found.for_each(|found| incomplete.push(damaged(&found)));
 }
 
 fn note_market(message: &Message, gaps: &mut Gaps, instruments: &mut Instruments) {
@@ -550,6 +482,7 @@ impl<W: Write + Send> Agent for Blotter<W> {
 
     /// Writes what is durable by now and the last line.
     fn on_close(&mut self) -> Result<(), AgentError> {
+        self.release();
         while Agent::do_work(self)? > 0 {}
         self.finish().map(drop).map_err(|failure| failure.to_string().into())
     }

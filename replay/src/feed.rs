@@ -1,5 +1,7 @@
 //! A topic read message by message, with the next one at hand and what could not be read noted.
 
+use std::fmt::Display;
+
 use bus::event::Time;
 use bus::event::json::FrameInfo;
 use bus::event::schema::Schema;
@@ -26,6 +28,14 @@ pub struct Damage {
     pub detail: Option<String>,
 }
 
+impl Damage {
+    /// Something that cannot be read, or not be told, and nobody knows how many messages that concerns.
+    pub(crate) fn unreadable(why: impl Display) -> Self {
+        let (kind, detail) = (DamageKind::Unreadable, Some(why.to_string()));
+        Self { kind, from: 0, to: 0, positions: None, detail }
+    }
+}
+
 /// How a range fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DamageKind {
@@ -37,6 +47,8 @@ pub enum DamageKind {
     Regressed,
     /// The system or an unknown format refuses to give it.
     Unreadable,
+    /// It had been durable and was cut, as an input lacked what it follows from. Other messages may have its sequences.
+    Cut,
     /// It can be read, and the topic's schema does not say what it is.
     Undescribed,
 }
@@ -49,6 +61,7 @@ impl DamageKind {
             Self::Missing => "missing",
             Self::Regressed => "regressed",
             Self::Unreadable => "unreadable",
+            Self::Cut => "cut",
             Self::Undescribed => "undescribed",
         }
     }
@@ -187,6 +200,11 @@ impl Feed {
         self.end
     }
 
+    /// The sequence to be read next.
+    pub(crate) fn next(&self) -> u64 {
+        self.reader.next_sequence()
+    }
+
     /// Reads no message of this sequence or a later one.
     pub(crate) fn stop_at(&mut self, end: u64) {
         self.end = self.end.min(end);
@@ -219,10 +237,30 @@ impl Feed {
         }
     }
 
+    /// Epoch of the topic's newest publisher.
+    pub(crate) fn newest_epoch(&mut self) -> u32 {
+        self.reader.watermarks().epoch
+    }
+
+    /// The sequence behind the last message of an epoch, as [`Reader::end_of`] says.
+    pub(crate) fn end_of(&mut self, epoch: u32) -> Option<u64> {
+        self.reader.end_of(epoch)
+    }
+
     /// The next message, if there is one now; it stays the next until [`Feed::advance`].
     pub(crate) fn peek(&mut self) -> Option<&Message> {
         self.is_at_hand = self.is_at_hand || self.fetch();
         self.is_at_hand.then_some(&self.message)
+    }
+
+    /// Whether a message was found by [`Feed::peek`] and not passed over.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        self.is_at_hand
+    }
+
+    /// Whether the topic was closed by its publisher, and has none now.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        self.reader.is_closed()
     }
 
     /// Whether no message will come any more.

@@ -10,6 +10,7 @@
 //! Nothing here writes to a bus. All of it works on a copied or read-only directory, without shared memory and before
 //! any writer has recovered: what is read then is what recovery would keep.
 
+mod aside;
 pub mod blotter;
 mod cause;
 pub mod dump;
@@ -21,7 +22,7 @@ pub mod snapshots;
 pub mod state;
 pub mod verify;
 
-pub use cause::Orphan;
+pub use cause::{Orphan, Orphans};
 pub use feed::{Damage, DamageKind};
 pub use findings::Findings;
 pub use gaps::OpenGap;

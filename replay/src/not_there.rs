@@ -16,6 +16,12 @@ pub struct NotThere {
 impl fmt::Display for NotThere {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { topic, sequence, range: (first, end) } = self;
+        if first == end {
+            return write!(
+                f,
+                "no message {sequence}: '{topic}' holds none; publish some or name another topic"
+            );
+        }
         write!(
             f,
             "no message {sequence}: '{topic}' holds sequences {first} to before {end}; name one of these"

@@ -5,21 +5,23 @@
 //! Limits and fees enter where `risk` journals them. The effects that `risk` holds must be those that follow here again.
 //!
 //! A derivation begins at the first message of each journal; where that is removed by retention, or damaged, with the
-//! newest snapshot of the engine that the journals still reach. Without one it begins with what is left, and can prove
-//! less. What is damaged is told in both cases.
+//! newest snapshot of the engine that the journals still reach. Without one it begins with what is left, which is told as
+//! incomplete: books lack orders until a session begins, positions executions, and the limits and fees may be others. What
+//! is damaged is told in both cases.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
 
-use bus::event::market::MarketEvent;
+use bus::event::market::{MarketEvent, MarketEventRef};
 use bus::event::risk::{RiskEvent, RiskEventRef};
 use bus::event::trade::TradeEvent;
-use bus::event::{Cause, Message as _, Schema};
+use bus::event::{Cause, Code, Message as _, Schema};
 use bus::program::Progress;
 use bus::{Bus, BusError, Gate, Start};
 use engine::{Cut, Effect, Effects, Head, INPUTS, MergeReplay, State, Turn};
 
+use crate::aside::cut_of;
 use crate::feed::Feed;
 use crate::snapshots::{self, Snapshot};
 use crate::{Damage, Findings, MARKET_DATA, NotThere, RISK, TRADES};
@@ -71,6 +73,8 @@ pub struct Derived {
     pub from: Cut,
     /// The topics of which retention has removed what came first, with the oldest sequence that it has left.
     pub retired: Vec<(String, u64)>,
+    /// The topics whose beginning is neither there nor covered by a snapshot, with the first sequence that was taken.
+    pub missing: Vec<(&'static str, u64)>,
     /// The order of the inputs.
     pub order: Order,
     /// What could not be read, with its topic.
@@ -91,10 +95,16 @@ impl Derived {
         self.state.state_hash(self.cut)
     }
 
+    /// Whether a book may differ from the venue's: messages of the session are missing, in the market or in its journal.
+    pub fn is_stale(&self) -> bool {
+        self.state.is_stale() || self.missing.iter().any(|(topic, _)| *topic == MARKET_DATA)
+    }
+
     /// Whether nothing is missing, damaged or contradictory, and no position lacks what could not be applied to it.
     pub fn is_ok(&self) -> bool {
         let are_whole = self.state.positions().all(|position| !position.overflowed && !position.unamended);
-        are_whole && !self.state.is_stale() && self.damage.is_empty() && self.divergence.is_empty()
+        let is_whole = are_whole && !self.is_stale() && self.missing.is_empty();
+        is_whole && self.damage.is_empty() && self.divergence.is_empty()
     }
 }
 
@@ -174,6 +184,8 @@ struct Derivation {
     next: [u64; INPUTS],
     from: [u64; INPUTS],
     risk: Option<Feed>,
+    /// Of [`TOPICS`] and [`RISK`]: where it begins, if what came before counts and is not covered by a snapshot.
+    missing: [Option<u64>; INPUTS + 1],
     merge: MergeReplay,
     /// Messages taken in recorded order, and in canonical order.
     recorded: u64,
@@ -183,6 +195,8 @@ struct Derivation {
     /// The recorded order contradicts the inputs and is no longer followed.
     is_order_lost: bool,
     divergence: Findings<String>,
+    /// What was cut of `risk`.
+    cuts: Vec<Damage>,
 }
 
 /// Effects that `risk` must hold next, because they follow from what was applied.
@@ -214,6 +228,8 @@ impl Derivation {
         let is_whole = from == [0; INPUTS] && risk.as_ref().is_none_or(|risk| risk.first() == 0);
         let snapshot = if is_whole { None } else { snapshot(bus, &risk, &inputs, at) };
         let is_known = is_whole || snapshot.is_some();
+        let begins = [from[0], from[1], risk.as_ref().map_or(0, Feed::first)];
+        let missing = begins.map(|first| Some(first).filter(|first| *first > 0 && snapshot.is_none()));
         if let Some(Snapshot { risk: sequence, restored }) = &snapshot {
             let Cut { market_data, trades } = restored.positions.cut();
             from = [market_data, trades];
@@ -228,6 +244,7 @@ impl Derivation {
             next: from,
             from,
             risk,
+            missing,
             merge: MergeReplay::new(from),
             recorded: 0,
             canonical: 0,
@@ -235,6 +252,7 @@ impl Derivation {
             expected: Expected { effects: VecDeque::new(), is_known },
             is_order_lost: false,
             divergence: Findings::default(),
+            cuts: cut_of(bus, RISK),
         })
     }
 
@@ -243,12 +261,15 @@ impl Derivation {
             .iter()
             .position(|topic| *topic == at.topic)
             .ok_or_else(|| StateError::NoInput { topic: at.topic.clone() })?;
-        while let Some(turn) = self.step(progress) {
+        while at.sequence >= self.from[input]
+            && let Some(turn) = self.step(progress)
+        {
             if usize::from(turn.input) == input && turn.sequence >= at.sequence {
                 return Ok(());
             }
         }
-        let range = (self.from[input], self.next[input]);
+        let end = self.inputs[input].as_ref().map_or(0, Feed::end);
+        let range = (self.from[input], end);
         Err(StateError::NotThere(NotThere { topic: at.topic.clone(), sequence: at.sequence, range }))
     }
 
@@ -311,7 +332,12 @@ impl Derivation {
         let Some(message) = feed.peek() else { return };
         let (kind, sequence) = (message.info.kind, message.info.sequence);
         let is_applied = if turn.input == engine::MARKET_DATA {
-            MarketEvent::decode(kind, message.body()).map(|event| self.state.apply_market(event)).is_some()
+            let event = MarketEvent::decode(kind, message.body());
+            // Its books begin empty.
+            if matches!(event, Some(MarketEventRef::Session(session)) if session.state == Code(b'S')) {
+                self.missing[input] = None;
+            }
+            event.map(|event| self.state.apply_market(event)).is_some()
         } else {
             let cause = Cause { sequence, epoch: message.info.epoch, input: turn.input, index: 0 };
             let trade = TradeEvent::decode(kind, message.body());
@@ -343,7 +369,12 @@ impl Derivation {
     }
 
     /// Ends behind the message asked for, whose topic's end is then no concern.
-    fn finish(self, at: Option<&At>) -> Derived {
+    fn finish(mut self, at: Option<&At>) -> Derived {
+        for (missing, (feed, from)) in self.missing.iter_mut().zip(self.inputs.iter().zip(self.from)) {
+            // Retention overtook the reading.
+            let first = feed.as_ref().map(Feed::first).filter(|first| *first > from);
+            *missing = first.or(*missing);
+        }
         let feeds = self.inputs.iter().chain([&self.risk]).flatten();
         let damage = feeds.flat_map(|feed| {
             let is_to_its_end = feed.is_at_end() && at.is_none_or(|at| at.topic != feed.topic());
@@ -351,14 +382,21 @@ impl Derivation {
             let damage = feed.damage().listed().iter().cloned().chain(doubt);
             damage.map(|damage| (feed.topic().to_owned(), damage))
         });
+        // The inputs lack what these followed from, so a state from there on lacks it too.
+        let reached = self.risk.as_ref().map_or(0, Feed::next);
+        let cuts = self.cuts.into_iter().filter(|cut| cut.from <= reached);
+        let damage = damage.chain(cuts.map(|cut| (RISK.to_owned(), cut)));
         let feeds = self.inputs.iter().chain([&self.risk]).flatten().filter(|feed| feed.begins() > 0);
         let retired = feeds.map(|feed| (feed.topic().to_owned(), feed.begins())).collect();
+        let topics = TOPICS.into_iter().chain([RISK]);
+        let missing = topics.zip(self.missing).filter_map(|(topic, first)| Some((topic, first?)));
         let cut = |[market_data, trades]: [u64; INPUTS]| Cut { market_data, trades };
         Derived {
             damage: damage.collect(),
             cut: cut(self.next),
             from: cut(self.from),
             retired,
+            missing: missing.collect(),
             order: match (self.recorded, self.canonical) {
                 (0, _) => Order::Canonical,
                 (_, 0) => Order::Recorded,

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 
-use bus::event::Schema;
+use bus::event::{Cause, Schema};
 use bus::program::{Progress, counted};
-use bus::{Bus, BusError, Gate, Start};
+use bus::{Bus, BusError, Gate, Reader, Start};
 
-use crate::cause::{cause_of, orphan};
+use crate::aside::cut_of;
+use crate::cause::{OrphanRuns, cause_of, orphan};
 use crate::feed::{Feed, Message};
 use crate::gaps::Gaps;
-use crate::{Damage, DamageKind, Findings, OpenGap, Orphan};
+use crate::{Damage, DamageKind, Findings, OpenGap, Orphan, Orphans};
 
 /// Bytes gathered before they are hashed: the hash works on many blocks at once.
 const GATHERED: usize = 64 << 10;
@@ -38,8 +39,10 @@ pub struct TopicReport {
     pub gaps: Findings<OpenGap>,
     /// What cannot be read.
     pub damage: Findings<Damage>,
-    /// Effects whose cause is in no journal.
-    pub orphans: Findings<Orphan>,
+    /// Effects whose cause is in no journal, those that follow each other joined.
+    pub orphans: Findings<Orphans>,
+    /// How many effects these are.
+    pub orphans_count: u64,
     /// Inputs whose journal is not there although effects follow from them; these are among the orphans.
     pub absent: BTreeMap<String, AbsentInput>,
     /// BLAKE3-256 of the contents; see [`ContentHash`].
@@ -61,7 +64,7 @@ impl TopicReport {
     /// Of a topic that cannot be opened.
     pub fn unreadable(topic: &str, why: impl Display) -> Self {
         let mut damage = Findings::default();
-        damage.push(unreadable(why));
+        damage.push(Damage::unreadable(why));
         Self {
             topic: topic.into(),
             messages: 0,
@@ -73,6 +76,7 @@ impl TopicReport {
             gaps: Findings::default(),
             damage,
             orphans: Findings::default(),
+            orphans_count: 0,
             absent: BTreeMap::new(),
             hash: ContentHash::new().finish(),
         }
@@ -91,10 +95,9 @@ impl TopicReport {
 pub fn verify(bus: &Bus, topic: &str, progress: &mut Progress) -> Result<TopicReport, BusError> {
     let marks = bus.watermarks(topic)?;
     let mut feed = Feed::bounded(bus, topic, Start::Oldest, Gate::Published)?;
-    let mut inputs = Findings::default();
-    // Asked for after the end of the effects was settled, so each of them must have its cause by now.
-    let ends = ends_of_inputs(bus, feed.schema(), &mut inputs);
-    let mut contents = Contents::new(&feed, ends);
+    // Asked after the end of the effects was settled, so each of them must have its cause by now.
+    let inputs = feed.schema().inputs().iter().map(|input| Input::ask(bus, input)).collect();
+    let mut contents = Contents::new(&feed, inputs);
     while let Some(message) = feed.peek() {
         contents.add(topic, message);
         if contents.messages.is_multiple_of(BETWEEN) {
@@ -104,9 +107,10 @@ pub fn verify(bus: &Bus, topic: &str, progress: &mut Progress) -> Result<TopicRe
         feed.advance();
     }
     let mut damage = feed.damage().clone();
-    damage.append(&inputs, Damage::clone);
+    contents.inputs.iter().filter_map(Input::unknown).for_each(|unknown| damage.push(unknown));
     contents.undescribed().into_iter().for_each(|undescribed| damage.push(undescribed));
-    feed.doubt().into_iter().for_each(|doubt| damage.push(doubt));
+    feed.doubt().into_iter().chain(cut_of(bus, topic)).for_each(|found| damage.push(found));
+    let (orphans, orphans_count) = contents.orphans.finish();
     Ok(TopicReport {
         topic: topic.into(),
         messages: contents.messages,
@@ -117,65 +121,84 @@ pub fn verify(bus: &Bus, topic: &str, progress: &mut Progress) -> Result<TopicRe
         epoch: marks.epoch,
         gaps: contents.gaps.map(|gaps| gaps.open()).unwrap_or_default(),
         damage,
-        orphans: contents.orphans,
+        orphans,
+        orphans_count,
         absent: contents.absent,
         hash: contents.hash.finish(),
     })
 }
 
-/// The ends of the inputs, none of one that is not there. One that cannot be opened is noted: whether it has a cause,
-/// nobody can say.
-fn ends_of_inputs(
-    bus: &Bus,
-    schema: &Schema,
-    unknown: &mut Findings<Damage>,
-) -> HashMap<String, Option<u64>> {
-    let mut ends = HashMap::new();
-    for input in schema.inputs() {
-        let end = match bus.watermarks(input) {
-            Ok(marks) => Some(marks.published),
-            Err(error) if error.is_missing() => None,
-            Err(error) => {
-                unknown.push(unreadable(format_args!("causes in '{input}' are not proven: {error}")));
-                Some(u64::MAX)
-            }
-        };
-        ends.insert(input.clone(), end);
-    }
-    ends
+/// An input of a derived topic, asked for the causes of what it holds.
+struct Input {
+    topic: String,
+    reader: Option<Reader>,
+    /// Where its epochs end, as far as that was asked and is known.
+    ends: HashMap<u32, u64>,
+    /// Why it cannot be asked: whether it has a cause, nobody can say. A journal that is not there has none.
+    unknown: Option<String>,
 }
 
-fn unreadable(why: impl Display) -> Damage {
-    Damage { kind: DamageKind::Unreadable, from: 0, to: 0, positions: None, detail: Some(why.to_string()) }
+impl Input {
+    fn ask(bus: &Bus, topic: &str) -> Self {
+        let (mut reader, mut unknown) = (None, None);
+        match bus.reader(topic, Start::Newest, Gate::Published) {
+            Ok(opened) => reader = Some(opened),
+            Err(BusError::Missing { .. }) if bus.directory().join(topic).join("0").exists() => {
+                unknown = Some("its schema.json is gone; restore it from a copy".into());
+            }
+            Err(error) if error.is_missing() => {}
+            Err(error) => unknown = Some(error.to_string()),
+        }
+        Self { topic: topic.into(), reader, ends: HashMap::new(), unknown }
+    }
+
+    fn is_absent(&self) -> bool {
+        self.reader.is_none() && self.unknown.is_none()
+    }
+
+    fn unknown(&self) -> Option<Damage> {
+        let why = self.unknown.as_ref()?;
+        Some(Damage::unreadable(format_args!("causes in '{}' are not proven: {why}", self.topic)))
+    }
+
+    /// The sequence behind the last message of the epoch of a cause; of any where the cause tells none.
+    fn end_of(&mut self, cause: Cause) -> u64 {
+        let Some(reader) = &mut self.reader else { return if self.unknown.is_some() { u64::MAX } else { 0 } };
+        *self.ends.entry(cause.epoch).or_insert_with(|| {
+            let published = reader.watermarks().published;
+            let end = if cause.epoch == 0 { None } else { reader.end_of(cause.epoch) };
+            end.map_or(published, |end| end.min(published))
+        })
+    }
 }
 
 /// What was read so far.
 struct Contents {
     schema: Schema,
-    ends: HashMap<String, Option<u64>>,
+    inputs: Vec<Input>,
     messages: u64,
     first: Option<u64>,
     last: Option<u64>,
     /// Of messages of a kind, or a size, that the schema does not describe: the first, the one behind the last, how many.
     undescribed: Option<(u64, u64, u64)>,
     gaps: Option<Gaps>,
-    orphans: Findings<Orphan>,
+    orphans: OrphanRuns,
     absent: BTreeMap<String, AbsentInput>,
     hash: ContentHash,
 }
 
 impl Contents {
-    fn new(feed: &Feed, ends: HashMap<String, Option<u64>>) -> Self {
+    fn new(feed: &Feed, inputs: Vec<Input>) -> Self {
         let schema = feed.schema().clone();
         Self {
             gaps: Gaps::of(&schema),
             schema,
-            ends,
+            inputs,
             messages: 0,
             first: None,
             last: None,
             undescribed: None,
-            orphans: Findings::default(),
+            orphans: OrphanRuns::default(),
             absent: BTreeMap::new(),
             hash: ContentHash::new(),
         }
@@ -195,11 +218,19 @@ impl Contents {
             gaps.apply_body(info.kind, body);
         }
         if let Some(cause) = cause_of(&self.schema, info.kind, body) {
-            let end_of = |input: &str| self.ends.get(input).copied().flatten().unwrap_or(0);
-            if let Some(orphan) = orphan(topic, &self.schema, info.sequence, cause, end_of) {
+            self.check_cause(topic, info.sequence, cause);
+        }
+    }
+
+    fn check_cause(&mut self, topic: &str, sequence: u64, cause: Cause) {
+        let input = self.inputs.get_mut(usize::from(cause.input));
+        let end = input.map_or(0, |input| input.end_of(cause));
+        match orphan(topic, &self.schema, sequence, cause, |_| end) {
+            Some(orphan) => {
                 self.note_absent(&orphan);
-                self.orphans.push(orphan);
+                self.orphans.push(cause, orphan);
             }
+            None => self.orphans.meet(cause),
         }
     }
 
@@ -213,9 +244,9 @@ impl Contents {
     }
 
     fn note_absent(&mut self, orphan: &Orphan) {
-        let Some(input) = orphan.input.as_ref().filter(|input| self.ends.get(*input) == Some(&None)) else {
-            return;
-        };
+        let is_absent =
+            |name: &&String| self.inputs.iter().any(|input| input.topic == **name && input.is_absent());
+        let Some(input) = orphan.input.as_ref().filter(is_absent) else { return };
         let (first, last) = (orphan.sequence, orphan.sequence);
         let absent = self.absent.entry(input.clone()).or_insert(AbsentInput { first, last, effects: 0 });
         (absent.last, absent.effects) = (last, absent.effects + 1);

@@ -6,13 +6,14 @@ mod common;
 use std::fs;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bus::event::market::AddOrder;
 use bus::event::risk::{LimitAlert, LimitSet, MergeRun, PositionUpdate, RiskEvent};
 use bus::event::trade::{Fill, FillBust, OrderUpdate};
 use bus::event::{Cause, Side, Symbol};
 use common::{Ground, Ran, add, fill, gap, instrument, program, replay, session, text};
-use replay::blotter::Blotter;
+use replay::blotter::{Blotter, Summary};
 use serde_json::{Value, json};
 
 /// Output that the test reads while it is written.
@@ -246,6 +247,71 @@ fn a_blotter_that_follows_takes_topics_as_they_come() {
     assert_eq!(names(&lines[DAY.len()..]), ["market-data session", "- end"]);
 }
 
+/// Follows while an effect waits for its cause and what was published after it is durable: the blotter before the cause
+/// comes, its end, and the lines of the whole.
+fn follow(ground: &Ground, hold: Duration) -> (Vec<String>, Summary, String) {
+    let (mut market, mut trades) = (ground.market(), ground.trades());
+    let mut risk = ground.bus.derived_publisher::<RiskEvent>("risk", &["market-data", "trades"]).unwrap();
+    let out = Shared::default();
+    let mut blotter = Blotter::new(&ground.bus, out.clone());
+    blotter.hold(hold);
+    let cause = Cause { sequence: 0, epoch: 1, input: 1, index: 0 };
+    risk.publish(&LimitAlert { cause, state: text("breach"), ..LimitAlert::default() }).unwrap();
+    market.publish(&session("DAY1", b'S')).unwrap();
+    market.flush().unwrap();
+    assert_eq!((market.durable(), risk.durable()), (1, 0), "the effect waits");
+    for _ in 0..10 {
+        blotter.do_work().unwrap();
+    }
+    let before = names(&out.lines());
+    trades.publish(&fill(1, Side::BUY, 100, 5)).unwrap();
+    market.close().unwrap();
+    trades.close().unwrap();
+    risk.close().unwrap();
+    let summary = blotter.finish().unwrap();
+    let lines = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+    (before, summary, lines)
+}
+
+#[test]
+fn a_blotter_that_follows_has_the_order_of_a_later_one() {
+    let ground = Ground::new();
+    let (before, summary, lines) = follow(&ground, Duration::from_secs(3_600));
+    assert_eq!((before.len(), summary.late), (0, 0), "the effect was published first");
+    let later = replay(ground.bus.directory(), &["blotter"]);
+    assert_eq!(lines, later.out);
+    assert_eq!(names(&later.lines())[..3], ["risk limit_alert", "market-data session", "trades fill"]);
+}
+
+#[test]
+fn what_comes_too_late_for_its_place_is_counted() {
+    let ground = Ground::new();
+    let (before, summary, lines) = follow(&ground, Duration::ZERO);
+    assert_eq!((&before[..], summary.late), (&["market-data session".to_owned()][..], 1));
+    let later = replay(ground.bus.directory(), &["blotter"]);
+    assert_ne!(lines, later.out);
+    assert_eq!(lines.lines().count(), later.out.lines().count(), "the same lines");
+}
+
+#[test]
+fn a_topic_that_stays_silent_holds_up_the_others_no_longer_than_it_may() {
+    let ground = Ground::new();
+    let (mut market, _trades) = (ground.market(), ground.trades());
+    let out = Shared::default();
+    let mut blotter = Blotter::new(&ground.bus, out.clone());
+    blotter.hold(Duration::from_millis(20));
+    for n in 0..3 {
+        market.publish(&session("DAY1", b'S')).unwrap();
+        market.flush().unwrap();
+        while out.lines().len() <= n {
+            if blotter.do_work().unwrap() == 0 {
+                std::thread::yield_now();
+            }
+        }
+    }
+    assert_eq!(blotter.finish().unwrap().late, 0);
+}
+
 #[test]
 fn the_program_follows_until_it_is_stopped() {
     let ground = Ground::new();
@@ -267,5 +333,21 @@ fn the_program_follows_until_it_is_stopped() {
     let ran = Ran::of(follower.wait_with_output().unwrap());
     assert_eq!((ran.code, ran.error.as_str()), (0, ""));
     let end: Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
-    assert_eq!((&end["type"], &end["complete"]), (&json!("end"), &json!(true)));
+    assert_eq!((&end["type"], &end["complete"], &end["late"]), (&json!("end"), &json!(true), &json!(0)));
+    assert_eq!(first + &rest, replay(ground.bus.directory(), &["blotter"]).out, "as a later one");
+}
+
+#[test]
+fn what_retention_removed_before_is_incomplete() {
+    let ground = Ground::expiring();
+    ground.trades().close().unwrap();
+    ground.bus.derived_publisher::<RiskEvent>("risk", &["market-data", "trades"]).unwrap().close().unwrap();
+    let mut market = ground.market();
+    market.publish(&add(0)).unwrap();
+    assert_eq!(replay(ground.bus.directory(), &["blotter"]).code, 0);
+    let first = ground.add_until_first_is_gone(market, 1);
+    assert_eq!(
+        incomplete(&ground),
+        [json!({"what": "removed by retention", "topic": "market-data", "before": first})]
+    );
 }

@@ -91,6 +91,8 @@ fn what_lies_beyond_the_end_is_refused_with_the_end_as_state_does() {
     ground.trades().close().unwrap();
     let empty = replay(ground.bus.directory(), &["dump", "--topic", "trades", "--from", "0"]);
     assert_eq!((empty.code, empty.out.as_str(), empty.error.as_str()), (0, "", ""));
+    let told = refused(&["dump", "--topic", "trades", "--from", "1"]);
+    assert_eq!(told, "replay: no message 1: 'trades' holds none; publish some or name another topic\n");
 }
 
 #[test]

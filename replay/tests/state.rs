@@ -391,3 +391,66 @@ fn damage_in_an_input_is_told() {
     assert!(topic == "market-data" && damage.from < damage.to);
     assert_eq!(replay(ground.bus.directory(), &["state"]).code, 1);
 }
+
+#[test]
+fn books_whose_beginning_retention_removed_are_stale_until_a_session_begins() {
+    let ground = Ground::expiring();
+    let first = ground.add_until_first_is_gone(ground.market(), 0);
+    let end = ground.bus.watermarks("market-data").unwrap().published;
+    let missing = json!([{"topic": "market-data", "before": first}]);
+    let at = format!("market-data={}", end - 1);
+    for arguments in [&["state", "--json"][..], &["state", "--json", "--at", &at]] {
+        let ran = replay(ground.bus.directory(), arguments);
+        let state = ran.json();
+        assert_eq!((ran.code, &state["missing"]), (1, &missing), "{}", ran.error);
+        assert_eq!(state["books"][0]["stale"], json!(true));
+        let note = format!("note: incomplete: no snapshot covers what came before market-data {first}: ");
+        assert!(ran.error.contains(&note), "{}", ran.error);
+    }
+    assert!(replay(ground.bus.directory(), &["state"]).out.contains("stale"));
+    // Another session begins with empty books, and lacks nothing.
+    let mut market = ground.market();
+    market.publish(&session("DAY2", b'S')).unwrap();
+    market.publish(&add(1)).unwrap();
+    market.close().unwrap();
+    assert!(ground.bus.watermarks("market-data").unwrap().first > 0, "it is still gone");
+    let ran = replay(ground.bus.directory(), &["state", "--json"]);
+    let state = ran.json();
+    assert_eq!((ran.code, &state["missing"], &state["books"][0]["stale"]), (0, &json!([]), &json!(false)));
+    assert_eq!(replay(ground.bus.directory(), &["state", "--at", &at]).code, 1, "{}", ran.error);
+}
+
+#[test]
+fn a_snapshot_covers_what_retention_removed_for_what_comes_behind_it() {
+    let ground = Ground::expiring();
+    let mut market = ground.market();
+    ground.bus.keep_from("market-data", "risk", 0).unwrap();
+    (0..20_000).for_each(|n| assert!(market.publish(&add(n)).is_ok()));
+    assert_eq!(ground.bus.watermarks("market-data").unwrap().first, 0);
+    let mut live = Live::new(&ground);
+    live.configure(1_000);
+    live.take_market(20_000);
+    live.save();
+    live.risk.close().unwrap();
+    ground.bus.keep_from("market-data", "risk", 20_000).unwrap();
+    let first = ground.add_until_first_is_gone(market, 20_000);
+    assert!(first < 20_000, "the journal goes on from the snapshot: {first}");
+    let state = |at: &str| {
+        let arguments: &[&str] =
+            if at.is_empty() { &["state", "--json"] } else { &["state", "--json", "--at", at] };
+        let ran = replay(ground.bus.directory(), arguments);
+        let state = ran.json();
+        (ran.code, state["from"]["market-data"].as_u64().unwrap(), state["books"][0]["stale"] == json!(true))
+    };
+    assert_eq!(state(""), (0, 20_000, false));
+    assert_eq!(state("market-data=20000"), (0, 20_000, false));
+    assert_eq!(state("market-data=19999"), (1, first, true), "the snapshot lies beyond");
+    let gone = replay(ground.bus.directory(), &["state", "--at", &format!("market-data={}", first - 1)]);
+    assert!(
+        gone.code == 2 && gone.error.contains(&format!("holds sequences {first} to before ")),
+        "{}",
+        gone.error
+    );
+    fs::remove_dir_all(snapshots::directory(&ground.bus)).unwrap();
+    assert_eq!(state(""), (1, first, true));
+}

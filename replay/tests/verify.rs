@@ -353,7 +353,8 @@ fn an_effect_needs_its_cause() {
     let ran = replay(ground.bus.directory(), &["verify", "--json"]);
     assert_eq!(ran.code, 1);
     let orphans = &ran.json()["topics"][1]["effects_without_cause"];
-    assert_eq!(orphans, &json!([{"sequence": 2, "cause": {"topic": "trades", "sequence": 1}}]));
+    let causes = json!({"topic": "trades", "epoch": 1, "first": 1, "last": 1});
+    assert_eq!(orphans, &json!([{"first": 2, "last": 2, "effects": 1, "causes": causes}]));
     trades.publish(&fill(2, Side::BUY, 100, 5)).unwrap();
     assert!(verify(&ground.bus, "risk", &mut silent()).unwrap().is_ok());
     market.flush().unwrap();

@@ -284,4 +284,10 @@ fn effects_that_an_older_copy_of_an_input_does_not_cause_are_cut_with_a_word_and
     assert_eq!(second.status.code(), Some(1), "{}", errors(&second));
     let told = "effects at the end of topic 'risk' are cut, as an input lacks their causes";
     assert!(errors(&second).contains(told), "{}", errors(&second));
+    // Nobody told it later: an engine that comes again has nothing to cut.
+    let third = command(&ground.path(), &["run", "--for", "500ms"]).output().unwrap();
+    assert_eq!(third.status.code(), Some(0), "{}", errors(&third));
+    let report = replay::verify::verify(&ground.bus, "risk", &mut bus::program::Progress::new()).unwrap();
+    let cuts: Vec<_> = report.damage.listed().iter().map(|cut| (cut.kind, cut.to)).collect();
+    assert_eq!((cuts, report.is_ok()), (vec![(replay::DamageKind::Cut, before)], false));
 }

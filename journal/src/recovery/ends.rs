@@ -98,24 +98,31 @@ fn seal_at(
 }
 
 /// Cuts a derived journal: the rest of the segment and all segments behind it are kept beside. Returns their bytes.
-pub(super) fn cut(places: &Places, headers: &mut Vec<SegmentHeader>, cut: &Cut) -> Result<u64, OpenError> {
+pub(super) fn cut(
+    places: &Places,
+    headers: &mut Vec<SegmentHeader>,
+    cut: &Cut,
+    now: u64,
+) -> Result<u64, OpenError> {
     let later = set_aside_behind(places, headers, cut.header.number)?;
     places.storage.sync().map_err(OpenError::io("sync", "."))?;
-    Ok(later + cut_tail(places, &cut.segment, &cut.header, cut.offset, cut.sequence)?)
+    Ok(later + cut_tail(places, &cut.segment, &cut.header, cut.offset, cut.sequence, now)?)
 }
 
-/// Ends a segment at an offset of its choice; what follows there is kept beside. Returns its bytes.
+/// Ends a segment at an offset of its choice; what follows there is kept beside, and the SEAL says when that was. Returns
+/// its bytes.
 pub(super) fn cut_tail(
     places: &Places,
     segment: &Segment,
     header: &SegmentHeader,
     end: usize,
     sequence: u64,
+    now: u64,
 ) -> Result<u64, OpenError> {
     let name = names::segment(header.number);
     let bytes = keep_torn(places, segment, end, segment.size() - end)
         .map_err(OpenError::io("keep what is cut from", &name))?;
-    seal_at(places, segment, header, end, sequence, header.time).map_err(OpenError::io("seal", &name))?;
+    seal_at(places, segment, header, end, sequence, now).map_err(OpenError::io("seal", &name))?;
     Ok(bytes)
 }
 

@@ -84,6 +84,7 @@ pub(super) fn complete_all(
     places: &Places,
     live: &[(Segment, SegmentHeader)],
     causes: &mut Causes<'_>,
+    now: u64,
     report: &mut Recovery,
 ) -> Result<Option<u64>, OpenError> {
     for (segment, header) in live {
@@ -91,10 +92,12 @@ pub(super) fn complete_all(
         let failed = OpenError::io("complete from shared memory", &name);
         let walked = walk(segment, header, causes);
         causes.wait_until_durable()?;
+        stamp_to(segment, header, walked.end);
         report.completed += 1;
         if walked.is_cut {
             write_twin(places, segment, walked.end).map_err(&failed)?;
-            report.without_cause += ends::cut_tail(places, segment, header, walked.end, walked.sequence)?;
+            report.without_cause +=
+                ends::cut_tail(places, segment, header, walked.end, walked.sequence, now)?;
             return Ok(Some(segment.number()));
         }
         if let Some(garbage) = walked.garbage {
@@ -120,9 +123,8 @@ struct Walked {
     is_cut: bool,
 }
 
-/// Walks a segment of a dead epoch and stamps its frames.
+/// Walks a segment of a dead epoch.
 fn walk(segment: &Segment, header: &SegmentHeader, causes: &mut Causes<'_>) -> Walked {
-    let salt = Salt::new(&header.journal, header.epoch);
     let (mut at, mut sequence) = (FIRST_FRAME, header.sequence);
     let mut walked =
         Walked { end: at, sequence, time: header.time, is_sealed: false, garbage: None, is_cut: false };
@@ -137,7 +139,6 @@ fn walk(segment: &Segment, header: &SegmentHeader, causes: &mut Causes<'_>) -> W
             walked.is_cut = true;
             break;
         }
-        stamp(salt, segment, at, word);
         walked.time = segment.anchor(at, word).map_or(walked.time, |anchor| anchor.time);
         walked.is_sealed = segment.seal(at, word).is_some();
         at += word.stride();
@@ -147,6 +148,18 @@ fn walk(segment: &Segment, header: &SegmentHeader, causes: &mut Causes<'_>) -> W
         }
     }
     walked
+}
+
+/// Stamps the frames before `end`, whose causes are durable: a checksum says so of an effect.
+fn stamp_to(segment: &Segment, header: &SegmentHeader, end: usize) {
+    let salt = Salt::new(&header.journal, header.epoch);
+    let mut at = FIRST_FRAME;
+    while at < end
+        && let Some(Ok(word)) = segment.frame(at)
+    {
+        stamp(salt, segment, at, word);
+        at += word.stride();
+    }
 }
 
 /// Seals a live segment where its last whole batch ends; readers that are there go on. Answers where it ends now.

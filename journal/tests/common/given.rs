@@ -149,6 +149,8 @@ impl Given {
         let recovery = live.journal.recovery.clone();
         let next = live.journal.writer.next_sequence();
         live.close();
+        // Whatever was torn: only what had been durable and was cut all the same is told for good.
+        assert_eq!(journal::set_aside(&self.ground.places).unwrap(), []);
         let after = self.ground.read_all(Gate::Durable);
         Then { before, recovery, epoch, next, after }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bus::Bus;
-use bus::program::{self, Arguments, Exit, Failure, Stop, note};
+use bus::program::{self, Arguments, Exit, Failure, Stop, counted, note};
 use replay::blotter::{Blotter, Summary};
 
 /// Sleep of a blotter that has nothing to do.
@@ -64,6 +64,10 @@ fn describe(summary: &Summary, path: &Path) -> String {
     let mut text = format!("{lines} lines in {}", path.display());
     for (kind, count) in &summary.lines {
         text += &format!("\n  {kind}: {count}");
+    }
+    if summary.late > 0 {
+        text +=
+            &format!("\n{} late: a later blotter has them in their places", counted(summary.late, "message"));
     }
     match summary.incomplete.count() {
         0 => text += "\ncomplete",

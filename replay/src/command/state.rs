@@ -45,6 +45,14 @@ fn tell_faults(derived: &Derived) {
         };
         program::note(&format!("begins at market-data {market_data} and trades {trades}, since {why}"));
     }
+    if !derived.missing.is_empty() {
+        let missing = derived.missing.iter().map(|(topic, first)| format!("{topic} {first}"));
+        program::note(&format!(
+            "incomplete: no snapshot covers what came before {}: {}",
+            missing.collect::<Vec<_>>().join(", "),
+            "books may lack orders, positions executions, and limits and fees may be others"
+        ));
+    }
     for (topic, damage) in &derived.damage {
         program::note(&format!("{topic}: {}", damage_text(damage)));
     }
@@ -76,12 +84,20 @@ fn tell_faults(derived: &Derived) {
 struct Answer<'a> {
     cut: CutEntry,
     from: CutEntry,
+    /// What is neither there nor covered by a snapshot.
+    missing: Vec<MissingEntry>,
     merge: &'static str,
     engine: String,
     books: Vec<BookEntry>,
     positions: Vec<PositionEntry>,
     divergence: &'a [String],
     state_hash: String,
+}
+
+#[derive(Serialize)]
+struct MissingEntry {
+    topic: &'static str,
+    before: u64,
 }
 
 #[derive(Serialize)]
@@ -131,9 +147,10 @@ impl<'a> From<&'a Derived> for Answer<'a> {
         Self {
             cut: derived.cut.into(),
             from: derived.from.into(),
+            missing: derived.missing.iter().map(|&(topic, before)| MissingEntry { topic, before }).collect(),
             merge: derived.order.name(),
             engine: state.configuration().0.to_string(),
-            books: state.books().map(BookEntry::from).collect(),
+            books: state.books().map(|book| BookEntry::new(book, derived.is_stale())).collect(),
             positions: state.positions().map(PositionEntry::from).collect(),
             divergence: derived.divergence.listed(),
             state_hash: hexadecimal(&derived.state_hash()),
@@ -147,8 +164,8 @@ impl From<Cut> for CutEntry {
     }
 }
 
-impl From<BookView<'_>> for BookEntry {
-    fn from(book: BookView<'_>) -> Self {
+impl BookEntry {
+    fn new(book: BookView<'_>, stale: bool) -> Self {
         let best = |side| {
             book.best(side).map(|Quote { price, size }| QuoteEntry { price: decimal(price.0), size: size.0 })
         };
@@ -162,7 +179,7 @@ impl From<BookView<'_>> for BookEntry {
             best_ask: best(Side::SELL),
             executed_volume: executed.volume,
             executed_notional: decimal(executed.notional.0),
-            stale: book.is_stale(),
+            stale,
         }
     }
 }
@@ -227,7 +244,7 @@ fn books_table(derived: &Derived) -> String {
             quote(book.best(Side::SELL)),
             executed.volume.to_string(),
             decimal(executed.notional.0),
-            if book.is_stale() { Tone::Warning.paint("stale") } else { String::new() },
+            if derived.is_stale() { Tone::Warning.paint("stale") } else { String::new() },
         ]
     }));
     if rows.len() > 1 { table(&rows) } else { String::new() }

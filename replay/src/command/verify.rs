@@ -3,7 +3,7 @@
 use bus::program::{self, Arguments, Exit, Failure, Progress, Tone};
 use bus::{Bus, BusError};
 use replay::verify::{AbsentInput, TopicReport, verify};
-use replay::{OpenGap, Orphan};
+use replay::{OpenGap, Orphans};
 use serde::Serialize;
 
 use super::{DamageEntry, damage_text, hexadecimal, table::table};
@@ -100,14 +100,18 @@ struct GapEntry {
 
 #[derive(Serialize)]
 struct OrphanEntry<'a> {
-    sequence: u64,
-    cause: CauseEntry<'a>,
+    first: u64,
+    last: u64,
+    effects: u64,
+    causes: CauseEntry<'a>,
 }
 
 #[derive(Serialize)]
 struct CauseEntry<'a> {
     topic: Option<&'a str>,
-    sequence: u64,
+    epoch: u32,
+    first: u64,
+    last: u64,
 }
 
 impl<'a> From<&'a TopicReport> for TopicEntry<'a> {
@@ -125,7 +129,7 @@ impl<'a> From<&'a TopicReport> for TopicEntry<'a> {
             damage: report.damage.listed().iter().map(DamageEntry::from).collect(),
             damage_count: report.damage.count(),
             effects_without_cause: report.orphans.listed().iter().map(OrphanEntry::from).collect(),
-            effects_without_cause_count: report.orphans.count(),
+            effects_without_cause_count: report.orphans_count,
             absent_inputs: report.absent.iter().map(AbsentEntry::from).collect(),
             hash: hexadecimal(&report.hash),
         }
@@ -145,10 +149,11 @@ impl From<&OpenGap> for GapEntry {
     }
 }
 
-impl<'a> From<&'a Orphan> for OrphanEntry<'a> {
-    fn from(orphan: &'a Orphan) -> Self {
-        let cause = CauseEntry { topic: orphan.input.as_deref(), sequence: orphan.cause };
-        Self { sequence: orphan.sequence, cause }
+impl<'a> From<&'a Orphans> for OrphanEntry<'a> {
+    fn from(orphans: &'a Orphans) -> Self {
+        let &Orphans { sequences: (first, last), effects, ref input, epoch, causes } = orphans;
+        let causes = CauseEntry { topic: input.as_deref(), epoch, first: causes.0, last: causes.1 };
+        Self { first, last, effects, causes }
     }
 }
 
@@ -197,11 +202,24 @@ fn faults(report: &TopicReport) -> Vec<String> {
         ));
     }
     let is_told =
-        |orphan: &&Orphan| orphan.input.as_ref().is_some_and(|input| report.absent.contains_key(input));
-    for orphan in report.orphans.listed().iter().filter(|orphan| !is_told(orphan)) {
-        let input = orphan.input.as_deref().unwrap_or("an input that the topic does not have");
-        let (sequence, cause) = (orphan.sequence, orphan.cause);
-        lines.push(format!("{topic}: effect {sequence} without its cause, message {cause} of {input}"));
+        |orphans: &&Orphans| orphans.input.as_ref().is_some_and(|input| report.absent.contains_key(input));
+    let orphans = report.orphans.listed().iter().filter(|orphans| !is_told(orphans));
+    lines.extend(orphans.map(|orphans| format!("{topic}: {}", orphans_text(orphans))));
+    let untold = report.orphans.count() - report.orphans.listed().len() as u64;
+    if untold > 0 {
+        lines.push(format!("{topic}: {untold} more ranges of effects without their causes"));
     }
     lines
+}
+
+fn orphans_text(orphans: &Orphans) -> String {
+    let &Orphans { sequences: (first, last), effects, ref input, epoch, causes: (lowest, highest) } = orphans;
+    let input = input.as_deref().unwrap_or("an input that the topic does not have");
+    let epoch = if epoch == 0 { String::new() } else { format!(" of epoch {epoch}") };
+    match effects {
+        1 => format!("effect {first} without its cause, message {lowest}{epoch} of {input}"),
+        _ => format!(
+            "{effects} effects from {first} to {last} without their causes, messages {lowest} to {highest}{epoch} of {input}"
+        ),
+    }
 }

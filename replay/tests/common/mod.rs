@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use bus::config::BusConfig;
+use bus::config::{BusConfig, TopicConfig, WhenFull};
 use bus::event::market::{AddOrder, DeleteOrder, ExecuteOrder, Gap, Instrument, MarketEvent, Session};
 use bus::event::trade::{Fill, TradeEvent};
 use bus::event::{Code, Price, Quantity, Side, Symbol, Text, Time};
@@ -26,6 +26,28 @@ impl Ground {
         let config = BusConfig { segment: Some(Size(1 << 20)), ..BusConfig::default() };
         let bus = Bus::with_config(root.path().join("bus"), config).unwrap();
         Self { root, bus }
+    }
+
+    /// A bus of which `market-data` and `trades` keep a few segments.
+    pub fn expiring() -> Self {
+        let mut ground = Self::new();
+        let topic = TopicConfig { retention: Some(Size(4 << 20)), when_full: Some(WhenFull::Expire) };
+        let topics = ["market-data", "trades"].map(|name| (name.into(), topic)).into();
+        let config = BusConfig { topics, ..ground.bus.config().clone() };
+        ground.bus = Bus::with_config(ground.path("bus"), config).unwrap();
+        ground
+    }
+
+    /// Publishes orders from `n` on until retention has removed the first ones, and closes; the oldest sequence that is left.
+    pub fn add_until_first_is_gone(&self, mut market: Publisher<MarketEvent>, mut n: u64) -> u64 {
+        while self.bus.watermarks("market-data").unwrap().first == 0 {
+            assert!(n < 1_000_000, "retention removes nothing");
+            (n..n + 1_000).for_each(|n| assert!(market.publish(&add(n)).is_ok()));
+            market.flush().unwrap();
+            n += 1_000;
+        }
+        market.close().unwrap();
+        self.bus.watermarks("market-data").unwrap().first
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -64,6 +86,19 @@ impl Ground {
         let copy = self.path("copy");
         copy_tree(self.bus.directory(), &copy);
         copy
+    }
+}
+
+/// Copies a directory, to be changed.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 

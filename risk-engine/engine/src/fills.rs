@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use bus::event::Text;
 
+use crate::checkpoints::{Checkpoints, Passed};
 use crate::index::{Index, Key, NONE, SPREAD};
-use crate::position::Execution;
+use crate::position::{Execution, Holding};
 
 /// Executions that are retained, over all positions and trade dates. A bust or correction of an older one comes too late:
 /// it is counted as [`Oddity::ForgottenFill`](crate::Oddity::ForgottenFill), [flags](crate::PositionView::unamended) the
@@ -23,7 +24,7 @@ use crate::position::Execution;
 /// bounded whatever the day brings. Each takes 80 bytes of memory, about 25 of what finds it, and 80 of a snapshot: all of
 /// them 115 MB and 84 MB, once they are there. At 1,000 fills a second they reach back 17 minutes, at 100 almost three
 /// hours, at 10 more than a day. It is snapshots that bound it: one is written each million messages, beside the journals
-/// and on their disk. A bust is found at once and computes its position again from all of that position's retained fills.
+/// and on their disk. A bust is found at once and computes its position again from the fill's place on.
 pub const RETAINED_FILLS: usize = 1 << 20;
 
 /// The name of this limit in [`LimitAlert`](bus::event::risk::LimitAlert).
@@ -96,6 +97,15 @@ pub(crate) struct Fills {
     of_position: Vec<VecDeque<u32>>,
     /// Corrected fills by the ExecID of their latest correction: position, ExecID, place.
     corrected: BTreeSet<(u32, Text<32>, u64)>,
+    checkpoints: Checkpoints,
+}
+
+/// A position computed again.
+pub(crate) struct Again {
+    pub(crate) now: Holding,
+    /// Where that began, and what it passed.
+    from: u64,
+    passed: Passed,
 }
 
 /// The fills without what finds them: all that a snapshot needs, and cheap to clone.
@@ -167,6 +177,7 @@ impl Fills {
             index: Index::new(),
             of_position: Vec::new(),
             corrected: BTreeSet::new(),
+            checkpoints: Checkpoints::default(),
         }
     }
 
@@ -180,7 +191,7 @@ impl Fills {
             return None;
         }
         let place = self.ring.next - self.ring.count;
-        let (slot, Self { ring, index, of_position, corrected }) = (slot(place), self);
+        let (slot, Self { ring, index, of_position, corrected, checkpoints }) = (slot(place), self);
         let oldest = *ring.at(slot);
         let key_of = |slot| ring.at(slot).reference();
         // A namesake that is newer goes by the ExecID from now on.
@@ -191,6 +202,7 @@ impl Fills {
             corrected.remove(&(oldest.position, latest, place));
         }
         of_position[oldest.position as usize].pop_front();
+        checkpoints.forget(oldest.position, place);
         ring.count -= 1;
         Some(oldest)
     }
@@ -253,16 +265,26 @@ impl Fills {
         self.ring.at(slot)
     }
 
-    /// The valid executions of a position, oldest first, if `instead` stood in `slot`.
-    pub(crate) fn amended(
-        &self,
-        position: u32,
-        slot: u32,
-        instead: Fill,
-    ) -> impl Iterator<Item = Execution> + '_ {
-        let slots = self.of_position.get(position as usize).into_iter().flatten();
-        let fills = slots.map(move |&at| if at == slot { instead } else { *self.ring.at(at) });
-        fills.filter(|fill| !fill.is_void).map(|fill| fill.execution)
+    /// What a position holds if `instead` stood in `slot`, where its fills before the retained ones add up to `base`; `None`
+    /// if a sum would leave its range. To be [accepted](Self::accept) once that has become so.
+    pub(crate) fn again(&self, position: u32, slot: u32, instead: &Fill, base: Holding) -> Option<Again> {
+        let slots = self.of_position.get(position as usize)?;
+        let place = |slot: &u32| self.ring.place(*slot);
+        let (from, mut now) = self.checkpoints.before(position, place(&slot)).unwrap_or((0, base));
+        let mut passed = Passed::default();
+        for at in slots.range(slots.partition_point(|slot| place(slot) < from)..) {
+            passed.pass(|| place(at), now);
+            let fill = if *at == slot { instead } else { self.ring.at(*at) };
+            if !fill.is_void {
+                now = now.after(fill.execution)?;
+            }
+        }
+        Some(Again { now, from, passed })
+    }
+
+    /// What a position was computed again with has become so.
+    pub(crate) fn accept(&mut self, position: u32, again: Again) {
+        self.checkpoints.replace(position, again.from, again.passed);
     }
 
     /// Declares a fill void.
@@ -363,8 +385,9 @@ mod tests {
         }
         for position in 1..=ACCOUNTS {
             let walked = rows.iter().filter(|row| row.1.position == position && !row.1.is_void);
-            let chained = fills.amended(position, NONE, rows[0].1);
-            assert!(chained.eq(walked.map(|row| row.1.execution)), "{position}");
+            let held = walked.map(|row| row.1.execution).try_fold(Holding::default(), Holding::after);
+            let again = fills.again(position, slot(rows[0].0), &rows[0].1, Holding::default());
+            assert_eq!(again.map(|again| again.now), held, "{position}");
         }
         let snapshot: Vec<_> = held.iter().map(|(fill, _)| fill.execution.quantity).collect();
         assert_eq!(snapshot.len(), RETAINED_FILLS);

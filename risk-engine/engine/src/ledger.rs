@@ -303,16 +303,15 @@ impl Ledger {
             Amendment::Void => amended.is_void = true,
             Amendment::Terms(execution, _) => amended.execution = execution,
         }
-        let mut executions = self.fills.amended(number, slot, amended);
-        let Some(now) = executions.try_fold(position.base, Holding::after) else {
+        let Some(again) = self.fills.again(number, slot, &amended, position.base) else {
             return Err(position.overflow());
         };
-        drop(executions);
-        position.now = now;
+        position.now = again.now;
         match amendment {
             Amendment::Void => self.fills.void(slot),
             Amendment::Terms(execution, id) => self.fills.correct(slot, execution, id),
         }
+        self.fills.accept(number, again);
         Ok(amended.execution.price)
     }
 

@@ -15,6 +15,7 @@
 //! list has a bound.
 
 mod book;
+mod checkpoints;
 mod effect;
 mod fills;
 mod hash;

@@ -2,9 +2,21 @@
 
 /// `value` × `part` ÷ `whole`, rounded half to even; `None` if it does not fit. `whole` is not zero.
 ///
-/// The product may need 190 bits. So the value is first split into a multiple of `whole` and a rest below it: the
-/// multiple divides exactly, and the rest × `part` fits.
+/// One division where the product fits, as that of any price and quantity of this world does. Else it may need 190 bits: then
+/// the value is first split into a multiple of `whole` and a rest below it; the multiple divides exactly, and the rest ×
+/// `part` fits.
 pub(crate) fn scale(value: i128, part: i64, whole: u64) -> Option<i128> {
+    let Some(product) = value.checked_mul(i128::from(part)) else { return scale_split(value, part, whole) };
+    let (magnitude, whole) = (product.unsigned_abs(), u128::from(whole));
+    let below = magnitude / whole;
+    let rest = magnitude - below * whole;
+    let up = rest > whole - rest || (rest == whole - rest && below % 2 != 0);
+    // A magnitude that is rounded up was divided by two at least.
+    let rounded = below + u128::from(up);
+    if product < 0 { 0i128.checked_sub_unsigned(rounded) } else { i128::try_from(rounded).ok() }
+}
+
+fn scale_split(value: i128, part: i64, whole: u64) -> Option<i128> {
     let (part, whole) = (i128::from(part), i128::from(whole));
     let multiple = (value / whole).checked_mul(part)?;
     let product = (value % whole) * part;
@@ -37,6 +49,16 @@ mod tests {
     }
 
     proptest! {
+        /// Where the product fits, both ways give the same.
+        #[test]
+        fn one_division_is_as_good_as_four(value: i128, shift in 0u32..127, part: i64, whole in 1u64..=u64::MAX, small in 1u64..9) {
+            for whole in [whole, small] {
+                for value in [value, value >> shift] {
+                    prop_assert_eq!(scale(value, part, whole), scale_split(value, part, whole));
+                }
+            }
+        }
+
         /// The result is at most half a unit off, and even where it is exactly half.
         #[test]
         fn is_nearest(value in -1_000_000_000_000_000_000i128..1_000_000_000_000_000_000, part: i64, whole in 1u64..=u64::MAX >> 1) {

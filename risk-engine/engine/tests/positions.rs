@@ -6,6 +6,7 @@ use bus::event::{Money, Price, Quantity, Side};
 use common::*;
 use engine::{Effect, Oddity, PositionView, State};
 use proptest::prelude::*;
+use proptest::sample::Index;
 
 fn only_position(state: &State) -> PositionView {
     let positions: Vec<_> = state.positions().collect();
@@ -108,6 +109,49 @@ proptest! {
                     let row = model.remove(place);
                     prop_assert_eq!(apply(&mut state, &bust("A", "Z", row.id), n).len(), 1);
                 }
+            }
+            assert_replayed(&state, &model);
+        }
+    }
+
+    /// The same in a position so long that it is computed again from within, while other fills come, also of another account,
+    /// and where an amendment is refused because a sum would leave its range.
+    #[test]
+    fn a_long_history_is_rewritten_from_any_place(
+        steps in proptest::collection::vec((any::<Index>(), any::<Option<(i8, i32)>>(), 0u64..400, any::<bool>()), 1..25),
+        before in 0u64..1_500,
+    ) {
+        let (mut state, mut model, mut id) = (State::new(), Vec::new(), 0);
+        let mut add = |state: &mut State, model: &mut Vec<Row>, count: u64| {
+            for _ in 0..count {
+                let drawn = (id * 0x9e37_79b9) % 1_009;
+                let quantity = (1 + drawn % 300) as i64 * if drawn % 5 < 2 { -1 } else { 1 };
+                let row = Row { id, quantity, price: 1_000_000_007 + drawn as i64 };
+                for account in ["A", "B"] {
+                    apply(state, &fill(account, "Z", row.id, row.quantity, Price(row.price)), row.id);
+                }
+                model.push(row);
+                id += 1;
+            }
+        };
+        add(&mut state, &mut model, before);
+        for (n, (at, terms, more, overflows)) in (1_000_000..).zip(steps) {
+            add(&mut state, &mut model, more + 1);
+            let at = at.index(model.len());
+            if overflows && model.len() > 1 {
+                let beyond = correction("A", "Z", model[at].id, n + 500_000, i64::MAX, Price(1));
+                apply(&mut state, &beyond, n);
+                if state.positions().next().is_some_and(|position| !position.overflowed) {
+                    model[at] = Row { quantity: i64::MAX, price: 1, ..model[at] };
+                }
+            }
+            match terms {
+                Some((quantity, price)) if quantity != 0 => {
+                    let row = Row { quantity: quantity.into(), price: price.into(), id: model[at].id };
+                    apply(&mut state, &correction("A", "Z", row.id, n, row.quantity, Price(row.price)), n);
+                    model[at] = row;
+                }
+                _ => drop(apply(&mut state, &bust("A", "Z", model.remove(at).id), n)),
             }
             assert_replayed(&state, &model);
         }

@@ -216,3 +216,29 @@ fn a_flag_outlives_what_comes_after_it() {
     assert!(of_a(&state).unamended && of_a(&restored(&state)).unamended);
     assert!(!state.positions().any(|position| position.unamended && position.account != text("A")));
 }
+
+/// Busts leave behind what they computed on the way; that is right also when fills before, and at, those places are
+/// forgotten: a state that was restored has nothing of it.
+#[test]
+fn what_earlier_busts_computed_serves_later_ones_when_fills_are_forgotten() {
+    let mut state = FULL.clone();
+    let amend = |state: &mut State, id: u64| {
+        let effects = apply(state, &bust("FILLER", "Z", id), id);
+        assert_eq!(told(&effects), Told::Position, "{id}");
+        effects
+    };
+    amend(&mut state, OLDEST + 1_200);
+    for n in 0..900 {
+        apply(&mut state, &fill("FILLER", "Z", 2_000_000 + n, 1 + n as i64 % 7, Price(1_000 + n as i64)), n);
+        if n == 300 {
+            amend(&mut state, OLDEST + 900);
+        }
+    }
+    let mut other = restored(&state);
+    for id in
+        [OLDEST + 1_000, OLDEST + 1_025, OLDEST + 5_000, 2_000_300, RETAINED_FILLS as u64 - 1, OLDEST + 870]
+    {
+        assert_eq!(amend(&mut state, id), amend(&mut other, id), "{id}");
+    }
+    assert_eq!(state.state_hash(Cut::default()), other.state_hash(Cut::default()));
+}

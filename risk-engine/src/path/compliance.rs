@@ -38,6 +38,7 @@ impl Agent for Compliance {
     /// Reads what is durable by now, as far as the time allows.
     fn on_close(&mut self) -> Result<(), AgentError> {
         let until = Instant::now() + DEADLINE;
+        self.blotter.release();
         let mut has_all = false;
         while !has_all && Instant::now() < until {
             has_all = self.do_work()? == 0;

@@ -207,7 +207,7 @@ mod tests {
             let (topic, session) = (MARKET_DATA.into(), "0000000001".into());
             incomplete.push(Incomplete::Gap { topic, session, from, count: 1 });
         }
-        let summary = Summary { lines: BTreeMap::new(), incomplete };
+        let summary = Summary { lines: BTreeMap::new(), late: 0, incomplete };
         note_compliance(&Verdict::new(Some((summary, has_all)).into()), &mut told);
         told
     }
