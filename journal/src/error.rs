@@ -207,9 +207,9 @@ pub enum ReadError {
     /// Bytes between two positions are damaged or gone. The reader goes on behind them.
     ///
     /// A segment counts as lost with its file: where that is not there, holds no header of this journal, or is refused by
-    /// the system (a directory of its name, no permission, an I/O error) twice, some time apart, while the segment is not
-    /// in shared memory either. What is refused for want of something on the reader's side (descriptors, memory) is
-    /// [`ReadError::Failed`], and nothing is passed over.
+    /// the system (a directory of its name, no permission, an I/O error), while the segment is not in shared memory
+    /// either; also 20 ms later, where it was refused or the journal has shared memory. What is refused for want of
+    /// something on the reader's side (descriptors, memory) is [`ReadError::Failed`], and nothing is passed over.
     Damage {
         /// First damaged position.
         from: u64,
