@@ -9,6 +9,8 @@ use crate::{layout::SEGMENT_MIN, memory::Headroom};
 pub enum Room {
     /// Shared memory.
     Memory,
+    /// What the limit of this process's memory group leaves.
+    Group,
     /// The disk of the journal.
     Disk,
     /// The disk that the topic's retention allows.
@@ -19,6 +21,7 @@ impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Memory => "shared memory is full",
+            Self::Group => "the memory limit of this control group has no room for another segment",
             Self::Disk => "the disk is full",
             Self::Retention => "the topic has taken the disk that its retention allows",
         })
@@ -176,6 +179,9 @@ impl fmt::Display for PublishError {
                     "message too large: {length} bytes, {largest} at most, a quarter of a segment, whose size \
                      a new journal takes from `segment` under [bus]"
                 )
+            }
+            Self::NoRoom(room @ Room::Group) => {
+                write!(f, "{room}: publish; raise it (a container: --memory), publishing then goes on")
             }
             Self::NoRoom(room) => write!(f, "{room}: publish; make room, publishing then goes on"),
             Self::Poisoned(code) => {

@@ -193,7 +193,7 @@ fn first_segment(
         match preparation.step(places.storage.as_ref()) {
             Ok(None) => {}
             Ok(Some(first)) => return Ok(first),
-            Err(Failure::NoRoom(Room::Memory)) => return Err(no_memory(places, size)),
+            Err(Failure::NoRoom(Room::Memory | Room::Group)) => return Err(no_memory(places, size)),
             Err(Failure::NoRoom(room)) => {
                 let path = directory.to_owned();
                 return Err(OpenError::NoRoom { room, path, needed: size as u64 });
