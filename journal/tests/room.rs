@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::{Ground, SEGMENT, assert_messages, message};
 use journal::{
-    Cuts, Gate, Options, Retention,
+    Cuts, Gate, OpenError, Options, Retention, Room, Start,
     storage::{PwriteEngine, Storage, simulated::SimulatedDisk},
 };
 
@@ -59,4 +59,24 @@ fn what_retention_gives_back_is_made_ahead_however_full_the_disk_is() {
     live.close();
     let (messages, faults) = ground.read_all(Gate::Durable);
     assert!(faults.is_empty() && messages.len() as u64 > count / 5, "{} {faults:?}", messages.len());
+}
+
+#[test]
+fn who_is_refused_for_want_of_disk_leaves_a_closed_journal_closed() {
+    let disk = SimulatedDisk::new();
+    let ground = Ground::on(Arc::new(disk.clone()));
+    let mut live = ground.open();
+    (0..100).for_each(|n| assert_eq!(live.publish(&message(n)), n));
+    live.close();
+    disk.limit_space(SEGMENT as u64 / 2);
+    let refused = ground.try_open().map(drop);
+    assert!(matches!(refused, Err(OpenError::NoRoom { room: Room::Disk, .. })), "{refused:?}");
+    let survey = journal::survey(&ground.places, &ground.disk.join(journal::LOCK)).unwrap();
+    assert_eq!((survey.mark.clean, survey.mark.epoch, survey.watermarks.durable), (1, 1, 100));
+    assert!(ground.reader(Start::Oldest, Gate::Durable).is_closed());
+    disk.limit_space(1 << 40);
+    let mut live = ground.open();
+    assert_eq!((live.writer().epoch(), live.publish(&message(100))), (2, 100));
+    live.close();
+    assert_messages(&ground.read_all(Gate::Durable).0, 101);
 }
