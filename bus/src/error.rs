@@ -53,6 +53,21 @@ pub enum BusError {
         /// What helps.
         remedy: String,
     },
+    /// There is too little room on the disk for the topic's next segment.
+    TooLittleDisk {
+        /// The topic that was to be published.
+        topic: String,
+        /// The bus directory.
+        path: PathBuf,
+        /// What its next segment takes, in bytes.
+        segment: u64,
+        /// What is free now, in bytes.
+        free: u64,
+        /// What all topics of the bus need to start, but for those that have a publisher in another program, in bytes.
+        needed: u64,
+        /// What was free before this program began to publish, in bytes.
+        before: u64,
+    },
     /// The shared memory of the bus refuses.
     Memory(InstanceError),
     /// The operating system refuses.
@@ -86,6 +101,16 @@ impl fmt::Display for BusError {
                 "too little shared memory for topic '{topic}': {place} gives {given} bytes, and {needed} are needed with \
                  the topics that are published already; {remedy}"
             ),
+            Self::TooLittleDisk { topic, path, segment, free, needed, before } => {
+                let more = needed.saturating_sub(*before).max(segment.saturating_sub(*free));
+                write!(
+                    f,
+                    "topic '{topic}': the disk is full: {}: a segment takes {segment} bytes, and {free} are free; the topics of \
+                     this bus need {needed} together to start, two segments each and little more, and {before} were free \
+                     before; make {more} bytes more free and start again",
+                    path.display()
+                )
+            }
             Self::Memory(source) => source.fmt(f),
             Self::Io { what, path, source } => {
                 write!(f, "cannot {what}: {}: {source}; {}", path.display(), journal::remedy(source))
@@ -120,6 +145,7 @@ impl BusError {
             Self::Journal { source, .. } => {
                 matches!(source, OpenError::NoRoom { .. } | OpenError::NoGroupRoom { .. })
             }
+            Self::TooLittleDisk { .. } => true,
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }

@@ -174,6 +174,7 @@ pub mod agent;
 pub mod clock;
 pub mod config;
 mod directory;
+mod disk;
 mod error;
 pub mod event;
 mod evidence;

@@ -5,13 +5,25 @@ mod command;
 use bus::program::{Command, Flag, Program, run};
 use std::process::ExitCode;
 
+const STATUS: &str = "\
+topics, epochs, watermarks, segments, readers with their lag, I/O, health
+  The health is ok, or attention with the reasons below it. The state of a topic is
+    open        it has a publisher
+    closed      its publisher ended well
+    dead        its publisher died and left shared memory, from which the next one goes on    attention
+    unclean     the same without shared memory: the power was lost, or this is a copy         attention
+    unknown     this user may not ask whether it has a publisher
+    poisoned    writing to disk failed                                                        attention, exit code 1
+    damaged     something is missing or destroyed                                             attention, exit code 1
+    unreadable  this user may not read it, or this version cannot                             attention, exit code 1";
+
 static PROGRAM: Program = Program {
     name: "bus",
     about: "looks after a bus and the machine that it runs on",
     commands: &[
         Command {
             name: "status",
-            about: "topics, epochs, watermarks, segments, readers with their lag, I/O, health",
+            about: STATUS,
             positional: None,
             flags: &[],
             examples: &["bus status", "bus status --json --bus /data/busbar"],

@@ -23,6 +23,7 @@ use journal::{
 use crate::{
     clock::Clock,
     config::{BusConfig, WhenFull},
+    disk,
     error::BusError,
     event::{Message, schema::Schema},
     memory,
@@ -87,6 +88,8 @@ struct Writing {
     service: Service,
     /// Held as long as this process may write.
     occupancy: Occupancy,
+    /// Bytes that were free on the disk before.
+    free_before: Option<u64>,
 }
 
 impl Bus {
@@ -186,9 +189,10 @@ impl Bus {
         let places = self.places(topic)?;
         let options = self.options(topic, inputs, clock.now().0)?;
         self.check_memory(topic, &places, &options, &held.occupancy)?;
+        let (segment, before) = (segment_size(&places, &options), held.free_before);
         let opened = journal::open(&places, options);
         let Journal { writer, write_out, lock, recovery } =
-            opened.map_err(|source| BusError::Journal { topic: topic.into(), source })?;
+            opened.map_err(|source| disk::refusal(self, topic, segment, before, source))?;
         self.note_recovery(topic, &recovery);
         // A topic in the making has neither schema nor messages.
         let has_lost_schema =
@@ -268,6 +272,7 @@ impl Bus {
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let options = self.options(topic, &inputs, Clock::new().now().0)?;
         let options = Options { patience: Duration::ZERO, ..options };
+        let (segment, before) = (segment_size(&places, &options), held.free_before);
         match journal::open(&places, options) {
             Ok(Journal { writer, write_out, lock, recovery }) => {
                 self.note_recovery(topic, &recovery);
@@ -278,7 +283,7 @@ impl Bus {
                 Ok(true)
             }
             Err(OpenError::Held { .. }) => Ok(false),
-            Err(source) => Err(BusError::Journal { topic: topic.into(), source }),
+            Err(source) => Err(disk::refusal(self, topic, segment, before, source)),
         }
     }
 
@@ -390,7 +395,8 @@ impl Bus {
                 path: self.shared.directory.clone(),
                 source,
             })?;
-            *writing = Some(Writing { service, occupancy });
+            let free_before = journal::storage::space(&self.shared.directory).ok().map(|space| space.free);
+            *writing = Some(Writing { service, occupancy, free_before });
         }
         Ok(writing)
     }
@@ -434,7 +440,7 @@ impl Bus {
         })
     }
 
-    /// Refuses what could not go on from its first segment. A journal that is there keeps its size of segments.
+    /// Refuses what could not go on from its first segment.
     fn check_memory(
         &self,
         topic: &str,
@@ -443,9 +449,8 @@ impl Bus {
         occupancy: &Occupancy,
     ) -> Result<(), BusError> {
         let failed = |source| BusError::Io { what: "look into", path: journal::instance::root(), source };
-        let wanted = options.segment_size as u64;
-        let segment_size = journal::segment_size(places.storage.as_ref()).unwrap_or(wanted);
-        memory::check(self, topic, occupancy.least_room(topic, 0, segment_size).map_err(failed)?)
+        let segment = segment_size(places, options);
+        memory::check(self, topic, occupancy.least_room(topic, 0, segment).map_err(failed)?)
     }
 
     /// Whether the schema of a topic says all that `schema` does.
@@ -474,6 +479,11 @@ impl Bus {
             source,
         })
     }
+}
+
+/// Bytes of a segment. A journal that is there keeps its size.
+fn segment_size(places: &Places, options: &Options) -> u64 {
+    journal::segment_size(places.storage.as_ref()).unwrap_or(options.segment_size as u64)
 }
 
 /// What it means for a topic that its mark is lost, and what to do.

@@ -18,6 +18,10 @@ const COUNT: u64 = 200_000;
 const SMALL: &str =
     "mount -t tmpfs -o size=$1 tmpfs \"$BUSBAR_SHM\" && ulimit -l 0 && echo ready 0 && shift && exec \"$@\"";
 
+/// The same, with groups of memory of the test's own making before it mounts the memory.
+const GROUPED: &str = "mount -t tmpfs tmpfs /sys/fs/cgroup && mkdir /sys/fs/cgroup/memory && mount -t tmpfs -o size=$1 tmpfs \
+     \"$BUSBAR_SHM\" && echo ready 0 && shift && exec \"$@\"";
+
 /// The other processes: each does what its orders say.
 #[test]
 fn process() {
@@ -25,6 +29,7 @@ fn process() {
     match &*orders[0] {
         "carry" => carry(&bus),
         "refuse" => refuse(&bus),
+        "limit" => limit(&bus),
         _ => fill(&bus),
     }
     let memory = instance::Instance::of(bus.directory()).unwrap();
@@ -34,12 +39,17 @@ fn process() {
 
 /// A process in little memory; none where the system gives no such thing.
 fn start(size: &str, bus: &Path, orders: &str) -> Option<Process> {
+    start_in(SMALL, size, bus, orders)
+}
+
+/// A process in what a script makes.
+fn start_in(script: &str, size: &str, bus: &Path, orders: &str) -> Option<Process> {
     let memory = bus.parent().unwrap().join("memory");
     std::fs::create_dir(&memory).unwrap();
     let small = |size: &str, program: &Path| {
         let mut command = Command::new("unshare");
         command
-            .args(["-U", "-r", "-m", "sh", "-c", SMALL, "sh", size])
+            .args(["-U", "-r", "-m", "sh", "-c", script, "sh", size])
             .arg(program)
             .env("BUSBAR_SHM", &memory);
         command
@@ -109,6 +119,47 @@ fn fill(bus: &Bus) {
     quotes.close().unwrap();
     assert_eq!(bus.watermarks("quotes").unwrap().durable, count + 1);
     println!("refused {count}");
+}
+
+/// Publishes until the limit of its group is reached, has that raised and goes on.
+fn limit(bus: &Bus) {
+    let root = Path::new("/sys/fs/cgroup");
+    let set = |limit: u64, used: u64| {
+        for (name, bytes) in [("memory.max", limit), ("memory.current", used)] {
+            std::fs::write(root.join(name), format!("{bytes}\n")).unwrap();
+        }
+        for (name, bytes) in [("limit_in_bytes", limit), ("usage_in_bytes", used)] {
+            std::fs::write(root.join("memory").join(format!("memory.{name}")), format!("{bytes}\n")).unwrap();
+        }
+    };
+    set(64 << 20, 0);
+    let mut quotes = bus.publisher::<Quote>("quotes").unwrap();
+    quotes.publish(&quote(0)).unwrap();
+    set(64 << 20, (64 << 20) - 4096);
+    let refused = loop {
+        if let Err(error) = quotes.publish(&quote(quotes.next_sequence())) {
+            break error;
+        }
+    };
+    assert_eq!((refused, quotes.refused()), (PublishError::NoRoom(Room::Group), 1));
+    let told = "the memory limit of this control group has no room for another segment: publish; raise it (a container: \
+                --memory), publishing then goes on";
+    assert_eq!(refused.to_string(), told);
+    let count = quotes.next_sequence();
+    set(64 << 20, 0);
+    while quotes.publish(&quote(count)).is_err() {
+        std::thread::yield_now();
+    }
+    quotes.close().unwrap();
+    println!("refused {count}");
+}
+
+#[test]
+fn a_limit_of_the_memory_group_is_named_while_publishing_too() {
+    let (_directory, bus) = ground();
+    let Some(mut process) = start_in(GROUPED, "64m", &bus, "limit") else { return };
+    assert!(process.told("refused") > 1_000);
+    assert!(process.end().success());
 }
 
 #[test]

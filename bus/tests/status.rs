@@ -9,7 +9,11 @@ use std::{
     process::{Command, Output},
 };
 
-use bus::{Bus, Gate, Start};
+use bus::{
+    Bus, Gate, Start,
+    config::{BusConfig, TopicConfig, WhenFull},
+    program::Size,
+};
 use common::{Process, Quote, ground, orders, quote};
 use serde_json::Value;
 
@@ -17,6 +21,9 @@ use serde_json::Value;
 #[test]
 fn process() {
     let Some((bus, orders)) = orders() else { return };
+    if orders[0] == "expire" {
+        return expire(&bus);
+    }
     let mut quotes = bus.publisher::<Quote>("quotes").unwrap();
     (0..1_000).for_each(|n| assert!(quotes.publish(&quote(n)).is_ok()));
     match &*orders[0] {
@@ -28,6 +35,28 @@ fn process() {
         std::thread::yield_now();
     }
     println!("published 1000");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Publishes until retention has taken what a reader has not read.
+fn expire(bus: &Bus) {
+    let topic = TopicConfig { retention: Some(Size(3 << 20)), when_full: Some(WhenFull::Expire) };
+    let topics = [("quotes".to_owned(), topic)].into();
+    let config = BusConfig { segment: Some(Size(1 << 20)), topics, ..BusConfig::default() };
+    let bus = Bus::with_config(bus.directory(), config).unwrap();
+    let mut quotes = bus.publisher::<Quote>("quotes").unwrap();
+    quotes.publish(&quote(0)).unwrap();
+    println!("published 1");
+    while bus.survey("quotes").unwrap().readers.is_empty() {
+        std::thread::yield_now();
+    }
+    while bus.watermarks("quotes").unwrap().first < 10 {
+        (0..10_000).for_each(|_| assert!(quotes.publish(&quote(0)).is_ok()));
+    }
+    quotes.flush().unwrap();
+    println!("expired {}", quotes.next_sequence());
     loop {
         std::thread::park();
     }
@@ -134,6 +163,54 @@ fn a_dead_publisher_needs_attention() {
     assert!(reason.starts_with(told) && text(&bus).contains(reason), "{reason}");
     assert!(Process::start("process", &bus, "close").end().success());
     assert_eq!(self::report(&bus).1["health"], "ok");
+}
+
+#[test]
+fn a_topic_that_was_not_ended_cleanly_needs_attention_and_says_why() {
+    let (_directory, bus) = ground();
+    let mut publisher = Process::start("process", &bus, "stay");
+    publisher.told("published");
+    publisher.kill();
+    while report(&bus).1["topics"][0]["state"] == "open" {
+        std::thread::yield_now();
+    }
+    // As after a power loss.
+    let memory = journal::instance::Instance::of(&bus).unwrap();
+    std::fs::remove_dir_all(memory.directory()).unwrap();
+    let (code, report) = report(&bus);
+    let topic = &report["topics"][0];
+    assert_eq!((code, &report["health"], &topic["state"]), (Some(0), &"attention".into(), &"unclean".into()));
+    let reason = report["reasons"][0].as_str().unwrap();
+    let told = "topic 'quotes': nobody publishes it, and it was not ended cleanly: the power was lost, or this is a copy";
+    assert!(reason.starts_with(told), "{reason}");
+    let text = text(&bus);
+    assert!(text.contains("attention") && text.contains(reason) && text.contains("unclean"), "{text}");
+    let help = String::from_utf8(status(&bus, &["--help"]).stdout).unwrap();
+    let mut words = "open closed dead unclean unknown poisoned damaged unreadable".split(' ');
+    assert!(words.all(|word| help.contains(&format!("\n    {word} "))), "{help}");
+    assert!(Process::start("process", &bus, "close").end().success());
+    assert_eq!(self::report(&bus).1["health"], "ok");
+}
+
+#[test]
+fn a_reader_that_retention_has_passed_is_told_what_it_has_lost() {
+    let (_directory, bus) = ground();
+    let mut publisher = Process::start("process", &bus, "expire");
+    publisher.told("published");
+    let mut reader =
+        Bus::open(&bus).unwrap().subscriber::<Quote>("quotes", Start::Oldest, Gate::Published).unwrap();
+    assert!(reader.wait().unwrap().is_some());
+    let count = publisher.told("expired");
+    let (code, report) = report(&bus);
+    let (topic, follower) = (&report["topics"][0], &report["topics"][0]["readers"][0]);
+    let first = topic["first"].as_u64().unwrap();
+    assert_eq!((code, &report["health"]), (Some(0), &"attention".into()));
+    assert_eq!((&follower["sequence"], &follower["lag"]), (&1.into(), &(count - 1).into()));
+    assert_eq!(follower["removed"], first - 1);
+    let reasons: Vec<_> = report["reasons"].as_array().unwrap().iter().map(|r| r.as_str().unwrap()).collect();
+    let told = format!("has not read {} messages that retention removed", first - 1);
+    assert!(reasons.iter().any(|reason| reason.contains(&told)), "{reasons:?}");
+    assert!(!reasons.iter().any(|reason| reason.contains("about to lose")), "{reasons:?}");
 }
 
 #[test]

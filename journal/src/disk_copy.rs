@@ -22,14 +22,20 @@ pub(crate) enum LoadError {
 impl LoadError {
     /// What an error of the system means for segment `number`.
     pub(crate) fn of(number: u64, error: &io::Error) -> Self {
-        let why = format!("cannot read: {}: {error}; mend that and try again", names::segment(number));
-        match error.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR | libc::EAGAIN) => {
-                Self::Failed(why)
-            }
-            _ => Self::Refused(why),
-        }
+        Self::about(&names::segment(number), error)
     }
+
+    /// What an error of the system means for what it was met at.
+    pub(crate) fn about(what: &str, error: &io::Error) -> Self {
+        let why = format!("cannot read: {what}: {error}; mend that and try again");
+        if is_of_asker(error) { Self::Failed(why) } else { Self::Refused(why) }
+    }
+}
+
+/// Whether an error tells what whoever asked lacks at the moment, and nothing about what was asked for.
+pub(crate) fn is_of_asker(error: &io::Error) -> bool {
+    let lacks = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOLCK, libc::EINTR, libc::EAGAIN];
+    error.raw_os_error().is_some_and(|number| lacks.contains(&number))
 }
 
 impl fmt::Display for LoadError {

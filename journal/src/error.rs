@@ -9,6 +9,8 @@ use crate::{layout::SEGMENT_MIN, memory::Headroom};
 pub enum Room {
     /// Shared memory.
     Memory,
+    /// What the limit of this process's memory group leaves.
+    Group,
     /// The disk of the journal.
     Disk,
     /// The disk that the topic's retention allows.
@@ -19,6 +21,7 @@ impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Memory => "shared memory is full",
+            Self::Group => "the memory limit of this control group has no room for another segment",
             Self::Disk => "the disk is full",
             Self::Retention => "the topic has taken the disk that its retention allows",
         })
@@ -177,6 +180,9 @@ impl fmt::Display for PublishError {
                      a new journal takes from `segment` under [bus]"
                 )
             }
+            Self::NoRoom(room @ Room::Group) => {
+                write!(f, "{room}: publish; raise it (a container: --memory), publishing then goes on")
+            }
             Self::NoRoom(room) => write!(f, "{room}: publish; make room, publishing then goes on"),
             Self::Poisoned(code) => {
                 let error = io::Error::from_raw_os_error(*code);
@@ -207,9 +213,9 @@ pub enum ReadError {
     /// Bytes between two positions are damaged or gone. The reader goes on behind them.
     ///
     /// A segment counts as lost with its file: where that is not there, holds no header of this journal, or is refused by
-    /// the system (a directory of its name, no permission, an I/O error) twice, some time apart, while the segment is not
-    /// in shared memory either. What is refused for want of something on the reader's side (descriptors, memory) is
-    /// [`ReadError::Failed`], and nothing is passed over.
+    /// the system (a directory of its name, no permission, an I/O error), while the segment is not in shared memory
+    /// either; also 20 ms later, where it was refused or the journal has shared memory. What is refused for want of
+    /// something on the reader's side (descriptors, memory) is [`ReadError::Failed`], and nothing is passed over.
     Damage {
         /// First damaged position.
         from: u64,

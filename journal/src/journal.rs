@@ -91,8 +91,9 @@ pub fn open(places: &Places, mut options: Options) -> Result<Journal, OpenError>
         let what = format!("{shown}: no epoch follows {}", found.epoch);
         return Err(OpenError::Damaged { what });
     }
+    let before = slot;
     begin_epoch(&mut slot, &found);
-    let mark =
+    let mut mark =
         Mark::own(places.storage.as_ref(), slot).map_err(OpenError::io("write the mark in", &shown))?;
     let (control, waiters) = pages(places, &slot).map_err(|error| memory_failure(&error, places, size))?;
     announce(&control, &slot, &found);
@@ -101,6 +102,10 @@ pub fn open(places: &Places, mut options: Options) -> Result<Journal, OpenError>
         // Nobody writes here: readers shall not wait for it.
         for name in [Control::NAME, Waiters::NAME] {
             let _ = fs::remove_file(places.memory_dir.join(name));
+        }
+        if before.clean == 1 {
+            // Nobody has written anything: it is as closed as it was. Should that fail, its next owner recovers it.
+            let _ = mark.write(|slot| *slot = MarkSlot { turn: slot.turn, ..before });
         }
     })?;
     let beginning = Beginning {
@@ -193,7 +198,7 @@ fn first_segment(
         match preparation.step(places.storage.as_ref()) {
             Ok(None) => {}
             Ok(Some(first)) => return Ok(first),
-            Err(Failure::NoRoom(Room::Memory)) => return Err(no_memory(places, size)),
+            Err(Failure::NoRoom(Room::Memory | Room::Group)) => return Err(no_memory(places, size)),
             Err(Failure::NoRoom(room)) => {
                 let path = directory.to_owned();
                 return Err(OpenError::NoRoom { room, path, needed: size as u64 });

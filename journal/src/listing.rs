@@ -1,11 +1,11 @@
 //! Which segments a journal has now, in memory or on disk, and which of them holds a message.
 
-use std::{cell::OnceCell, fs};
+use std::{cell::RefCell, fs, io};
 
 use crate::{
-    disk_copy::{self, LoadError},
+    disk_copy::{self, LoadError, is_of_asker},
     layout::{MarkSlot, SegmentHeader},
-    memory::SegmentMemory,
+    memory::{MemoryError, SegmentMemory},
     names,
     reader::Places,
     segment::Segment,
@@ -19,43 +19,65 @@ pub(crate) struct Listing<'a> {
     places: &'a Places,
     mark: &'a MarkSlot,
     numbers: Vec<u64>,
-    /// Why the first segment of which the system refused the header was passed over.
-    refused: OnceCell<LoadError>,
+    /// Why the first segment of which the system refused the header was passed over, or why not all may be known.
+    refused: RefCell<Option<LoadError>>,
 }
 
 impl<'a> Listing<'a> {
     pub(crate) fn new(places: &'a Places, mark: &'a MarkSlot) -> Self {
-        let on_disk = places.storage.names().unwrap_or_default();
-        let mut numbers: Vec<u64> = on_disk.iter().filter_map(|name| names::segment_number(name)).collect();
-        if let Ok(entries) = fs::read_dir(&places.memory_dir) {
-            let shared =
-                entries.flatten().filter_map(|entry| names::segment_number(entry.file_name().to_str()?));
-            numbers.extend(shared);
+        let mut this = Self { places, mark, numbers: Vec::new(), refused: RefCell::new(None) };
+        let unlisted = |error| LoadError::Failed(format!("cannot list the segments: {error}; try again"));
+        match places.storage.names() {
+            Ok(names) => this.numbers.extend(names.iter().filter_map(|name| names::segment_number(name))),
+            Err(error) => this.refuse(unlisted(error)),
         }
-        numbers.retain(|number| *number >= mark.floor);
-        numbers.sort_unstable();
-        numbers.dedup();
-        Self { places, mark, numbers, refused: OnceCell::new() }
+        match fs::read_dir(&places.memory_dir) {
+            Ok(entries) => {
+                let number = |entry: fs::DirEntry| names::segment_number(entry.file_name().to_str()?);
+                this.numbers.extend(entries.flatten().filter_map(number));
+            }
+            Err(error) if is_of_asker(&error) => this.refuse(unlisted(error)),
+            // Where there is no memory, or none for this user, there is the disk.
+            Err(_) => {}
+        }
+        this.numbers.retain(|number| *number >= mark.floor);
+        this.numbers.sort_unstable();
+        this.numbers.dedup();
+        this
+    }
+
+    /// Keeps why something was passed over: the first reason, but rather one that says nothing about what is there.
+    fn refuse(&self, error: LoadError) {
+        let mut kept = self.refused.borrow_mut();
+        if !matches!((&*kept, &error), (Some(LoadError::Failed(_)), _) | (Some(_), LoadError::Refused(_))) {
+            *kept = Some(error);
+        }
     }
 
     /// The header of a segment, from memory if it is there, else from disk.
     pub(crate) fn header(&self, number: u64) -> Option<SegmentHeader> {
-        if let Some(segment) = shared(self.places, self.mark, number) {
-            return segment.header(&self.mark.journal);
+        match shared(self.places, self.mark, number) {
+            Ok(Some(segment)) => return segment.header(&self.mark.journal),
+            Err(error @ LoadError::Failed(_)) => {
+                self.refuse(error);
+                return None;
+            }
+            // What may not be read there is read from disk.
+            Ok(None) | Err(LoadError::Refused(_)) => {}
         }
         let header = disk_copy::header(self.places.storage.as_ref(), &self.mark.journal, number);
         header.unwrap_or_else(|error| {
-            self.refused.get_or_init(|| LoadError::of(number, &error));
+            self.refuse(LoadError::of(number, &error));
             None
         })
     }
 
-    /// What was passed over because the system refuses it, if anything that was asked for so far.
-    pub(crate) fn refused(&self) -> Option<&LoadError> {
-        self.refused.get()
+    /// Whether the system refused anything that was asked for so far.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.borrow().is_some()
     }
 
-    /// The same, to be kept.
+    /// Why.
     pub(crate) fn into_refused(self) -> Option<LoadError> {
         self.refused.into_inner()
     }
@@ -96,8 +118,22 @@ impl<'a> Listing<'a> {
 }
 
 /// A segment in shared memory, if it is there. It stays what it is as long as it is mapped here.
-pub(crate) fn shared(places: &Places, mark: &MarkSlot, number: u64) -> Option<Segment> {
-    let path = places.memory_dir.join(names::segment(number));
-    let memory = SegmentMemory::open(&path, Access::Read, mark.segment_size as usize).ok()?;
-    memory.hold(&path).then(|| Segment::shared(memory, number))
+///
+/// # Errors
+/// What is there cannot be used, or for the moment nothing can be opened.
+pub(crate) fn shared(places: &Places, mark: &MarkSlot, number: u64) -> Result<Option<Segment>, LoadError> {
+    let name = names::segment(number);
+    let path = places.memory_dir.join(&name);
+    let failed = |error: &io::Error| LoadError::about(&format!("{name} in shared memory"), error);
+    let memory = match SegmentMemory::open(&path, Access::Read, mark.segment_size as usize) {
+        Ok(memory) => memory,
+        Err(MemoryError::Io { source, .. }) => {
+            let is_gone = matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+            return if is_gone { Ok(None) } else { Err(failed(&source)) };
+        }
+        // One that is just made has no length yet.
+        Err(_) => return Ok(None),
+    };
+    let is_held = memory.hold(&path).map_err(|error| failed(&error))?;
+    Ok(is_held.then(|| Segment::shared(memory, number)))
 }

@@ -95,7 +95,8 @@ impl SegmentMemory {
             .map_err(|error| MemoryError::io("open", path, error))?;
         let status = file.metadata().map_err(|error| MemoryError::io("inspect", path, error))?;
         if !status.is_file() {
-            return Err(MemoryError::io("open", path, ErrorKind::InvalidInput.into()));
+            let odd = io::Error::new(ErrorKind::InvalidInput, "not a regular file");
+            return Err(MemoryError::io("open", path, odd));
         }
         if status.len() < length as u64 {
             return Err(MemoryError::TooShort {
@@ -125,8 +126,11 @@ impl SegmentMemory {
 
     /// Keeps the memory what it is at `path` as long as it is mapped here: nobody can [take](Self::take) it. False where
     /// somebody has, or where it is no longer there.
-    pub(crate) fn hold(&self, path: &Path) -> bool {
-        matches!(lock::set(&self.handle, Kind::Shared), Ok(true)) && matches!(self.is_at(path), Ok(true))
+    ///
+    /// # Errors
+    /// Whatever the system answers: it says nothing about the memory.
+    pub(crate) fn hold(&self, path: &Path) -> io::Result<bool> {
+        Ok(lock::set(&self.handle, Kind::Shared)? && self.is_at(path)?)
     }
 
     /// Takes the memory for another use, which takes the right to write it; false where somebody [holds](Self::hold) it.

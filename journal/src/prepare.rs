@@ -211,7 +211,8 @@ fn failure(error: io::Error, room: Room) -> Failure {
 
 fn memory_failure(error: MemoryError) -> Failure {
     match error {
-        MemoryError::NoRoom { .. } | MemoryError::Group { .. } => Failure::NoRoom(Room::Memory),
+        MemoryError::NoRoom { .. } => Failure::NoRoom(Room::Memory),
+        MemoryError::Group { .. } => Failure::NoRoom(Room::Group),
         MemoryError::Io { source, .. } => failure(source, Room::Memory),
         MemoryError::TooShort { .. } => Failure::Io(io::ErrorKind::UnexpectedEof.into()),
     }

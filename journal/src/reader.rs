@@ -5,6 +5,7 @@
 //! reader's own and its checksums are verified; it is never mapped. Readers write nothing and need no writer: without
 //! one they show what recovery would keep.
 
+mod doubt;
 mod ends;
 mod lost;
 mod place;
@@ -36,7 +37,7 @@ pub use ends::Watermarks;
 const GLANCE_EVERY: u32 = 256;
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// Between two tries to read what the system refuses, after which it counts as lost.
+/// Between two tries to read what the system refuses or what is not found, after which it counts as lost.
 const SECOND_TRY: Duration = Duration::from_millis(20);
 
 /// Where a journal lives.

@@ -251,7 +251,7 @@ mod tests {
         assert!(bytes[..crate::layout::FIRST_FRAME + 8].iter().all(|byte| *byte == 0));
         assert_eq!(bytes[SIZE - 1], 1, "it was the first one's memory");
         let other = SegmentMemory::open(&path, crate::storage::Access::Read, SIZE).unwrap();
-        assert!(other.hold(&path), "and nobody keeps readers out");
+        assert!(other.hold(&path).unwrap(), "and nobody keeps readers out");
         let spare = supply.spare().unwrap();
         assert!(spare.memory.is_at(&spare.path).unwrap(), "the second one still waits");
         spare.forget();

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use crate::{
     control::Control,
-    disk_copy,
+    disk_copy::{self, LoadError},
     error::OpenError,
     keepers::{self, Keeper},
     layout::MarkSlot,
@@ -84,10 +84,11 @@ pub fn survey(places: &Places, lock: &Path) -> Result<Survey, OpenError> {
     let mut reader = Reader::open(places.clone(), Start::Oldest, Gate::Published)?;
     let memory = memory_files(&places.memory_dir);
     let failed = |error| OpenError::Io { what: "list the segments", path: names::MARK.into(), error };
+    let unlisted = |error: LoadError| failed(io::Error::other(error.to_string()));
     let disk = disk_files(places).map_err(failed)?;
     let keepers = keepers::list(places.storage.as_ref()).map_err(failed)?;
     let mut segments = Vec::new();
-    for header in reader.headers() {
+    for header in reader.headers().map_err(unlisted)? {
         segments.push(SegmentStatus {
             number: header.number,
             sequence: header.sequence,
@@ -98,7 +99,7 @@ pub fn survey(places: &Places, lock: &Path) -> Result<Survey, OpenError> {
     }
     let control = Control::attach(&places.memory_dir.join(Control::NAME), &reader.journal());
     let readers = if control.is_some() { readers::list(&places.memory_dir) } else { Vec::new() };
-    let missing = reader.missing();
+    let missing = reader.missing().map_err(unlisted)?;
     let (mut headless, mut refused) = (Vec::new(), Vec::new());
     for number in there_of(places, &missing).map_err(failed)? {
         match disk_copy::header(places.storage.as_ref(), &reader.journal(), number) {

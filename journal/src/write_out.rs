@@ -6,6 +6,8 @@
 //! journal wait until the messages that caused them are durable in their own journals. While the disk is busy it
 //! prepares segments and retires old ones, one slow step at a time.
 
+mod ahead;
+
 use std::{collections::VecDeque, fmt, io, path::PathBuf, sync::Arc};
 
 use crate::{
@@ -18,13 +20,13 @@ use crate::{
     layout::{BLOCK, FIRST_FRAME},
     mark::Mark,
     names,
-    prepare::{Failure, Preparation, Twin, is_no_room},
+    prepare::{Twin, is_no_room},
     progress::{Input, Progress},
     readers,
     retention::{Retained, Retired, Step, remove_disk},
     segment::Segment,
     storage::{AlignedBuffer, Completion, Engine, Storage, Write},
-    supply::{Done, Outcome, Supply, Work, remove_memory},
+    supply::{Done, Supply, remove_memory},
     waiters::{Event, Waiters},
     writer::Shortage,
 };
@@ -374,104 +376,9 @@ impl WriteOut {
         self.over.front().map_or(self.front_number(), |over| over.live.segment.number())
     }
 
-    /// Goes on preparing: twins first, since the front one may hold up the writes.
-    fn prepare(&mut self, now: u64) -> io::Result<usize> {
-        let wanted_cut = self.wants_cut;
-        if self.supply.is_idle() && !self.begin_twin() && !self.begin_segment(now)? {
-            return Ok(usize::from(self.wants_cut != wanted_cut));
-        }
-        match self.supply.advance() {
-            Some(outcome) => self.take(outcome, now).map(|()| 1),
-            None => Ok(usize::from(!self.supply.is_away())),
-        }
-    }
-
-    /// Has the blocks of a twin written, if one waits for that.
-    fn begin_twin(&mut self) -> bool {
-        let waits = |live: &&mut Live| live.twin.as_ref().is_some_and(|twin| !twin.is_ready());
-        let Some(live) = self.queue.iter_mut().find(waits) else { return false };
-        let Some(twin) = live.twin.take() else { return false };
-        self.supply.begin(Work::Twin(live.segment.number(), twin));
-        true
-    }
-
-    /// Has a segment made, if one is wanted and there is room; or says what has to be done before.
-    fn begin_segment(&mut self, now: u64) -> io::Result<bool> {
-        let room =
-            self.ahead() < AHEAD && self.segments() * self.parts.segment_size < self.parts.memory_budget;
-        if !room || now < self.retry_at || self.wants_cut {
-            return Ok(false);
-        }
-        match self.room()? {
-            Step::Make => {}
-            Step::Cut { .. } => {
-                self.wants_cut = true;
-                self.mark_due.get_or_insert(now + MARK_WITHIN);
-                return Ok(false);
-            }
-            Step::Refuse => {
-                self.retry_at = now + RETRY;
-                self.parts.shortage.set(Some(Room::Retention));
-                return Ok(false);
-            }
-        }
-        let directory = self.parts.memory_dir.clone();
-        let new = Preparation::new(self.next_number, self.parts.segment_size, directory);
-        let preparation = new.from(self.recycled.take(), self.supply.spare());
-        self.supply.begin(Work::Segment(preparation));
-        Ok(true)
-    }
-
-    /// Segments in memory, but for a spare one.
-    fn segments(&mut self) -> usize {
-        self.queue.len() + self.over.len() + self.supply.segments()
-    }
-
-    /// Takes what was prepared, or why it was not.
-    fn take(&mut self, (work, result): Outcome, now: u64) -> io::Result<()> {
-        self.take_back(work)?;
-        match result {
-            Ok(Done::Twin) => self.end_stall(),
-            Ok(Done::Segment(segment, twin)) => {
-                self.next_number += 1;
-                self.queue.push_back(Live { segment: Arc::clone(&segment), twin: Some(twin) });
-                self.parts.shortage.set(None);
-                self.prepared.push(segment).expect("there is a slot for each segment ahead");
-            }
-            Err(Failure::NoRoom(room)) => {
-                self.retry_at = now + RETRY;
-                self.parts.shortage.set(Some(room));
-            }
-            Err(Failure::Io(error)) => return Err(error),
-        }
-        Ok(())
-    }
-
-    /// Takes what was under way: a twin, whatever came of it, or the old one that was not used.
-    fn take_back(&mut self, work: Option<Work>) -> io::Result<()> {
-        match work {
-            Some(Work::Twin(number, twin)) => {
-                let mut queue = self.queue.iter_mut();
-                if let Some(live) = queue.find(|live| live.segment.number() == number) {
-                    live.twin = Some(twin);
-                }
-                Ok(())
-            }
-            Some(Work::Segment(preparation)) => {
-                preparation.into_recycled().map_or(Ok(()), |unused| self.reuse_or_remove(unused))
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Has a helper do what is slow.
     pub(crate) fn assist(&mut self, hands: Option<Hands>) {
         self.supply.assist(hands);
-    }
-
-    /// Segments that are ready for the writer.
-    fn ahead(&self) -> usize {
-        AHEAD - self.prepared.slots().min(AHEAD)
     }
 
     /// Shows the engine's name on the control page.

@@ -33,6 +33,7 @@ impl Shortage {
             Some(Room::Memory) => 1,
             Some(Room::Disk) => 2,
             Some(Room::Retention) => 3,
+            Some(Room::Group) => 4,
         };
         self.0.store(word, Ordering::Relaxed); // ORDERING: a report that orders nothing
     }
@@ -42,7 +43,8 @@ impl Shortage {
             0 => None,
             1 => Some(Room::Memory),
             2 => Some(Room::Disk),
-            _ => Some(Room::Retention),
+            3 => Some(Room::Retention),
+            _ => Some(Room::Group),
         }
     }
 }

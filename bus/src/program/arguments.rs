@@ -24,7 +24,7 @@ pub struct Program {
 pub struct Command {
     /// Its name, empty for what runs without a command.
     pub name: &'static str,
-    /// One line: what it does.
+    /// What it does, in a line; lines below it may explain the words of its answer.
     pub about: &'static str,
     /// Arguments that are not flags; `None` if it takes none.
     pub positional: Option<Positional>,

@@ -2,6 +2,7 @@
 
 use super::{Current, Reader};
 use crate::{
+    disk_copy::LoadError,
     layout::{FIRST_FRAME, MarkSlot, SegmentHeader},
     listing::Listing,
     mark,
@@ -34,16 +35,31 @@ impl First {
     /// As [`Reader::begins`] says.
     pub(super) fn begins(&self) -> u64 {
         let Self { header, mark, .. } = self;
-        let is_whole = header.map_or(mark.floor * u64::from(mark.segment_size) >= mark.durable, |header| {
-            header.number == mark.floor
-        });
         let first = header.map_or(mark.sequence, |header| header.sequence);
         match mark.floor {
             0 => 0,
-            _ if is_whole => first,
+            _ if self.is_whole() => first,
             _ => first.saturating_sub(1),
         }
     }
+
+    /// Whether nothing is missing before it.
+    pub(super) fn is_whole(&self) -> bool {
+        let Self { header, mark, .. } = self;
+        let is_empty = mark.floor * u64::from(mark.segment_size) >= mark.durable;
+        header.map_or(is_empty, |header| header.number == mark.floor)
+    }
+}
+
+/// Where a journal ends.
+#[derive(Debug)]
+pub(super) struct End {
+    /// The sequence behind its newest message.
+    pub(super) sequence: u64,
+    /// Whether that is known from the disk.
+    pub(super) is_on_disk: bool,
+    /// Whether another segment should follow.
+    pub(super) is_sealed: bool,
 }
 
 impl Reader {
@@ -70,7 +86,8 @@ impl Reader {
     /// message before the first readable one is known to be of that: it is the one answered, and more may be lost.
     pub fn begins(&self) -> u64 {
         // Where nothing can be told, nothing is called retired.
-        self.first(self.newer_mark().unwrap_or(self.mark)).map_or(0, |first| first.begins())
+        let mark = self.newer_mark().ok().flatten().unwrap_or(self.mark);
+        self.first(mark).map_or(0, |first| first.begins())
     }
 
     /// Whether there is evidence of how far the journal was durable: what lies beyond the last segment is not missed without.
@@ -111,17 +128,37 @@ impl Reader {
     /// The sequence behind the newest message, and whether that is known from the disk.
     pub(super) fn end(&mut self) -> (u64, bool) {
         let newest = Listing::new(&self.places, &self.mark).newest();
-        let Some(mut number) = newest.map(|header| header.number) else { return (self.mark.sequence, true) };
-        let mut end = (newest.map_or(0, |header| header.sequence), true);
-        while let Ok(Some(current)) = self.load(number) {
+        let (end, _) = self.walk_to_end(newest);
+        (end.sequence, end.is_on_disk)
+    }
+
+    /// The same, if all that is there can be looked at.
+    pub(super) fn find_end(&mut self) -> Result<End, LoadError> {
+        let (newest, _) = self.find(&self.mark, |listing| listing.newest())?;
+        match self.walk_to_end(newest) {
+            (_, Some(error @ LoadError::Failed(_))) => Err(error),
+            (end, _) => Ok(end),
+        }
+    }
+
+    /// Walks from a segment to the end, or as far as can be read, and says why not farther.
+    fn walk_to_end(&mut self, newest: Option<SegmentHeader>) -> (End, Option<LoadError>) {
+        let sequence = newest.map_or(self.mark.sequence, |header| header.sequence);
+        let mut end = End { sequence, is_on_disk: true, is_sealed: false };
+        let Some(mut number) = newest.map(|header| header.number) else { return (end, None) };
+        loop {
+            let current = match self.load(number) {
+                Ok(Some(current)) => current,
+                Ok(None) => return (end, None),
+                Err(error) => return (end, Some(error)),
+            };
             let (sequence, is_sealed) = current.end();
-            end = (sequence, current.copy.is_some());
+            end = End { sequence, is_on_disk: current.copy.is_some(), is_sealed };
             if !is_sealed {
-                break;
+                return (end, None);
             }
             number += 1;
         }
-        end
     }
 }
 

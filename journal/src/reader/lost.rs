@@ -1,13 +1,26 @@
 //! Which segments of a journal are gone or cut short, as far as names, headers and the length of files tell.
 
-use super::Reader;
-use crate::layout::SegmentHeader;
+use super::{Reader, doubt::Doubt};
+use crate::{disk_copy::LoadError, layout::SegmentHeader};
 
 impl Reader {
     /// Numbers of segments that held messages and are not there: the first of each run, and the one behind its last.
-    pub(crate) fn missing(&mut self) -> Vec<(u64, u64)> {
+    ///
+    /// # Errors
+    /// What is there cannot be told.
+    pub(crate) fn missing(&mut self) -> Result<Vec<(u64, u64)>, LoadError> {
+        let mut doubt = Doubt::new();
+        loop {
+            let missing = self.missing_now()?;
+            if missing.is_empty() || !self.looks_again(&mut doubt, false) {
+                return Ok(missing);
+            }
+        }
+    }
+
+    fn missing_now(&mut self) -> Result<Vec<(u64, u64)>, LoadError> {
         let proven = self.mark;
-        let headers = self.headers();
+        let headers = self.headers()?;
         // Where nothing is left, the end is what the mark says, which is what is missed.
         let end = if headers.is_empty() { 0 } else { self.end().0 };
         // Retention may have moved it meanwhile.
@@ -25,7 +38,7 @@ impl Reader {
         if end < proven.sequence && next < behind {
             missing.push((next, behind));
         }
-        missing
+        Ok(missing)
     }
 
     /// Whether the messages before segment `next` go on with `header`: numbers behind the cut of a derived journal are

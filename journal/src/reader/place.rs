@@ -2,14 +2,14 @@
 
 use std::{thread, time::Instant};
 
-use super::{Copied, Current, GLANCE_EVERY, Reader, SECOND_TRY, Start, ends::First};
+use super::{Copied, Current, GLANCE_EVERY, Reader, SECOND_TRY, Start, doubt::Doubt, ends::First};
 use crate::{
     control::Control,
-    disk_copy::{self, LoadError},
-    error::ReadError,
+    disk_copy::{self, LoadError, is_of_asker},
+    error::{OpenError, ReadError},
     layout::{FIRST_FRAME, MarkSlot, SegmentHeader},
     listing::{Listing, shared},
-    mark,
+    mark, names,
     readers::Presence,
     recovery::decide,
     scan::{Evidence, scan},
@@ -44,18 +44,96 @@ impl Reader {
 
     pub(super) fn refresh_mark(&mut self) {
         // What cannot be read now was read before.
-        self.mark = self.newer_mark().unwrap_or(self.mark);
+        let _ = self.try_refresh_mark();
     }
 
-    pub(super) fn newer_mark(&self) -> Option<MarkSlot> {
-        let mark = mark::reload(self.places.storage.as_ref(), &self.mark.journal).ok().flatten();
-        mark.filter(|mark| mark.journal == self.mark.journal)
+    /// The same before something is called lost: an older mark does not know what was retired.
+    fn try_refresh_mark(&mut self) -> Result<(), LoadError> {
+        self.mark = self.newer_mark()?.unwrap_or(self.mark);
+        Ok(())
+    }
+
+    /// The mark as it is now; `None` where there is none of this journal that can be read.
+    ///
+    /// # Errors
+    /// It cannot be told for the moment.
+    pub(super) fn newer_mark(&self) -> Result<Option<MarkSlot>, LoadError> {
+        match mark::reload(self.places.storage.as_ref(), &self.mark.journal) {
+            Ok(mark) => Ok(mark.filter(|mark| mark.journal == self.mark.journal)),
+            Err(OpenError::Io { error, .. }) if is_of_asker(&error) => {
+                Err(LoadError::about(names::MARK, &error))
+            }
+            Err(_) => Ok(None),
+        }
     }
 
     /// Leaves a segment of which nothing more will come: a disk copy without a seal, or the memory of a dead epoch that was
     /// lost. What its file holds by now is read first. False if the reader stays where it is.
     pub(super) fn go_on(&mut self) -> bool {
-        let Some(current) = &self.current else { return false };
+        self.try_go_on().unwrap_or_else(|error| {
+            self.pending.push_back(error);
+            true
+        })
+    }
+
+    fn try_go_on(&mut self) -> Result<bool, ReadError> {
+        let mut doubt = Doubt::new();
+        loop {
+            let Some(left) = self.current.as_ref().and_then(|current| self.left(current)) else {
+                return Ok(false);
+            };
+            if left.is_copy && self.go_on_in_memory(&left)? {
+                return Ok(true);
+            }
+            let here = Listing::new(&self.places, &self.mark).header(left.number);
+            let here = here.filter(|header| header.epoch != left.epoch);
+            let (later, refused) =
+                here.map_or_else(|| self.behind(left.number), |here| Ok((Some(here), None)))?;
+            if refused.is_some() {
+                doubt.end();
+            }
+            let Some(later) = later else {
+                if !left.is_copy || left.position >= self.mark.durable {
+                    return Ok(false);
+                }
+                if self.mark.sequence > self.next_sequence() && self.looks_again(&mut doubt, false) {
+                    continue;
+                }
+                self.skip_to_mark(left.position, refused);
+                return Ok(true);
+            };
+            self.try_refresh_mark()?;
+            if left.number < self.mark.floor {
+                // Retention took what comes next.
+                self.current = None;
+                self.begin_with_first(Some(self.next_sequence()))?;
+                return Ok(true);
+            }
+            let (fresh, refused) = match self.load(left.number) {
+                Ok(fresh) if here.is_none() => (fresh.filter(|fresh| fresh.epoch == left.epoch), refused),
+                Ok(_) => (None, refused),
+                Err(LoadError::Refused(why)) => (None, Some(why)),
+                Err(error) => return Err(error.into()),
+            };
+            let has_no_end = match fresh {
+                Some(fresh) if fresh.reaches_beyond(left.offset) => {
+                    self.current = Some(fresh.from(left.offset, left.anchor_time));
+                    return Ok(true);
+                }
+                fresh => fresh.and_then(|fresh| fresh.copy).is_some_and(|copy| !copy.is_sealed),
+            };
+            let is_loss = self.loses(&later, left.position, has_no_end);
+            if is_loss && self.looks_again(&mut doubt, false) {
+                continue;
+            }
+            self.current = None;
+            self.skip_to(&later, left.position, has_no_end, refused);
+            return Ok(true);
+        }
+    }
+
+    /// Where the reader is in a segment of which it has read all that it holds, if it may have to leave that.
+    fn left(&self, current: &Current) -> Option<Left> {
         let is_left = match &current.copy {
             Some(copy) => current.offset >= copy.end && copy.holes.is_empty(),
             None => {
@@ -63,70 +141,47 @@ impl Reader {
                 is_old && current.segment.frame(current.offset).is_none()
             }
         };
-        if !is_left {
-            return false;
-        }
-        let (number, epoch, offset) = (current.segment.number(), current.epoch, current.offset);
-        let (from, is_copy) = (current.segment.position(offset), current.copy.is_some());
-        let here = Listing::new(&self.places, &self.mark).header(number);
-        let here = here.filter(|header| header.epoch != epoch);
-        let found = here.map_or_else(|| self.behind(number, false), |here| Ok((Some(here), None)));
-        let (later, refused) = match found {
-            Ok(found) => found,
-            Err(error) => {
-                self.pending.push_back(error);
-                return true;
-            }
+        is_left.then(|| Left {
+            number: current.segment.number(),
+            epoch: current.epoch,
+            offset: current.offset,
+            position: current.segment.position(current.offset),
+            anchor_time: current.anchor_time,
+            is_copy: current.copy.is_some(),
+        })
+    }
+
+    /// Goes from the disk copy of a segment to its memory, where that could not be opened before or was not there. False
+    /// where it is not.
+    fn go_on_in_memory(&mut self, left: &Left) -> Result<bool, LoadError> {
+        let segment = match shared(&self.places, &self.mark, left.number) {
+            Ok(segment) => segment,
+            Err(LoadError::Refused(_)) => None,
+            Err(error) => return Err(error),
         };
-        let Some(later) = later else {
-            let is_behind_all = !is_copy || from >= self.mark.durable;
-            if !is_behind_all {
-                self.skip_to_mark(from, refused);
-            }
-            return !is_behind_all;
-        };
-        let Some(old) = self.current.take() else { return false };
-        self.refresh_mark();
-        if number < self.mark.floor {
-            // Retention took what comes next.
-            if let Err(error) = self.begin_with_first(Some(self.next_sequence())) {
-                self.pending.push_back(error.into());
-            }
-            return true;
-        }
-        let fresh = if here.is_none() { self.load(number).ok().flatten() } else { None };
-        match fresh.filter(|fresh| fresh.epoch == epoch) {
-            Some(fresh) if fresh.reaches_beyond(offset) => {
-                self.current = Some(fresh.from(offset, old.anchor_time));
-            }
-            fresh => {
-                let has_no_end = fresh.and_then(|fresh| fresh.copy).is_some_and(|copy| !copy.is_sealed);
-                self.skip_to(&later, from, has_no_end, refused);
-            }
-        }
-        true
+        let Some(segment) = segment else { return Ok(false) };
+        let header = segment.header(&self.mark.journal).filter(|header| header.epoch == left.epoch);
+        let Some(header) = header else { return Ok(false) };
+        self.current = Some(Current::new(segment, &header, None).from(left.offset, left.anchor_time));
+        self.show();
+        Ok(true)
     }
 
     /// The first segment behind `number` that can be read, and what the system says where it refuses one before that.
-    fn behind(
-        &self,
-        number: u64,
-        is_refused: bool,
-    ) -> Result<(Option<SegmentHeader>, Option<String>), ReadError> {
-        Ok(self.find(&self.mark, is_refused, |listing| listing.after(number))?)
+    fn behind(&self, number: u64) -> Result<(Option<SegmentHeader>, Option<String>), ReadError> {
+        Ok(self.find(&self.mark, |listing| listing.after(number))?)
     }
 
-    /// A segment among those that are there now, and what the system says where it refuses one that was passed over. All
-    /// is tried a second time after a refusal, which may have passed by then.
-    fn find(
+    /// Something among the segments that are there now, and what the system says where it refuses one that was passed
+    /// over. All is tried a second time after a refusal, which may have passed by then.
+    pub(super) fn find<T>(
         &self,
         mark: &MarkSlot,
-        is_refused: bool,
-        find: impl Fn(&Listing<'_>) -> Option<SegmentHeader>,
-    ) -> Result<(Option<SegmentHeader>, Option<String>), LoadError> {
+        find: impl Fn(&Listing<'_>) -> T,
+    ) -> Result<(T, Option<String>), LoadError> {
         let listing = Listing::new(&self.places, mark);
         let found = find(&listing);
-        if !is_refused && listing.refused().is_none() {
+        if !listing.is_refused() {
             return Ok((found, None));
         }
         thread::sleep(SECOND_TRY);
@@ -142,14 +197,20 @@ impl Reader {
     /// The oldest segment that can be read, by this mark or a newer one, with that and with what the system says where it
     /// refuses one before.
     pub(super) fn first(&self, mut mark: MarkSlot) -> Result<First, LoadError> {
+        let mut doubt = Doubt::new();
         loop {
-            let (header, refused) = self.find(&mark, false, |listing| listing.first())?;
+            let (header, refused) = self.find(&mark, |listing| listing.first())?;
             let is_oldest = header.is_some_and(|header| header.number == mark.floor);
             // A segment is removed only after the mark says so.
-            let newer = if is_oldest { None } else { self.newer_mark() };
-            match newer.filter(|newer| newer.floor != mark.floor) {
-                Some(newer) => mark = newer,
-                None => return Ok(First { header, refused, mark: newer.unwrap_or(mark) }),
+            let newer = if is_oldest { None } else { self.newer_mark()? };
+            if let Some(newer) = newer.filter(|newer| newer.floor != mark.floor) {
+                mark = newer;
+                continue;
+            }
+            let first = First { header, refused, mark: newer.unwrap_or(mark) };
+            let is_final = first.is_whole() || first.refused.is_some();
+            if is_final || !self.looks_again(&mut doubt, false) {
+                return Ok(first);
             }
         }
     }
@@ -160,10 +221,17 @@ impl Reader {
         self.next = later.number;
         let (first, next) = (self.next_sequence(), later.sequence);
         let to = later.number * u64::from(later.segment_size);
-        if next > first || (is_damage && next == first && to > from) {
+        if self.loses(later, from, is_damage) {
             self.pending.push_back(ReadError::Damage { from, to, sequences: (first, next), refused });
         }
         self.sequence = self.sequence.max(next);
+    }
+
+    /// Whether going from a position to a later segment is a loss to be told.
+    fn loses(&self, later: &SegmentHeader, from: u64, is_damage: bool) -> bool {
+        let (first, next) = (self.next_sequence(), later.sequence);
+        let to = later.number * u64::from(later.segment_size);
+        next > first || (is_damage && next == first && to > from)
     }
 
     /// Goes behind what the mark proves and nothing holds any more.
@@ -179,8 +247,8 @@ impl Reader {
     }
 
     /// The headers of all segments, in memory and on disk, from the floor on.
-    pub(crate) fn headers(&self) -> Vec<SegmentHeader> {
-        Listing::new(&self.places, &self.mark).headers().collect()
+    pub(crate) fn headers(&self) -> Result<Vec<SegmentHeader>, LoadError> {
+        Ok(self.find(&self.mark, |listing| listing.headers().collect())?.0)
     }
 
     /// Goes to where a start says.
@@ -190,22 +258,36 @@ impl Reader {
     pub(super) fn locate(&mut self, start: Start) -> Result<(), LoadError> {
         let (header, _) = match start {
             Start::Oldest => return self.begin_with_first(None),
-            Start::Newest => self.find(&self.mark, false, |listing| listing.newest())?,
-            Start::Sequence(sequence) => self.find(&self.mark, false, |listing| listing.holding(sequence))?,
+            Start::Newest => self.find(&self.mark, |listing| listing.newest())?,
+            Start::Sequence(sequence) => self.find(&self.mark, |listing| listing.holding(sequence))?,
         };
         match (header, start) {
             (None, Start::Sequence(sequence)) => self.begin_with_first(Some(sequence))?,
             (None, _) => (self.next, self.sequence) = (self.mark.floor, self.mark.sequence),
             (Some(header), _) => (self.next, self.sequence) = (header.number, header.sequence),
         }
-        // What was durable and is gone is damage, and no less a part of the journal.
-        let end = self.end().0.max(self.mark.sequence);
-        let wanted = if let Start::Sequence(sequence) = start { sequence } else { end };
+        let asked = if let Start::Sequence(sequence) = start { Some(sequence) } else { None };
+        let end = self.sure_end(asked)?;
+        let wanted = asked.unwrap_or(end);
         if wanted > end {
             self.pending.push_back(ReadError::Regressed { to: end });
         }
         self.from = wanted.min(end).max(self.sequence);
         Ok(())
+    }
+
+    /// The sequence behind the newest message, that of what was durable and is gone among them: that is damage, and no less
+    /// a part of the journal. Looked for again where it lies before what is asked for, or where a segment should follow.
+    fn sure_end(&mut self, asked: Option<u64>) -> Result<u64, LoadError> {
+        let mut doubt = Doubt::new();
+        loop {
+            let end = self.find_end()?;
+            let sequence = end.sequence.max(self.mark.sequence);
+            let is_doubtful = end.is_sealed || asked.is_some_and(|asked| asked > sequence);
+            if !is_doubtful || !self.looks_again(&mut doubt, false) {
+                return Ok(sequence);
+            }
+        }
     }
 
     /// Begins with the oldest segment that can be read, or where it should be. Of the messages from `wanted` on, those
@@ -241,8 +323,7 @@ impl Reader {
         self.glance();
         match self.load(self.next) {
             Ok(Some(current)) => self.begin(current),
-            Ok(None) => self.not_there(false),
-            Err(LoadError::Refused(_)) => self.not_there(true),
+            Ok(None) | Err(LoadError::Refused(_)) => self.not_there(),
             Err(error) => Err(error.into()),
         }
     }
@@ -266,58 +347,91 @@ impl Reader {
     }
 
     /// The next segment is not in memory, and not on disk or refused: it was retired, is damaged, or is not there yet.
-    fn not_there(&mut self, is_refused: bool) -> Result<bool, ReadError> {
+    fn not_there(&mut self) -> Result<bool, ReadError> {
         // Beside the end of a journal without a writer this would else be done at each poll.
         if self.idle % GLANCE_EVERY != 1 {
             return Ok(false);
         }
-        let (later, behind) = self.behind(self.next, is_refused)?;
-        self.refresh_mark();
-        // It may have come meanwhile, and others behind it.
-        let refused = match self.load(self.next) {
-            Ok(Some(current)) => return self.begin(current),
-            Ok(None) => behind,
-            Err(LoadError::Refused(why)) => Some(why),
-            Err(error) => return Err(error.into()),
-        };
-        if self.next < self.mark.floor {
-            // Retention took it.
-            self.begin_with_first(Some(self.next_sequence()))?;
+        let mut doubt = Doubt::new();
+        loop {
+            let (later, behind) = self.behind(self.next)?;
+            if behind.is_some() {
+                doubt.end();
+            }
+            self.try_refresh_mark()?;
+            // It may have come meanwhile, and others behind it.
+            let refused = match self.load(self.next) {
+                Ok(Some(current)) => return self.begin(current),
+                Ok(None) => behind,
+                Err(LoadError::Refused(why)) => Some(why),
+                Err(error) => return Err(error.into()),
+            };
+            if self.next < self.mark.floor {
+                // Retention took it.
+                self.begin_with_first(Some(self.next_sequence()))?;
+                return Ok(true);
+            }
+            let from = self.next * u64::from(self.mark.segment_size);
+            let is_loss = match &later {
+                Some(later) => self.loses(later, from, false),
+                None if from < self.mark.durable => self.mark.sequence > self.next_sequence(),
+                None => return Ok(false),
+            };
+            if is_loss && self.looks_again(&mut doubt, refused.is_some()) {
+                continue;
+            }
+            match later {
+                Some(later) => self.skip_to(&later, from, false, refused),
+                None => self.skip_to_mark(from, refused),
+            }
             return Ok(true);
         }
-        let size = u64::from(self.mark.segment_size);
-        let from = self.next * size;
-        if let Some(later) = later {
-            self.skip_to(&later, from, false, refused);
-        } else if from < self.mark.durable {
-            self.skip_to_mark(from, refused);
-        } else {
-            return Ok(false);
-        }
-        Ok(true)
     }
 
     /// A segment, from memory or else from disk; `None` if it is not there (yet).
     pub(super) fn load(&mut self, number: u64) -> Result<Option<Current>, LoadError> {
-        if let Some(segment) = shared(&self.places, &self.mark, number) {
-            return Ok(segment.header(&self.mark.journal).map(|header| Current::new(segment, &header, None)));
+        let in_memory = shared(&self.places, &self.mark, number);
+        if let Ok(Some(_)) | Err(LoadError::Failed(_)) = in_memory {
+            return Ok(in_memory?.and_then(|segment| self.of_memory(segment)));
         }
         let storage = self.places.storage.as_ref();
         let Some((segment, header)) = disk_copy::load(storage, &self.mark, number, Access::Read)? else {
-            return Ok(None);
+            // Why its memory cannot be used, where that is what it needs.
+            return in_memory.map(|_| None);
         };
         let mut copy = kept(&segment, &header, &self.mark);
         if !copy.is_sealed || !copy.holes.is_empty() {
             // Before anything is called damaged or torn: the file may have been given to a newer segment while it was
             // read, for which the floor was moved before; a writer may have come; evidence may be newer.
-            self.refresh_mark();
-            if number < self.mark.floor || shared(&self.places, &self.mark, number).is_some() {
+            self.try_refresh_mark()?;
+            if number < self.mark.floor {
                 return Ok(None);
+            }
+            match shared(&self.places, &self.mark, number) {
+                Ok(Some(segment)) => return Ok(self.of_memory(segment)),
+                Err(error @ LoadError::Failed(_)) => return Err(error),
+                Ok(None) | Err(LoadError::Refused(_)) => {}
             }
             copy = kept(&segment, &header, &self.mark);
         }
         Ok(Some(Current::new(segment, &header, Some(copy))))
     }
+
+    /// The beginning of a segment in memory, if it has a header.
+    fn of_memory(&self, segment: Segment) -> Option<Current> {
+        let header = segment.header(&self.mark.journal)?;
+        Some(Current::new(segment, &header, None))
+    }
+}
+
+/// A place at the end of what a segment holds.
+struct Left {
+    number: u64,
+    epoch: u32,
+    offset: usize,
+    position: u64,
+    anchor_time: u64,
+    is_copy: bool,
 }
 
 /// What recovery would keep of a segment that was read from disk.

@@ -1,6 +1,6 @@
 //! What of a bus needs somebody's attention, each with what to do.
 
-use super::{Details, Follower, Holder, Report, Room, State, Topic};
+use super::{Follower, Holder, Report, Room, Segments, State, Topic};
 
 /// A reader this many segments behind no longer reads from shared memory.
 const FAR_BEHIND: usize = 16;
@@ -35,11 +35,15 @@ fn of_topic(topic: &Topic) -> Vec<String> {
         State::Dead => Some(format!(
             "topic '{name}': its publisher died and left {lag} messages in shared memory only; start it again"
         )),
-        State::Open | State::Closed | State::Unclean | State::Unknown => None,
+        State::Unclean => Some(format!(
+            "topic '{name}': nobody publishes it, and it was not ended cleanly: the power was lost, or this is a copy of a \
+             bus in use; what was durable is there; start its publisher, which recovers it"
+        )),
+        State::Open | State::Closed | State::Unknown => None,
     };
     let of_readers = topic.details.iter().flat_map(|details| {
         details.readers.iter().filter_map(move |reader| {
-            let what = of_reader(details, reader)?;
+            let what = of_reader(&details.segments, reader)?;
             Some(format!("topic '{name}': reader {} (process {}) {what}", reader.reader, reader.process))
         })
     });
@@ -50,14 +54,17 @@ fn of_topic(topic: &Topic) -> Vec<String> {
     of_state.into_iter().chain(of_readers).chain(of_keepers).collect()
 }
 
-fn of_reader(details: &Details, reader: &Follower) -> Option<String> {
-    let is_last = details.segments.floor > 0
-        && reader.segments_behind > 0
-        && reader.segments_behind + 1 >= details.segments.disk;
-    if is_last {
+fn of_reader(segments: &Segments, reader: &Follower) -> Option<String> {
+    let Follower { segments_behind: behind, lag, removed, .. } = *reader;
+    if removed > 0 {
+        return Some(format!(
+            "has not read {removed} messages that retention removed, and has lost them but for those of the segment that \
+             it holds; speed it up or keep more"
+        ));
+    }
+    if segments.floor > 0 && behind > 0 && behind + 1 >= segments.disk {
         return Some("is about to lose messages to retention; speed it up or keep more".into());
     }
-    let Follower { segments_behind: behind, lag, .. } = *reader;
     (behind > FAR_BEHIND)
         .then(|| format!("is {behind} segments and {lag} messages behind; see whether it hangs"))
 }
@@ -87,6 +94,30 @@ fn nearly_full(what: &str, Room { directory, free, .. }: &Room, remedy: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_reader_has_lost_is_told_from_what_it_is_about_to_lose() {
+        let segments = Segments { floor: 7, memory: 1, memory_bytes: 0, disk: 4, disk_bytes: 0 };
+        let reader = |segments_behind, removed| Follower {
+            reader: "slow".into(),
+            process: 1,
+            gate: "durable",
+            sequence: 100,
+            lag: 900,
+            segments_behind,
+            removed,
+        };
+        assert_eq!(of_reader(&segments, &reader(2, 0)), None);
+        let about = of_reader(&segments, &reader(3, 0)).expect("it is in the oldest");
+        assert!(about.starts_with("is about to lose"), "{about}");
+        let lost = of_reader(&segments, &reader(4, 50)).expect("it is before the oldest");
+        assert!(
+            lost.starts_with("has not read 50 messages that retention removed, and has lost them"),
+            "{lost}"
+        );
+        let hanging = of_reader(&Segments { floor: 0, disk: 90, ..segments }, &reader(17, 0));
+        assert!(hanging.is_some_and(|why| why.starts_with("is 17 segments and 900 messages behind")));
+    }
 
     #[test]
     fn nearly_full_is_a_share_of_small_places_and_an_amount_of_large_ones() {

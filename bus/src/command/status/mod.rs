@@ -59,7 +59,8 @@ enum State {
     Closed,
     /// Its publisher died and left shared memory, from which its next one goes on.
     Dead,
-    /// Its publisher did not end well, and its shared memory is gone: after a power loss, or in a copy.
+    /// Nobody publishes it, its last publisher did not end well, and its shared memory is gone: after a power loss, or in a
+    /// copy of a bus in use. Its next publisher recovers it.
     Unclean,
     /// Whether it has a publisher is for another user to ask.
     Unknown,
@@ -142,6 +143,8 @@ struct Follower {
     lag: u64,
     /// Segments behind its own that begin below its gate's watermark.
     segments_behind: usize,
+    /// Messages that it had not read when retention removed them. Of these it still has those of the segment that it holds.
+    removed: u64,
 }
 
 /// Who needs the topic's past, and retention holds it for.
@@ -303,6 +306,7 @@ fn details(survey: Survey) -> Details {
                 .iter()
                 .filter(|start| (reader.sequence.saturating_add(1)..mark).contains(start))
                 .count(),
+            removed: begins.saturating_sub(reader.sequence),
         }
     };
     let holds = |keeper: Keeper| {

@@ -33,7 +33,7 @@ pub(super) fn print(report: &Report) -> Result<(), Failure> {
         readable().map(|(topic, details)| storage(&topic.topic, details)).collect(),
     )?;
     let readers = readable().flat_map(|(topic, details)| readers(&topic.topic, details)).collect();
-    table(&mut out, "topic reader process gate sequence lag segments-behind", readers)?;
+    table(&mut out, "topic reader process gate sequence lag segments-behind removed", readers)?;
     let keepers = readable().flat_map(|(topic, details)| keepers(&topic.topic, details)).collect();
     table(&mut out, "topic keeper needs lost segments-held", keepers)?;
     out.flush()
@@ -44,7 +44,7 @@ fn progress(topic: &Topic) -> Vec<Cell> {
         State::Open => ("open", Tone::Good),
         State::Closed => ("closed", Tone::Good),
         State::Dead => ("dead", Tone::Warning),
-        State::Unclean => ("unclean", Tone::Aside),
+        State::Unclean => ("unclean", Tone::Warning),
         State::Unknown => ("unknown", Tone::Aside),
         State::Poisoned => ("poisoned", Tone::Bad),
         State::Damaged => ("damaged", Tone::Bad),
@@ -95,6 +95,7 @@ fn readers(topic: &str, details: &Details) -> Vec<Vec<Cell>> {
             plain(reader.sequence),
             plain(reader.lag),
             plain(reader.segments_behind),
+            plain(reader.removed),
         ]
     };
     details.readers.iter().map(row).collect()
