@@ -1,5 +1,8 @@
 //! The bus: a directory of topics, each a journal with a schema.
 //!
+//! A topic's name is 1 to 64 of `a-z A-Z 0-9 . _ -`, does not begin with a dot and does not end with `.json`: `T.json` is
+//! what Kafka consumers call the JSON view of a topic `T`.
+//!
 //! ```text
 //! BUS/bus.id                      identity of the bus
 //! BUS/TOPIC/schema.json           what the topic carries
@@ -157,8 +160,8 @@ impl Bus {
     /// The one publisher of a topic, which it makes if need be.
     ///
     /// # Errors
-    /// [`BusError::Journal`] with the holder's process id where the topic has a publisher;
-    /// [`BusError::Schema`] where it carries other kinds.
+    /// [`BusError::Name`] and [`BusError::ViewName`] where no topic may be called so; [`BusError::Journal`] with the
+    /// holder's process id where the topic has a publisher; [`BusError::Schema`] where it carries other kinds.
     pub fn publisher<M: Message>(&self, topic: &str) -> Result<Publisher<M>, BusError> {
         self.derived_publisher(topic, &[])
     }
@@ -173,7 +176,7 @@ impl Bus {
         topic: &str,
         inputs: &[&str],
     ) -> Result<Publisher<M>, BusError> {
-        check_name(topic)?;
+        check_new_name(topic)?;
         let schema =
             Schema::of::<M>(inputs).map_err(|source| BusError::Schema { topic: topic.into(), source })?;
         self.fits_schema(topic, &schema)?;
@@ -520,6 +523,9 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::File::open(parent.parent().unwrap_or(parent))?.sync_all()
 }
 
+/// What the names end with under which Kafka consumers read topics as JSON: the view `T.json` of each topic `T`.
+pub const JSON_VIEW: &str = ".json";
+
 pub(crate) fn is_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)
@@ -527,4 +533,10 @@ pub(crate) fn is_name(name: &str) -> bool {
 
 pub(crate) fn check_name(topic: &str) -> Result<(), BusError> {
     if is_name(topic) { Ok(()) } else { Err(BusError::Name { topic: topic.into() }) }
+}
+
+/// Refuses what no new topic may be called. One that is there is read whatever its name.
+pub(crate) fn check_new_name(topic: &str) -> Result<(), BusError> {
+    check_name(topic)?;
+    if topic.ends_with(JSON_VIEW) { Err(BusError::ViewName { topic: topic.into() }) } else { Ok(()) }
 }
