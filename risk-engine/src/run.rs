@@ -21,8 +21,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let length: Option<Duration> = arguments.find("for")?;
     let mut config = load(arguments)?;
     let settings = Settings::new(&config.risk)?;
-    // A gateway has its place on this machine too, though in another process, which takes the last core.
+    // A gateway has its place on this machine too, though in another process, which takes the last core and says itself
+    // how it waits there.
     let plan = Plan::configured(&[RISK_ROLE, GATEWAY, WRITE_OUT], available_cores(), &config.bus.cores)?;
+    let plan = plan.only(&[RISK_ROLE, WRITE_OUT]);
     plan.place_write_out(&mut config.bus.cores);
     let of_others = Vec::from_iter(config.bus.notes_of_others(&[RISK]));
     let bus = Bus::with_config(arguments.bus(), config.bus)?;

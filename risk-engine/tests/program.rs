@@ -156,6 +156,16 @@ fn settings_of_a_topic_that_others_publish_are_said_to_count_there() {
 }
 
 #[test]
+fn the_core_plan_says_nothing_of_the_roles_of_other_processes() {
+    let ground = Ground::new();
+    let output = command(&ground.path(), &["run", "--for", "0s"]).output().unwrap();
+    let notes = String::from_utf8(output.stderr).unwrap();
+    let plan = notes.lines().find(|line| line.starts_with("note: core plan for ")).unwrap();
+    assert!(plan.contains("risk on ") && plan.contains("write-out on "), "{plan}");
+    assert!(!plan.contains("gateway"), "its own line says where a gateway runs: {plan}");
+}
+
+#[test]
 fn an_address_that_cannot_be_had_is_refused_before_there_is_a_bus() {
     let place = tempfile::tempdir().unwrap();
     let bus = place.path().join("bus");
