@@ -21,7 +21,11 @@ const RUN: Command = Command {
             .required()
             .repeated(),
         Flag::value("rerequest", "ADDR", "server of re-requests"),
-        Flag::value("interface", "IP", "address of the interface on which multicast groups are joined"),
+        Flag::value(
+            "interface",
+            "IP",
+            "address of the interface on which multicast groups are joined; refused where no line is one",
+        ),
         Flag::value("fix", "ADDR", "the venue's drop copy; with --sender and --target"),
         Flag::value("sender", "ID", "our name in the FIX session (SenderCompID)"),
         Flag::value("target", "ID", "the venue's name in the FIX session (TargetCompID)"),

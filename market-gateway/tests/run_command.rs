@@ -78,13 +78,14 @@ fn what_cannot_be_meant_is_refused_in_one_line_and_leaves_nothing() {
     let (taken, line) = (&socket.local_addr().unwrap().to_string(), &free());
     let fix = ["--sender", "DESK", "--target", "EXCHANGE"];
     let (second, third) = (&free(), &free());
-    let refused: [&[&str]; 13] = [
+    let refused: [&[&str]; 14] = [
         &[],
         &["--mold", "127.0.0.1:0"],
         &["--mold", line, "--mold", line],
         &["--mold", line, "--mold", taken],
         &["--mold", line, "--mold", second, "--mold", third],
         &["--mold", "239.1.1.1:31001", "--interface", "192.0.2.1"],
+        &["--mold", line, "--interface", "127.0.0.1"],
         &["--mold", line, "--rerequest", "127.0.0.1:0"],
         &["--mold", line, "--fix", "127.0.0.1:9880", "--sender", "DESK"],
         &["--mold", line, "--reset-numbers"],

@@ -173,10 +173,11 @@ fn live_config(
     file: &GatewayConfig,
     placement: &Placement,
 ) -> Result<LiveConfig, Failure> {
+    let lines = super::addresses(arguments, "mold")?;
     let udp = UdpConfig {
-        lines: super::addresses(arguments, "mold")?,
+        interface: super::interface(arguments, &lines)?,
+        lines,
         rerequest: super::addresses(arguments, "rerequest")?.first().copied(),
-        interface: arguments.find("interface")?,
         wait: placement.wait.into(),
         ..UdpConfig::default()
     };

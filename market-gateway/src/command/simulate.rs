@@ -68,10 +68,10 @@ fn config(arguments: &Arguments) -> Result<ExchangeConfig, Failure> {
         directory: arguments.bus(),
         seed: arguments.find("seed")?,
         rate,
+        interface: super::interface(arguments, &lines)?,
         lines,
         rerequest: rerequest.first().copied(),
         fix: super::addresses(arguments, "fix")?.first().copied(),
-        interface: arguments.find("interface")?,
         faults: if arguments.has("perfect") { Faults::NONE } else { Faults::BAD_DAY },
         truth: arguments.find("truth")?,
         ..ExchangeConfig::default()
