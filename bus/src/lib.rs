@@ -184,6 +184,7 @@ pub mod memory;
 pub mod plan;
 pub mod program;
 mod publisher;
+mod retention;
 mod subscriber;
 mod topic;
 mod upstream;

@@ -12,6 +12,7 @@
 //!
 //! Nobody spins or yields on a core that the write-out has to share: what became durable would wait for milliseconds.
 
+use crate::config::some_number;
 use crate::wait::WaitStrategy;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -56,9 +57,10 @@ pub struct Placement {
 
 /// What a configuration says about a role; the rest of its placement stays automatic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct PlacementConfig {
     /// The core to run on.
+    #[serde(deserialize_with = "some_number::<0, { u16::MAX as i64 }, _, _>")]
     pub core: Option<usize>,
     /// How to wait: `spin`, `yield` or `park`.
     pub wait: Option<WaitStrategy>,

@@ -30,8 +30,9 @@ use crate::{
     event::{Message, schema::Schema},
     memory,
     plan::{self, WRITE_OUT},
-    program::note,
+    program::{Size, note},
     publisher::Publisher,
+    retention,
     subscriber::{Gate, Reader, Start, Subscriber, Watermarks},
     upstream::Upstream,
 };
@@ -188,7 +189,10 @@ impl Bus {
         held.occupancy.make_topic(topic, 0).map_err(BusError::Memory)?;
         let places = self.places(topic)?;
         let options = self.options(topic, inputs, clock.now().0)?;
-        self.check_memory(topic, &places, &options, &held.occupancy)?;
+        // A journal that is there keeps its size of segments.
+        let segment = journal::segment_size(places.storage.as_ref()).unwrap_or(options.segment_size as u64);
+        self.check_memory(topic, segment, &held.occupancy)?;
+        self.note_retention(topic, Size(segment));
         let opened = journal::open(&places, options);
         let Journal { writer, write_out, lock, recovery } =
             opened.map_err(|source| BusError::Journal { topic: topic.into(), source })?;
@@ -436,18 +440,19 @@ impl Bus {
         })
     }
 
-    /// Refuses what could not go on from its first segment. A journal that is there keeps its size of segments.
-    fn check_memory(
-        &self,
-        topic: &str,
-        places: &Places,
-        options: &Options,
-        occupancy: &Occupancy,
-    ) -> Result<(), BusError> {
+    /// Refuses what could not go on from its first segment.
+    fn check_memory(&self, topic: &str, segment: u64, occupancy: &Occupancy) -> Result<(), BusError> {
         let failed = |source| BusError::Io { what: "look into", path: journal::instance::root(), source };
-        let wanted = options.segment_size as u64;
-        let segment_size = journal::segment_size(places.storage.as_ref()).unwrap_or(wanted);
-        memory::check(self, topic, occupancy.least_room(topic, 0, segment_size).map_err(failed)?)
+        memory::check(self, topic, occupancy.least_room(topic, 0, segment).map_err(failed)?)
+    }
+
+    /// Says where a topic's retention is not what it can hold.
+    fn note_retention(&self, topic: &str, segment: Size) {
+        let Some(retention) = self.shared.config.topics.get(topic).and_then(|config| config.retention) else {
+            return;
+        };
+        let disk = journal::storage::space(self.directory()).map_or(u64::MAX, |space| space.total);
+        retention::doubt(topic, retention, segment, Size(disk)).iter().for_each(|doubt| note(doubt));
     }
 
     /// Whether the schema of a topic says all that `schema` does.

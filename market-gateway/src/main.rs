@@ -36,7 +36,12 @@ const RUN: Command = Command {
         ),
         Flag::value("source", "IP", "the only address whose packets count"),
         Flag::value("stamps", "WHO", "who stamps packets: process or kernel"),
-        Flag::value("config", "FILE", "configuration: its parts [bus] and [gateway]"),
+        Flag::value(
+            "config",
+            "FILE",
+            "its parts [gateway], and [bus]: memory, cores of gateway and write-out, topics market-data and trades (TOML); the \
+             engine's part [risk] may stand there, and unknown keys are refused in all of them",
+        ),
         Flag::switch("until-end", "leave when the session ended and every gap is closed or given up"),
         Flag::value("for", "D", "leave after this time"),
     ],

@@ -50,7 +50,9 @@ const RUN: Command = Command {
         Flag::value(
             "config",
             "FILE",
-            "its parts [risk], and [bus]: memory, cores of risk and write-out, [bus.topics.risk] (TOML)",
+            "its parts [risk], and [bus]: memory, cores of risk and write-out, [bus.topics.risk] (TOML); the gateway's part \
+             [gateway] may stand there, and unknown keys are refused in all of them; without limits and fees under [risk] \
+             those stay in force that the topic 'risk' holds, and `limits = []` or `fees = []` there withdraws them",
         ),
         Flag::value("for", "D", "end after this time, once it has caught up; else at the first Ctrl-C"),
     ],

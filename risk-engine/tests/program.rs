@@ -119,17 +119,15 @@ fn a_second_engine_and_wrong_configurations_are_refused() {
     assert_eq!(first.wait().unwrap().code(), Some(0));
     let file = ground.path().join("busbar.toml");
     for (text, what) in [
-        ("[risk]\nlimit = 3", "unknown field `limit`"),
-        ("[[risk.limits]]\nposition = -1", "position = -1"),
-        ("[[risk.fees]]\naccount = \"a much too long account\"", "1 to 16 ASCII characters"),
+        ("[risk]\nlimit = 3", "busbar.toml:2:1: risk: unknown field `limit`"),
+        ("[[risk.limits]]\nposition = -1", "busbar.toml:2:12: risk.limits.position: "),
         (
-            "[[risk.limits]]\nposition = 1\n[[risk.limits]]\naccount = \"A\"\nposition = 1\n[[risk.limits]]\nposition = 2",
-            "risk.limits: entries 1 and 3, account any, instrument any; leave one",
+            "[[risk.limits]]\nposition = 1\n[[risk.limits]]\nposition = 2",
+            "busbar.toml:3:1: risk.limits: entries 1 and 2 are both for every account and every instrument",
         ),
-        (
-            "[[risk.fees]]\ninstrument = \"AAPL\"\n[[risk.fees]]\ninstrument = \"AAPL\"",
-            "risk.fees: entries 1 and 2, account any, instrument \"AAPL\"; leave one",
-        ),
+        // The file is the gateway's too, and is right or wrong as a whole.
+        ("[gateway]\nbufers = 64", "busbar.toml:2:1: gateway: unknown field `bufers`"),
+        ("[gatway]\nbuffers = 64", "busbar.toml:1:2: unknown field `gatway`"),
         ("[bus.cores]\nrisk = { core = 9999 }", "no such core"),
     ] {
         std::fs::write(&file, text).unwrap();
