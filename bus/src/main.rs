@@ -11,7 +11,9 @@ static PROGRAM: Program = Program {
     commands: &[
         Command {
             name: "status",
-            about: "topics, epochs, watermarks, segments, readers with their lag, I/O, health",
+            about: "topics, epochs, watermarks, segments, readers with their lag, I/O, health; floor: number of the oldest \
+                    segment that retention has left; keeper: a program that declared to need the past; overruled: \
+                    segments that retention removed all the same; the topic session: numbers of the FIX drop copy",
             positional: None,
             flags: &[],
             examples: &["bus status", "bus status --json --bus /data/busbar"],

@@ -26,7 +26,11 @@ const RUN: Command = Command {
             "IP",
             "address of the interface on which multicast groups are joined; refused where no line is one",
         ),
-        Flag::value("fix", "ADDR", "the venue's drop copy; with --sender and --target"),
+        Flag::value(
+            "fix",
+            "ADDR",
+            "the venue's drop copy; with --sender and --target; executions go to the topic trades, our numbers to session",
+        ),
         Flag::value("sender", "ID", "our name in the FIX session (SenderCompID)"),
         Flag::value("target", "ID", "the venue's name in the FIX session (TargetCompID)"),
         Flag::switch(

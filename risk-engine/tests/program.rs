@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use bus::event::market::MarketEvent;
+use bus::event::risk::{RiskEvent, RiskEventRef};
 use bus::event::trade::TradeEvent;
+use bus::{Gate, Start};
 use common::{Ground, Journalled, conclusions, feed};
 use engine::Cut;
 use risk_engine::Settings;
@@ -151,6 +153,40 @@ fn settings_of_a_topic_that_others_publish_are_said_to_count_there() {
         );
         assert_eq!(notes.lines().any(|line| line == note), is_said, "{topic}: {notes}");
     }
+}
+
+#[test]
+fn what_a_file_withdraws_by_its_silence_is_said() {
+    let ground = Ground::new();
+    let file = ground.path().with_file_name("busbar.toml");
+    let told = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let arguments = ["run", "--for", "0s", "--config", file.to_str().unwrap()];
+        let output = command(&ground.path(), &arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+        let notes = String::from_utf8(output.stderr).unwrap();
+        Vec::from_iter(notes.lines().filter(|line| line.contains("[risk]")).map(str::to_owned))
+    };
+    let settings = || {
+        let mut risk = ground.bus.subscriber::<RiskEvent>("risk", Start::Oldest, Gate::Durable).unwrap();
+        let (mut limits, mut fees) = (0, 0);
+        while let Some(event) = risk.poll().unwrap() {
+            match event {
+                RiskEventRef::EngineConfigured(_) => (limits, fees) = (0, 0),
+                RiskEventRef::LimitSet(_) => limits += 1,
+                RiskEventRef::FeeSet(_) => fees += 1,
+                _ => {}
+            }
+        }
+        (limits, fees)
+    };
+    let (limit, fee) = ("[[risk.limits]]\nposition = 1\n", "[[risk.fees]]\nper_unit = \"1\"\n");
+    assert_eq!((told(&[limit, fee].concat()), settings()), (vec![], (1, 1)));
+    assert_eq!((told("[risk]\n"), settings()), (vec![], (1, 1)), "without both, both stay");
+    let no_limit = "note: [risk] gives fees and no limits: no limit is in force".to_owned();
+    assert_eq!((told(fee), settings()), (vec![no_limit], (0, 1)));
+    let no_fee = "note: [risk] gives limits and no fees: no fee is in force".to_owned();
+    assert_eq!((told("[risk]\nlimits = []"), settings()), (vec![no_fee], (0, 0)));
 }
 
 #[test]

@@ -27,7 +27,8 @@ use std::marker::PhantomData;
 /// per_unit = "0.0002"         # for each unit of quantity
 /// of_notional = "0.00001"     # part of price × quantity
 /// ```
-/// `limits = []` under `[risk]`, in the place of entries, withdraws those that the journal holds; so does `fees = []`.
+/// Where either is given, the two replace all that the journal holds: `limits = []` under `[risk]`, in the place of
+/// entries, withdraws the limits, and fees that are not given beside it too.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct RiskConfig {

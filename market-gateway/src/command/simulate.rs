@@ -122,7 +122,7 @@ fn describe(summary: &Summary) -> String {
     let lost: Vec<_> =
         summary.lines.iter().map(|line| format!("{} of {}", line.lost, line.packets)).collect();
     format!(
-        "session {}: {} messages, {} behind the rate, lost packets {}, {} re-requests answered",
+        "session {}: {} messages sent, {} fewer than --rate gives; packets lost on the lines on purpose: {}; {} re-requests answered",
         summary.session,
         summary.messages,
         summary.behind,

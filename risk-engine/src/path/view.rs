@@ -274,7 +274,7 @@ impl View {
 pub(super) fn farewell(bus: &Bus) -> Result<(), Failure> {
     program::print_line(&format!("prove the journals: {}", verify(bus)))?;
     let serve = command("archive", "serve", bus);
-    program::print_line(&format!("read them with kcat again, which nobody serves now: {serve}"))
+    program::print_line(&format!("the Kafka listener has ended; serve the journals to kcat again: {serve}"))
 }
 
 fn kcat(address: SocketAddr) -> String {
@@ -298,7 +298,7 @@ fn command(program: &str, command: &str, bus: &Bus) -> String {
 fn slow(behind: Duration) -> Option<String> {
     (behind >= SLOW).then(|| {
         let seconds = behind.as_secs_f64();
-        format!("this machine takes less than --rate: the exchange has left out {seconds:.1} s of it so far")
+        format!("this machine takes less than --rate: the exchange is {seconds:.1} s behind it")
     })
 }
 
@@ -353,7 +353,7 @@ mod tests {
     fn an_exchange_is_behind_when_that_can_be_seen() {
         assert_eq!(slow(Duration::from_micros(99_999)), None);
         let told = slow(Duration::from_millis(100)).unwrap();
-        assert!(told.contains("left out 0.1 s"), "{told}");
+        assert!(told.contains("is 0.1 s behind"), "{told}");
     }
 
     #[test]
