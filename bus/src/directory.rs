@@ -8,7 +8,7 @@ use crate::{
     error::BusError,
     event::schema::Schema,
     subscriber::{Gate, Start},
-    topic::{Bus, SCHEMA, check_name, is_name},
+    topic::{Bus, SCHEMA, check_name, check_new_name, is_name},
 };
 
 /// The file that a bus's first writer leaves there.
@@ -86,7 +86,8 @@ impl Bus {
     /// What a topic carries.
     ///
     /// # Errors
-    /// [`BusError::Missing`] where there is no such topic.
+    /// [`BusError::Missing`] where there is no such topic, [`BusError::Name`] and [`BusError::ViewName`] where there can be
+    /// none.
     pub fn schema(&self, topic: &str) -> Result<Schema, BusError> {
         check_name(topic)?;
         let path = self.topic_dir(topic).join(SCHEMA);
@@ -95,6 +96,7 @@ impl Bus {
                 Schema::parse(&file).map_err(|source| BusError::Schema { topic: topic.into(), source })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                check_new_name(topic)?;
                 Err(BusError::Missing { topic: topic.into(), bus: self.directory().into() })
             }
             Err(source) => Err(BusError::Io { what: "read", path, source }),

@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 use journal::{OpenError, instance::InstanceError};
 
-use crate::event::schema::SchemaError;
+use crate::{event::schema::SchemaError, topic::JSON_VIEW};
 
 /// Why a topic could not be opened.
 #[derive(Debug)]
@@ -23,6 +23,11 @@ pub enum BusError {
     },
     /// A topic's name is 1 to 64 of `a-z A-Z 0-9 . _ -` and does not begin with a dot.
     Name {
+        /// The name.
+        topic: String,
+    },
+    /// A topic's name does not end with `.json`, by which Kafka consumers read the JSON view of another one.
+    ViewName {
         /// The name.
         topic: String,
     },
@@ -94,6 +99,14 @@ impl fmt::Display for BusError {
                 f,
                 "not a topic name: '{topic}'; use 1 to 64 of letters, digits, '.', '_', '-', not beginning with '.'"
             ),
+            Self::ViewName { topic } => {
+                let viewed = topic.strip_suffix(JSON_VIEW).unwrap_or(topic);
+                write!(
+                    f,
+                    "not a topic name: '{topic}'; Kafka consumers read the JSON view of '{viewed}' by that name: give one \
+                     that does not end with '{JSON_VIEW}'"
+                )
+            }
             Self::Schema { topic, source } => write!(f, "topic '{topic}' does not fit: {source}"),
             Self::Journal { topic, source } => write!(f, "topic '{topic}': {source}"),
             Self::TooLittleMemory { topic, place, given, needed, remedy } => write!(

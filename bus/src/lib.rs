@@ -3,6 +3,8 @@
 //! A *bus* is a directory. A *topic* in it is a journal with a schema: messages in one order, numbered from 0 by their
 //! *sequence*. It has one *publisher*, and any number of *subscribers* in any process, who read each message where the
 //! publisher wrote it: in shared memory first, later on disk. There is no daemon: who opens the directory is on the bus.
+//! A topic's name is 1 to 64 letters, digits, `.`, `_` and `-`, neither begins with `.` nor ends with `.json`, as the views
+//! do that Kafka consumers read.
 //!
 //! # Publish and subscribe
 //! ```
@@ -183,6 +185,7 @@ pub mod memory;
 pub mod plan;
 pub mod program;
 mod publisher;
+mod retention;
 mod subscriber;
 mod topic;
 mod upstream;
@@ -194,4 +197,4 @@ pub use journal::{
 };
 pub use publisher::{Batch, Claim, PublishError, Publisher};
 pub use subscriber::{Delivery, Frame, Gate, ReadError, Reader, Start, Subscriber, Watermarks};
-pub use topic::{Bus, effects_cut, mark_lost, schema_lost};
+pub use topic::{Bus, JSON_VIEW, effects_cut, mark_lost, schema_lost};

@@ -12,6 +12,7 @@
 //!
 //! Nobody spins or yields on a core that the write-out has to share: what became durable would wait for milliseconds.
 
+use crate::config::some_number;
 use crate::wait::WaitStrategy;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -56,9 +57,10 @@ pub struct Placement {
 
 /// What a configuration says about a role; the rest of its placement stays automatic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct PlacementConfig {
     /// The core to run on.
+    #[serde(deserialize_with = "some_number::<0, { u16::MAX as i64 }, _, _>")]
     pub core: Option<usize>,
     /// How to wait: `spin`, `yield` or `park`.
     pub wait: Option<WaitStrategy>,
@@ -162,6 +164,13 @@ impl Plan {
     pub fn place(&self, role: &str) -> &Placement {
         let found = self.placements.iter().find(|placement| placement.role == role);
         found.unwrap_or_else(|| panic!("the role '{role}' is not in the plan"))
+    }
+
+    /// The same without the roles for which it only leaves room, since they run in other processes.
+    #[must_use]
+    pub fn only(mut self, roles: &[Role]) -> Self {
+        self.placements.retain(|placement| roles.iter().any(|role| role.name == placement.role));
+        self
     }
 
     /// Writes into a configuration where the write-out runs, for the bus that is opened with it.
@@ -342,6 +351,15 @@ mod tests {
     fn without_a_write_out_hot_roles_share_cores_by_yielding() {
         let line = Plan::automatic(&ROLES[..2], &cores(2)).describe();
         assert_eq!(line, "core plan for 2 cores: gateway on core 0 (yield), risk on core 1 (yield)");
+    }
+
+    #[test]
+    fn room_is_left_for_a_role_of_another_process_and_nothing_is_said_of_it() {
+        let plan = Plan::automatic(&ROLES, &cores(3)).only(&[ROLES[1], WRITE_OUT]);
+        assert_eq!(
+            plan.describe(),
+            "core plan for 3 cores: risk on core 2 (spin), write-out on core 0 (park)"
+        );
     }
 
     fn configured(role: &str, core: Option<usize>, wait: Option<WaitStrategy>) -> Result<Plan, String> {

@@ -1,5 +1,8 @@
 //! The bus: a directory of topics, each a journal with a schema.
 //!
+//! A topic's name is 1 to 64 of `a-z A-Z 0-9 . _ -`, does not begin with a dot and does not end with `.json`: `T.json` is
+//! what Kafka consumers call the JSON view of a topic `T`.
+//!
 //! ```text
 //! BUS/bus.id                      identity of the bus
 //! BUS/TOPIC/schema.json           what the topic carries
@@ -28,8 +31,9 @@ use crate::{
     event::{Message, schema::Schema},
     memory,
     plan::{self, WRITE_OUT},
-    program::note,
+    program::{Size, note},
     publisher::Publisher,
+    retention,
     subscriber::{Gate, Reader, Start, Subscriber, Watermarks},
     upstream::Upstream,
 };
@@ -160,8 +164,8 @@ impl Bus {
     /// The one publisher of a topic, which it makes if need be.
     ///
     /// # Errors
-    /// [`BusError::Journal`] with the holder's process id where the topic has a publisher;
-    /// [`BusError::Schema`] where it carries other kinds.
+    /// [`BusError::Name`] and [`BusError::ViewName`] where no topic may be called so; [`BusError::Journal`] with the
+    /// holder's process id where the topic has a publisher; [`BusError::Schema`] where it carries other kinds.
     pub fn publisher<M: Message>(&self, topic: &str) -> Result<Publisher<M>, BusError> {
         self.derived_publisher(topic, &[])
     }
@@ -176,7 +180,7 @@ impl Bus {
         topic: &str,
         inputs: &[&str],
     ) -> Result<Publisher<M>, BusError> {
-        check_name(topic)?;
+        check_new_name(topic)?;
         let schema =
             Schema::of::<M>(inputs).map_err(|source| BusError::Schema { topic: topic.into(), source })?;
         self.fits_schema(topic, &schema)?;
@@ -188,8 +192,9 @@ impl Bus {
         held.occupancy.make_topic(topic, 0).map_err(BusError::Memory)?;
         let places = self.places(topic)?;
         let options = self.options(topic, inputs, clock.now().0)?;
-        self.check_memory(topic, &places, &options, &held.occupancy)?;
         let (segment, before) = (segment_size(&places, &options), held.free_before);
+        self.check_memory(topic, segment, &held.occupancy)?;
+        self.note_retention(topic, Size(segment));
         let opened = journal::open(&places, options);
         let Journal { writer, write_out, lock, recovery } =
             opened.map_err(|source| disk::refusal(self, topic, segment, before, source))?;
@@ -441,16 +446,18 @@ impl Bus {
     }
 
     /// Refuses what could not go on from its first segment.
-    fn check_memory(
-        &self,
-        topic: &str,
-        places: &Places,
-        options: &Options,
-        occupancy: &Occupancy,
-    ) -> Result<(), BusError> {
+    fn check_memory(&self, topic: &str, segment: u64, occupancy: &Occupancy) -> Result<(), BusError> {
         let failed = |source| BusError::Io { what: "look into", path: journal::instance::root(), source };
-        let segment = segment_size(places, options);
         memory::check(self, topic, occupancy.least_room(topic, 0, segment).map_err(failed)?)
+    }
+
+    /// Says where a topic's retention is not what it can hold.
+    fn note_retention(&self, topic: &str, segment: Size) {
+        let Some(retention) = self.shared.config.topics.get(topic).and_then(|config| config.retention) else {
+            return;
+        };
+        let disk = journal::storage::space(self.directory()).map_or(u64::MAX, |space| space.total);
+        retention::doubt(topic, retention, segment, Size(disk)).iter().for_each(|doubt| note(doubt));
     }
 
     /// Whether the schema of a topic says all that `schema` does.
@@ -531,6 +538,9 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::File::open(parent.parent().unwrap_or(parent))?.sync_all()
 }
 
+/// What the names end with under which Kafka consumers read topics as JSON: the view `T.json` of each topic `T`.
+pub const JSON_VIEW: &str = ".json";
+
 pub(crate) fn is_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)
@@ -538,4 +548,10 @@ pub(crate) fn is_name(name: &str) -> bool {
 
 pub(crate) fn check_name(topic: &str) -> Result<(), BusError> {
     if is_name(topic) { Ok(()) } else { Err(BusError::Name { topic: topic.into() }) }
+}
+
+/// Refuses what no new topic may be called. One that is there is read whatever its name.
+pub(crate) fn check_new_name(topic: &str) -> Result<(), BusError> {
+    check_name(topic)?;
+    if topic.ends_with(JSON_VIEW) { Err(BusError::ViewName { topic: topic.into() }) } else { Ok(()) }
 }

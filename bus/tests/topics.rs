@@ -122,6 +122,29 @@ fn a_second_publisher_and_other_schemas_are_refused() {
     }
 }
 
+/// It would hide the view of the topic `quotes` from Kafka consumers.
+#[test]
+fn a_topic_cannot_have_the_name_of_a_view() {
+    let (_ground, bus) = ground();
+    let _quotes = bus.publisher::<Quote>("quotes").unwrap();
+    let refused = bus.publisher::<Quote>("quotes.json").unwrap_err();
+    assert!(matches!(refused, BusError::ViewName { .. }), "{refused}");
+    assert_eq!(
+        refused.to_string(),
+        "not a topic name: 'quotes.json'; Kafka consumers read the JSON view of 'quotes' by that name: give one that does \
+         not end with '.json'"
+    );
+    // Waiting for it would be in vain.
+    let refused = bus.subscriber::<Quote>("quotes.json", Start::Oldest, Gate::Published).unwrap_err();
+    assert!(matches!(refused, BusError::ViewName { .. }) && !refused.is_missing(), "{refused}");
+    let refused = bus.derived_publisher::<Effect>("effects.json", &["quotes"]).unwrap_err();
+    assert!(matches!(refused, BusError::ViewName { .. }), "{refused}");
+    assert_eq!(bus.topics().unwrap(), ["quotes"]);
+    for name in ["json", "quotes.json.raw", "quotes.JSON"] {
+        assert!(bus.publisher::<Quote>(name).is_ok(), "{name}");
+    }
+}
+
 #[test]
 fn an_effect_is_durable_only_after_its_cause() {
     let (_ground, bus) = ground();

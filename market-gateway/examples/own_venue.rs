@@ -1,4 +1,5 @@
-//! A gateway for a venue of your own: its messages are a price and a size, eight bytes each, over MoldUDP64.
+//! A gateway for a venue of your own: its messages are a price and a size, eight bytes each, over MoldUDP64. It is fed by
+//! hand into the topic `ticks`; live, `LiveGateway::open(&bus, &config, Venue)` receives into `market-data`.
 use bus::event::market::{Gap, Session};
 use bus::event::{Event, Price, Quantity, Time};
 use market_gateway::arbiter::Source;

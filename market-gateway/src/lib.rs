@@ -21,8 +21,10 @@
 //! market-gateway = { path = "busbar/market-gateway" }
 //! bus = { path = "busbar/bus" }
 //! ```
-//! `examples/own_venue.rs` is a whole one that feeds packets by hand; [`live`] gives one its sockets, and
-//! [`normalise::Itch`] is the one for NASDAQ ITCH 5.0.
+//! `examples/own_venue.rs` is a whole one that feeds packets by hand, into a topic of its choice. To run it on a live
+//! feed, give the same [`Normalise`] to [`LiveGateway`](live::LiveGateway), which has the sockets, the re-requests and
+//! snapshots, and writes the topic `market-data`, and `trades` and `session` where there is a drop copy. For another
+//! topic drive a [`Feed`](feed::Feed) from a [`net::UdpSource`]. [`normalise::Itch`] is the one for NASDAQ ITCH 5.0.
 
 pub mod arbiter;
 pub mod feed;

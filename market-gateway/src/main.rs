@@ -21,8 +21,16 @@ const RUN: Command = Command {
             .required()
             .repeated(),
         Flag::value("rerequest", "ADDR", "server of re-requests"),
-        Flag::value("interface", "IP", "address of the interface on which multicast groups are joined"),
-        Flag::value("fix", "ADDR", "the venue's drop copy; with --sender and --target"),
+        Flag::value(
+            "interface",
+            "IP",
+            "address of the interface on which multicast groups are joined; refused where no line is one",
+        ),
+        Flag::value(
+            "fix",
+            "ADDR",
+            "the venue's drop copy; with --sender and --target; executions go to the topic trades, our numbers to session",
+        ),
         Flag::value("sender", "ID", "our name in the FIX session (SenderCompID)"),
         Flag::value("target", "ID", "the venue's name in the FIX session (TargetCompID)"),
         Flag::switch(
@@ -32,7 +40,12 @@ const RUN: Command = Command {
         ),
         Flag::value("source", "IP", "the only address whose packets count"),
         Flag::value("stamps", "WHO", "who stamps packets: process or kernel"),
-        Flag::value("config", "FILE", "configuration: its parts [bus] and [gateway]"),
+        Flag::value(
+            "config",
+            "FILE",
+            "its parts [gateway], and [bus]: memory, cores of gateway and write-out, topics market-data and trades (TOML); the \
+             engine's part [risk] may stand there, and unknown keys are refused in all of them",
+        ),
         Flag::switch("until-end", "leave when the session ended and every gap is closed or given up"),
         Flag::value("for", "D", "leave after this time"),
     ],

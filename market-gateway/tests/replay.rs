@@ -155,6 +155,22 @@ fn a_truncated_day_is_named_and_its_completion_continues_it() {
 }
 
 #[test]
+fn what_stands_behind_the_end_mark_of_a_day_is_named_and_a_fault() {
+    let place = Place::new();
+    let followed = place.file("followed.itch50", &[day(), b"junk".to_vec()].concat());
+    let output = place.replay(&[&followed]);
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{notes}");
+    assert!(
+        notes.contains("followed.itch50 holds 4 bytes behind its end mark, which are not read"),
+        "{notes}"
+    );
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["truncated"], &summary["messages"]), (&1.into(), &400.into()));
+    assert_eq!(place.journal(), whole(), "the session has ended all the same");
+}
+
+#[test]
 fn lines_complete_each_other() {
     let place = Place::new();
     let (a, b) =

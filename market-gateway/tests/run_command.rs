@@ -51,6 +51,41 @@ fn settings_of_topics_count_for_those_that_it_publishes_and_the_others_are_noted
 }
 
 #[test]
+fn a_retention_that_its_segments_exceed_is_said_with_what_the_topic_takes() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("busbar.toml");
+    let text = "[bus]\nsegment = \"2MiB\"\n[bus.topics.market-data]\nretention = \"4MiB\"";
+    std::fs::write(&file, text).unwrap();
+    let arguments = ["--mold", &free(), "--for", "100ms", "--config", file.to_str().unwrap()];
+    let output = run(&place.path().join("bus"), &arguments);
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{notes}");
+    let told = "note: topic 'market-data' takes 6MiB of disk, 3 of its segments of 2MiB, since its retention of 4MiB is";
+    assert!(notes.contains(told), "{notes}");
+}
+
+#[test]
+fn a_configuration_that_is_wrong_in_any_part_is_refused_with_its_place() {
+    let place = tempfile::tempdir().unwrap();
+    let (bus, file, line) = (place.path().join("bus"), place.path().join("busbar.toml"), free());
+    for (text, what) in [
+        ("[risk]\nlimit = 3", ":2:1: risk: unknown field `limit`"),
+        ("[[risk.limits]]\nposition = -1", ":2:12: risk.limits.position: invalid value: integer `-1`"),
+        ("[gateway]\nbuffers = 100", ":2:11: gateway.buffers: 100 where a power of two"),
+        ("[engine]\nthreads = 3", ":1:2: unknown field `engine`"),
+        ("[bus.topics.\"market-data.json\"]", ":1:13: bus.topics: not a topic name"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let output = run(&bus, &["--mold", &line, "--for", "1s", "--config", file.to_str().unwrap()]);
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{text}: {complaint}");
+        let wanted = format!("market-gateway: wrong configuration: {}{what}", file.display());
+        assert!(complaint.starts_with(&wanted) && complaint.lines().count() == 1, "{complaint}");
+        assert!(!bus.exists(), "{text} has left something behind");
+    }
+}
+
+#[test]
 fn a_lost_schema_is_said_and_a_fault() {
     let place = tempfile::tempdir().unwrap();
     let quiet = || run(place.path(), &["--mold", &free(), "--for", "100ms"]);
@@ -78,13 +113,14 @@ fn what_cannot_be_meant_is_refused_in_one_line_and_leaves_nothing() {
     let (taken, line) = (&socket.local_addr().unwrap().to_string(), &free());
     let fix = ["--sender", "DESK", "--target", "EXCHANGE"];
     let (second, third) = (&free(), &free());
-    let refused: [&[&str]; 13] = [
+    let refused: [&[&str]; 14] = [
         &[],
         &["--mold", "127.0.0.1:0"],
         &["--mold", line, "--mold", line],
         &["--mold", line, "--mold", taken],
         &["--mold", line, "--mold", second, "--mold", third],
         &["--mold", "239.1.1.1:31001", "--interface", "192.0.2.1"],
+        &["--mold", line, "--interface", "127.0.0.1"],
         &["--mold", line, "--rerequest", "127.0.0.1:0"],
         &["--mold", line, "--fix", "127.0.0.1:9880", "--sender", "DESK"],
         &["--mold", line, "--reset-numbers"],

@@ -15,7 +15,7 @@ mod runner;
 mod snapshots;
 mod watch;
 
-pub use config::{Config, FeeConfig, LimitConfig, RiskConfig, Settings};
+pub use config::{Config, Settings};
 pub use error::EngineError;
 pub use runner::Runner;
 pub use watch::{Measures, MeasuresSummary, Outcome, Watch};

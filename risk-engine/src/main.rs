@@ -25,7 +25,8 @@ const PATH: Command = Command {
     name: "",
     about: "the whole path in one process: a simulated exchange, the gateway, the journals, the risk engine, \
             the compliance consumer, the Kafka listener; gateway and engine spin where each has a core of its own and \
-            one is left for the write-out and the rest, else all park",
+            one is left for the write-out and the rest, else all park; the bus has the topics market-data and trades, \
+            from the gateway, risk, what the engine concludes, and session, which keeps our numbers of the FIX drop copy",
     positional: None,
     flags: &[
         Flag::value("for", "D", "end after this time; else at the first Ctrl-C"),
@@ -50,7 +51,10 @@ const RUN: Command = Command {
         Flag::value(
             "config",
             "FILE",
-            "its parts [risk], and [bus]: memory, cores of risk and write-out, [bus.topics.risk] (TOML)",
+            "its parts [risk], and [bus]: memory, cores of risk and write-out, [bus.topics.risk] (TOML); the gateway's part \
+             [gateway] may stand there, and unknown keys are refused in all of them; without limits and fees under [risk] those stay in \
+             force that the topic 'risk' holds; where either is given, the two replace all of these: `limits = []` withdraws \
+             the limits, and what fees are not given",
         ),
         Flag::value("for", "D", "end after this time, once it has caught up; else at the first Ctrl-C"),
     ],

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bus::Bus;
 use bus::agent::{self, AgentFailure};
+use bus::config::RiskConfig;
 use bus::plan::{Plan, WRITE_OUT, available_cores};
 use bus::program::{Arguments, Exit, Failure, Progress, Stop, error, note};
 use engine::Cut;
@@ -21,8 +22,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let length: Option<Duration> = arguments.find("for")?;
     let mut config = load(arguments)?;
     let settings = Settings::new(&config.risk)?;
-    // A gateway has its place on this machine too, though in another process, which takes the last core.
+    let withdrawn = withdrawn(&config.risk);
+    // A gateway has its place on this machine too, though in another process, which takes the last core and says itself
+    // how it waits there.
     let plan = Plan::configured(&[RISK_ROLE, GATEWAY, WRITE_OUT], available_cores(), &config.bus.cores)?;
+    let plan = plan.only(&[RISK_ROLE, WRITE_OUT]);
     plan.place_write_out(&mut config.bus.cores);
     let of_others = Vec::from_iter(config.bus.notes_of_others(&[RISK]));
     let bus = Bus::with_config(arguments.bus(), config.bus)?;
@@ -31,6 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let runner = Runner::open(&bus, settings, config.risk.snapshot_every, Arc::clone(&watch))?;
     note(&plan.describe());
     plan.make_way().into_iter().for_each(note);
+    withdrawn.into_iter().for_each(note);
     of_others.iter().for_each(|line| note(line));
     bus.scanty_memory().iter().for_each(|line| note(line));
     let there = there(&bus)?;
@@ -53,6 +58,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     complain(&incomplete);
     let Some(outcome) = &outcome else { return Ok(Exit::Fault) };
     Summary::new(&bus, began.elapsed(), measures.summary(), outcome, &incomplete)?.print(arguments.json())
+}
+
+/// What a file withdraws by its silence, where it gives only one of the two.
+fn withdrawn(RiskConfig { limits, fees, .. }: &RiskConfig) -> Option<&'static str> {
+    match (limits, fees) {
+        (Some(_), None) => Some("[risk] gives limits and no fees: no fee is in force"),
+        (None, Some(_)) => Some("[risk] gives fees and no limits: no limit is in force"),
+        _ => None,
+    }
 }
 
 /// The configuration file that was named, if any.

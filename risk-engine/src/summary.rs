@@ -119,9 +119,11 @@ impl Summary {
         let behind = self.input.map_or(0, |input| input.behind);
         let slow = match behind {
             0 => String::new(),
-            _ => format!("; the exchange left out {} of its rate", counted(behind, "message")),
+            _ => {
+                format!("; this machine takes less than --rate, which is {} more", counted(behind, "message"))
+            }
         };
-        format!("{:.1} s; {}{slow}; state {}", self.seconds, topics.join(", "), &self.state_hash[..16])
+        format!("{:.1} s; {}{slow}; state hash {}…", self.seconds, topics.join(", "), &self.state_hash[..16])
     }
 }
 

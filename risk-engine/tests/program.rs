@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use bus::event::market::MarketEvent;
+use bus::event::risk::{RiskEvent, RiskEventRef};
 use bus::event::trade::TradeEvent;
+use bus::{Gate, Start};
 use common::{Ground, Journalled, conclusions, feed};
 use engine::Cut;
 use risk_engine::Settings;
@@ -119,17 +121,15 @@ fn a_second_engine_and_wrong_configurations_are_refused() {
     assert_eq!(first.wait().unwrap().code(), Some(0));
     let file = ground.path().join("busbar.toml");
     for (text, what) in [
-        ("[risk]\nlimit = 3", "unknown field `limit`"),
-        ("[[risk.limits]]\nposition = -1", "position = -1"),
-        ("[[risk.fees]]\naccount = \"a much too long account\"", "1 to 16 ASCII characters"),
+        ("[risk]\nlimit = 3", "busbar.toml:2:1: risk: unknown field `limit`"),
+        ("[[risk.limits]]\nposition = -1", "busbar.toml:2:12: risk.limits.position: "),
         (
-            "[[risk.limits]]\nposition = 1\n[[risk.limits]]\naccount = \"A\"\nposition = 1\n[[risk.limits]]\nposition = 2",
-            "risk.limits: entries 1 and 3, account any, instrument any; leave one",
+            "[[risk.limits]]\nposition = 1\n[[risk.limits]]\nposition = 2",
+            "busbar.toml:3:1: risk.limits: entries 1 and 2 are both for every account and every instrument",
         ),
-        (
-            "[[risk.fees]]\ninstrument = \"AAPL\"\n[[risk.fees]]\ninstrument = \"AAPL\"",
-            "risk.fees: entries 1 and 2, account any, instrument \"AAPL\"; leave one",
-        ),
+        // The file is the gateway's too, and is right or wrong as a whole.
+        ("[gateway]\nbufers = 64", "busbar.toml:2:1: gateway: unknown field `bufers`"),
+        ("[gatway]\nbuffers = 64", "busbar.toml:1:2: unknown field `gatway`"),
         ("[bus.cores]\nrisk = { core = 9999 }", "no such core"),
     ] {
         std::fs::write(&file, text).unwrap();
@@ -153,6 +153,50 @@ fn settings_of_a_topic_that_others_publish_are_said_to_count_there() {
         );
         assert_eq!(notes.lines().any(|line| line == note), is_said, "{topic}: {notes}");
     }
+}
+
+#[test]
+fn what_a_file_withdraws_by_its_silence_is_said() {
+    let ground = Ground::new();
+    let file = ground.path().with_file_name("busbar.toml");
+    let told = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let arguments = ["run", "--for", "0s", "--config", file.to_str().unwrap()];
+        let output = command(&ground.path(), &arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+        let notes = String::from_utf8(output.stderr).unwrap();
+        Vec::from_iter(notes.lines().filter(|line| line.contains("[risk]")).map(str::to_owned))
+    };
+    let settings = || {
+        let mut risk = ground.bus.subscriber::<RiskEvent>("risk", Start::Oldest, Gate::Durable).unwrap();
+        let (mut limits, mut fees) = (0, 0);
+        while let Some(event) = risk.poll().unwrap() {
+            match event {
+                RiskEventRef::EngineConfigured(_) => (limits, fees) = (0, 0),
+                RiskEventRef::LimitSet(_) => limits += 1,
+                RiskEventRef::FeeSet(_) => fees += 1,
+                _ => {}
+            }
+        }
+        (limits, fees)
+    };
+    let (limit, fee) = ("[[risk.limits]]\nposition = 1\n", "[[risk.fees]]\nper_unit = \"1\"\n");
+    assert_eq!((told(&[limit, fee].concat()), settings()), (vec![], (1, 1)));
+    assert_eq!((told("[risk]\n"), settings()), (vec![], (1, 1)), "without both, both stay");
+    let no_limit = "note: [risk] gives fees and no limits: no limit is in force".to_owned();
+    assert_eq!((told(fee), settings()), (vec![no_limit], (0, 1)));
+    let no_fee = "note: [risk] gives limits and no fees: no fee is in force".to_owned();
+    assert_eq!((told("[risk]\nlimits = []"), settings()), (vec![no_fee], (0, 0)));
+}
+
+#[test]
+fn the_core_plan_says_nothing_of_the_roles_of_other_processes() {
+    let ground = Ground::new();
+    let output = command(&ground.path(), &["run", "--for", "0s"]).output().unwrap();
+    let notes = String::from_utf8(output.stderr).unwrap();
+    let plan = notes.lines().find(|line| line.starts_with("note: core plan for ")).unwrap();
+    assert!(plan.contains("risk on ") && plan.contains("write-out on "), "{plan}");
+    assert!(!plan.contains("gateway"), "its own line says where a gateway runs: {plan}");
 }
 
 #[test]

@@ -34,6 +34,11 @@
 //! ([`Server::lost`]) and counted. Most clients hand the error to their user; one that hides it shows the loss as a step in
 //! the offsets only.
 //!
+//! A consumer whose offset retention has removed, and one that asks for an offset beyond the high watermark, gets
+//! `OFFSET_OUT_OF_RANGE` and acts as its `auto.offset.reset` says: `earliest` goes on at the log start offset, `latest` at
+//! the high watermark and so passes over all between, `none` (`error` in librdkafka) hands the error to its user. Either
+//! way the step shows in the offsets.
+//!
 //! Clients are strangers: at most 64 connections, requests of a megabyte, answers of four, 32 readers a connection, and
 //! time limits for whatever is sent, taken or left idle. Whoever breaks the protocol is closed and counted.
 

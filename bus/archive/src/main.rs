@@ -16,7 +16,9 @@ static ARCHIVE: Program = Program {
         name: "serve",
         about: "lets Kafka consumers that assign partitions read the bus, each topic T also as T.json; takes nothing; messages that \
                 the journal lost are refused once, and who asks again, or ended at that and is started again, goes on \
-                behind them; ends with 1 if consumers met lost messages",
+                behind them; ends with 1 if consumers met lost messages; who asks for what retention has removed is told \
+                OFFSET_OUT_OF_RANGE and goes on as its auto.offset.reset says: earliest where the topic begins now, \
+                latest at its end",
         positional: None,
         flags: &[Flag::value("listen", "ADDR", "address and port; port 0 takes a free one")
             .default("127.0.0.1:9092")],

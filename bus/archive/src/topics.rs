@@ -2,14 +2,12 @@
 
 use crate::times::Times;
 use crate::view::{Form, View};
-use bus::{Bus, BusError, Frame, Gate, ReadError, Reader, Start};
+use bus::{Bus, BusError, Frame, Gate, JSON_VIEW, ReadError, Reader, Start};
 use kafka_protocol::ResponseError;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What the name of a JSON view ends with.
-const JSON_SUFFIX: &str = ".json";
 /// How old the watermarks of a topic without a publisher may be where that does no harm: they take a walk over its
 /// newest segment, and hardly ever change.
 const RECENT: Duration = Duration::from_millis(200);
@@ -82,7 +80,7 @@ impl Topics {
     /// All names in order, views included.
     pub(crate) fn names(&self) -> Result<Vec<String>, BusError> {
         let topics = self.bus.topics()?;
-        Ok(topics.into_iter().flat_map(|name| [name.clone(), name + JSON_SUFFIX]).collect())
+        Ok(topics.into_iter().flat_map(|name| [name.clone(), name + JSON_VIEW]).collect())
     }
 
     /// What a partition of a name stands for; every topic has one partition, 0.
@@ -95,7 +93,7 @@ impl Topics {
         if let Some(topic) = self.topic(name)? {
             return Ok(Source { topic, form: Form::Raw });
         }
-        let viewed = name.strip_suffix(JSON_SUFFIX).map(|name| self.topic(name)).transpose()?.flatten();
+        let viewed = name.strip_suffix(JSON_VIEW).map(|name| self.topic(name)).transpose()?.flatten();
         viewed.map(|topic| Source { topic, form: Form::Json }).ok_or(ResponseError::UnknownTopicOrPartition)
     }
 

@@ -7,7 +7,7 @@ pub(crate) mod simulate;
 mod summary;
 
 use bus::program::{Arguments, Failure};
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 /// Whether a name can stand in a padded or delimited field and come back as it was given.
 fn is_name(text: &str, most: usize) -> bool {
@@ -31,4 +31,17 @@ fn addresses(arguments: &Arguments, flag: &str) -> Result<Vec<SocketAddrV4>, Fai
         }
     }
     Ok(addresses)
+}
+
+/// The interface for the multicast groups among `lines`; refused where there is none, since it would count for nothing.
+fn interface(arguments: &Arguments, lines: &[SocketAddrV4]) -> Result<Option<Ipv4Addr>, Failure> {
+    let interface: Option<Ipv4Addr> = arguments.find("interface")?;
+    match interface {
+        Some(address) if !lines.iter().any(|line| line.ip().is_multicast()) => Err(Failure::new(
+            "an interface without a multicast group",
+            format_args!("--interface {address}"),
+            "leave it out, or give a multicast group by --mold",
+        )),
+        interface => Ok(interface),
+    }
 }

@@ -317,7 +317,7 @@ impl<'a> Replay<'a> {
         if self.stop.requested() {
             return Ok(());
         }
-        if matches!(day.ending(), Some(Ending::Complete)) {
+        if matches!(day.ending(), Some(Ending::Complete | Ending::Followed { .. })) {
             self.feed.end(session, next)?;
         }
         self.note_ending(&path, day_ending(day.ending()));
@@ -351,6 +351,7 @@ fn time_of(mut messages: Blocks<'_>) -> Time {
 fn day_ending(ending: Option<&Ending>) -> Option<String> {
     match ending? {
         Ending::Complete => None,
+        Ending::Followed { by } => Some(format!("holds {by} bytes behind its end mark, which are not read")),
         Ending::Truncated { torn: 0 } => Some("has no end mark: it is truncated".into()),
         Ending::Truncated { torn } => Some(format!("is truncated: {torn} bytes are no whole message")),
         Ending::Unreadable(error) => Some(format!("cannot be read to its end ({error})")),

@@ -1,7 +1,7 @@
 //! `market-gateway run`: live lines onto a bus.
 
 use bus::Bus;
-use bus::config::{self, BusConfig};
+use bus::config::{self, BusConfig, RiskConfig};
 use bus::plan::{self, Placement, Plan, Role, WRITE_OUT, available_cores};
 use bus::program::{self, Arguments, Exit, Failure, Progress, Stop, Value};
 use bus::wait::{Idle, WaitStrategy};
@@ -14,7 +14,6 @@ use market_gateway::live::{
 };
 use market_gateway::net::{Stamps, UdpConfig};
 use market_gateway::normalise::Itch;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -29,14 +28,14 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// The flag that begins the drop copy's numbers again.
 const RESET: &str = "reset-numbers";
 
-/// A configuration file as the gateway reads it; `[risk]` belongs to the engine.
+/// A configuration file as the gateway reads it; `[risk]` is for the engine, and only has to be right.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
     bus: BusConfig,
     gateway: GatewayConfig,
     #[serde(rename = "risk")]
-    _risk: IgnoredAny,
+    _risk: RiskConfig,
 }
 
 type Gateway = LiveGateway<Itch>;
@@ -173,10 +172,11 @@ fn live_config(
     file: &GatewayConfig,
     placement: &Placement,
 ) -> Result<LiveConfig, Failure> {
+    let lines = super::addresses(arguments, "mold")?;
     let udp = UdpConfig {
-        lines: super::addresses(arguments, "mold")?,
+        interface: super::interface(arguments, &lines)?,
+        lines,
         rerequest: super::addresses(arguments, "rerequest")?.first().copied(),
-        interface: arguments.find("interface")?,
         wait: placement.wait.into(),
         ..UdpConfig::default()
     };

@@ -68,10 +68,10 @@ fn config(arguments: &Arguments) -> Result<ExchangeConfig, Failure> {
         directory: arguments.bus(),
         seed: arguments.find("seed")?,
         rate,
+        interface: super::interface(arguments, &lines)?,
         lines,
         rerequest: rerequest.first().copied(),
         fix: super::addresses(arguments, "fix")?.first().copied(),
-        interface: arguments.find("interface")?,
         faults: if arguments.has("perfect") { Faults::NONE } else { Faults::BAD_DAY },
         truth: arguments.find("truth")?,
         ..ExchangeConfig::default()
@@ -122,7 +122,7 @@ fn describe(summary: &Summary) -> String {
     let lost: Vec<_> =
         summary.lines.iter().map(|line| format!("{} of {}", line.lost, line.packets)).collect();
     format!(
-        "session {}: {} messages, {} behind the rate, lost packets {}, {} re-requests answered",
+        "session {}: {} messages sent, {} fewer than --rate gives; packets lost on the lines on purpose: {}; {} re-requests answered",
         summary.session,
         summary.messages,
         summary.behind,

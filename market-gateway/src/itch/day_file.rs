@@ -15,6 +15,11 @@ const BUFFER: usize = 128 * 1024;
 pub enum Ending {
     /// With a zero length, as it should.
     Complete,
+    /// With a zero length, behind which something stands that is nobody's message.
+    Followed {
+        /// Its bytes.
+        by: u64,
+    },
     /// It just stopped, `torn` bytes into a message that is not whole. The messages before it are good.
     Truncated {
         /// Bytes that belong to no whole message.
@@ -67,11 +72,26 @@ impl<R: Read> Reader<R> {
     fn has_message(&mut self) -> bool {
         let ahead = &self.buffer[self.start..self.filled];
         if ahead.starts_with(&[0, 0]) {
-            self.ending = Some(Ending::Complete);
-            self.start = self.filled;
+            self.start += 2;
+            self.ending = Some(self.look_behind());
             return false;
         }
         Blocks::of_day(1, ahead).count() == 1
+    }
+
+    /// What stands behind the end mark, read to the end: only there does a compressed file show its damage.
+    fn look_behind(&mut self) -> Ending {
+        let mut by = (self.filled - self.start) as u64;
+        self.start = self.filled;
+        loop {
+            match self.input.read(&mut self.buffer) {
+                Ok(0) if by == 0 => return Ending::Complete,
+                Ok(0) => return Ending::Followed { by },
+                Ok(bytes) => by += bytes as u64,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Ending::Unreadable(error),
+            }
+        }
     }
 
     fn fill(&mut self) {
@@ -160,6 +180,16 @@ mod tests {
             prop_assert_eq!(&read, &messages[..read.len()]);
             let used: usize = read.iter().map(|m| m.len() + 2).sum();
             prop_assert!(matches!(ending, Ending::Truncated { torn } if torn == cut - used), "{:?}", ending);
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_the_end_mark_is_counted() {
+        for (behind, end) in [(1, 3), (2, 2), (3 * BUFFER, 5)] {
+            let messages = vec![vec![7; 30]; end];
+            let (read, ending) = read(&[day(&messages), vec![0; behind]].concat(), 10);
+            assert_eq!(read, messages);
+            assert!(matches!(ending, Ending::Followed { by } if by == behind as u64), "{ending:?}");
         }
     }
 

@@ -4,8 +4,9 @@ use std::fmt::{self, Display, Formatter};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use bus::config::written;
+use bus::config::{number, some_number, some_written};
 use bus::program::{Date, Size};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use crate::fix::session::SessionConfig;
@@ -46,27 +47,34 @@ pub struct DropCopyConfig {
 /// patience = "1s"           # how long a missing range is waited for before it is a gap
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct GatewayConfig {
     /// What to receive with.
     pub backend: Option<Backend>,
     /// Who stamps the packets.
     pub stamps: Option<Stamps>,
     /// The only address whose packets count on the lines.
+    #[serde(deserialize_with = "some_written")]
     pub source: Option<Ipv4Addr>,
     /// Number of buffers for io_uring.
+    #[serde(deserialize_with = "buffers")]
     pub buffers: Option<u16>,
     /// Longest datagram in bytes.
+    #[serde(deserialize_with = "some_number::<64, { LARGEST_DATAGRAM as i64 }, _, _>")]
     pub longest: Option<usize>,
     /// Bytes asked for as each socket's queue in the kernel.
     pub queue: Option<Size>,
     /// How long a missing range is waited for, without progress, before it is given up.
-    #[serde(deserialize_with = "some")]
+    #[serde(deserialize_with = "some_written")]
     pub patience: Option<Duration>,
 }
 
-fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    written(deserializer).map(Some)
+fn buffers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let buffers: u16 = number::<8, 32_768, _, _>(deserializer)?;
+    if buffers.is_power_of_two() {
+        return Ok(Some(buffers));
+    }
+    Err(Error::custom(format_args!("{buffers} where a power of two from 8 to 32768 is expected")))
 }
 
 impl GatewayConfig {
@@ -114,14 +122,10 @@ impl std::error::Error for OutOfRange {}
 mod tests {
     use super::*;
 
-    fn applied(text: &str) -> Result<UdpConfig, OutOfRange> {
-        toml::from_str::<GatewayConfig>(text).unwrap().apply(UdpConfig::default())
-    }
-
     #[test]
     fn what_is_written_is_applied_and_the_rest_stays() {
-        let udp =
-            applied("stamps = \"kernel\"\nbackend = \"io_uring\"\nbuffers = 64\nqueue = \"1MiB\"").unwrap();
+        let text = "stamps = \"kernel\"\nbackend = \"io_uring\"\nbuffers = 64\nqueue = \"1MiB\"";
+        let udp = toml::from_str::<GatewayConfig>(text).unwrap().apply(UdpConfig::default()).unwrap();
         assert_eq!(
             (udp.stamps, udp.backend, udp.buffers, udp.queue),
             (Stamps::Kernel, Backend::IoUring, 64, 1 << 20)
@@ -133,10 +137,24 @@ mod tests {
 
     #[test]
     fn values_out_of_their_range_and_unknown_keys_are_refused_by_name() {
-        for text in ["buffers = 0", "buffers = 100", "longest = 10000", "longest = 0"] {
-            let error = applied(text).unwrap_err();
-            assert!(text.starts_with(error.key) && error.to_string().contains(error.key), "{error}");
+        for (text, expected) in [
+            ("buffers = 0", "a whole number from 8 to 32768"),
+            ("buffers = 100", "100 where a power of two from 8 to 32768 is expected"),
+            ("longest = 10000", "a whole number from 64 to 9216"),
+            ("longest = \"long\"", "a whole number from 64 to 9216"),
+            ("patience = 2", "a duration such as 500ms, 10s, 2m or 1h in quotes"),
+            ("source = \"nowhere\"", "an IPv4 address such as 127.0.0.1 is expected"),
+            ("bufers = 64", "unknown field `bufers`"),
+        ] {
+            let error = toml::from_str::<GatewayConfig>(text).unwrap_err();
+            assert!(error.message().contains(expected), "{text}: {error}");
         }
-        assert!(toml::from_str::<GatewayConfig>("bufers = 64").is_err());
+        for config in [
+            GatewayConfig { buffers: Some(100), ..GatewayConfig::default() },
+            GatewayConfig { longest: Some(0), ..GatewayConfig::default() },
+        ] {
+            let error = config.apply(UdpConfig::default()).unwrap_err();
+            assert!(error.to_string().contains(error.key), "{error}");
+        }
     }
 }

@@ -16,7 +16,7 @@
 //! # }
 //! ```
 //!
-//! It keeps nothing of its own: it goes on where its topics end. When it is stopped, what is missing at that moment is
+//! It writes the topic [`MARKET_DATA`] and, with a drop copy, `trades` and `session`. It keeps nothing of its own: it goes on where its topics end. When it is stopped, what is missing at that moment is
 //! not given up, since the next run asks for it again.
 
 mod config;
@@ -130,7 +130,7 @@ impl LiveSummary {
     }
 }
 
-/// Receives redundant lines, and a drop copy, into the topics of a bus.
+/// Receives redundant lines into the topic [`MARKET_DATA`] of a bus, and a drop copy into `trades` and `session`.
 #[derive(Debug)]
 pub struct LiveGateway<N: Normalise> {
     source: UdpSource,

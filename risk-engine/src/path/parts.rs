@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bus::Bus;
 use bus::agent::{self, Agent, Running};
+use bus::config::{FeeConfig, LimitConfig, RiskConfig};
 use bus::event::Price;
 use bus::plan::{Placement, Plan};
 use bus::program::{Failure, Stop, note};
@@ -15,7 +16,7 @@ use market_gateway::live::{DropCopyConfig, LiveConfig, LiveGateway};
 use market_gateway::net::UdpConfig;
 use market_gateway::normalise::Itch;
 use market_gateway::simulate::{Exchange, ExchangeConfig};
-use risk_engine::{FeeConfig, LimitConfig, RiskConfig, Runner, Settings, Watch};
+use risk_engine::{Runner, Settings, Watch};
 
 use super::compliance::{Compliance, Verdict};
 use super::exchange::{ExchangeAgent, Venue};

@@ -27,6 +27,8 @@ const POSITIONS: usize = 8;
 const UPDATES: usize = 100_000;
 /// An engine that is so many messages behind is shown to be.
 const LAG: u64 = 10_000;
+/// An exchange that is so far behind its rate is shown to be.
+const SLOW: Duration = Duration::from_millis(100);
 /// Money is shown in hundredths.
 const HUNDREDTH: i128 = 10_000_000;
 
@@ -181,10 +183,7 @@ impl View {
         let mut waits = Vec::new();
         let behind = parts.venue.behind();
         if behind > std::mem::replace(&mut self.behind, behind) {
-            let seconds = parts.venue.behind_for().as_secs_f64();
-            waits.push(format!(
-                "this machine takes less than the rate: the exchange is {seconds:.1} s behind"
-            ));
+            waits.extend(slow(parts.venue.behind_for()));
         }
         let missing = parts.desk.missing();
         if missing > 0 {
@@ -275,7 +274,7 @@ impl View {
 pub(super) fn farewell(bus: &Bus) -> Result<(), Failure> {
     program::print_line(&format!("prove the journals: {}", verify(bus)))?;
     let serve = command("archive", "serve", bus);
-    program::print_line(&format!("read them with kcat again, which nobody serves now: {serve}"))
+    program::print_line(&format!("the Kafka listener has ended; serve the journals to kcat again: {serve}"))
 }
 
 fn kcat(address: SocketAddr) -> String {
@@ -293,6 +292,14 @@ fn command(program: &str, command: &str, bus: &Bus) -> String {
         .filter(|path| path.exists())
         .map_or_else(|| format!("cargo run --release --bin {program} --"), |path| path.display().to_string());
     format!("{program} {command} --bus {}", bus.directory().display())
+}
+
+/// That the exchange is held up, where it is by more than a moment.
+fn slow(behind: Duration) -> Option<String> {
+    (behind >= SLOW).then(|| {
+        let seconds = behind.as_secs_f64();
+        format!("this machine takes less than --rate: the exchange is {seconds:.1} s behind it")
+    })
 }
 
 fn input(gateway: &LiveSummary) -> String {
@@ -341,6 +348,13 @@ fn disk_in_use(directory: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_exchange_is_behind_when_that_can_be_seen() {
+        assert_eq!(slow(Duration::from_micros(99_999)), None);
+        let told = slow(Duration::from_millis(100)).unwrap();
+        assert!(told.contains("is 0.1 s behind"), "{told}");
+    }
 
     #[test]
     fn a_latency_that_was_not_measured_is_none_and_not_a_fast_one() {
