@@ -2,10 +2,16 @@
 
 use std::{collections::VecDeque, io};
 
-use crate::layout::BLOCK;
+use crate::layout::{BLOCK, SEGMENT_MIN};
 
 /// Writes of one journal in flight at once: one that the disk works on, and one that it goes on with.
 pub(crate) const DEPTH: usize = 2;
+
+/// What is not longer goes through a buffer, tail included, unless its segment is sealed.
+pub(crate) const BOUNCE: usize = 64 * 1024;
+
+// One buffer is enough: behind a write from there begins none that needs it.
+const _: () = assert!(BOUNCE < group(SEGMENT_MIN));
 
 /// Largest write from shared memory, in a segment of this size: what is in flight at once is a small part of it, so that
 /// recovery tells a torn tail from damage.
@@ -30,6 +36,18 @@ pub(crate) struct Group {
     pub(crate) end: usize,
     /// Bytes of it.
     pub(crate) length: usize,
+}
+
+impl Group {
+    /// The next write of what waits from `offset` to `end`, `most` bytes at once. Its last block is written where nothing
+    /// more comes into it, since nobody writes behind a SEAL, or where little waits.
+    pub(crate) fn next(offset: usize, end: usize, most: usize, is_sealed: bool) -> Self {
+        let pending = end - offset;
+        let has_tail = is_sealed || pending <= BOUNCE;
+        let blocks = if has_tail { pending.next_multiple_of(BLOCK) } else { pending / BLOCK * BLOCK };
+        let length = blocks.min(most);
+        Self { offset, end: end.min(offset + length), length }
+    }
 }
 
 /// The writes in flight, in the order in which they were begun.
@@ -121,6 +139,20 @@ mod tests {
         in_flight.complete(BLOCK as u64, Ok(()));
         assert_eq!(pops(&mut in_flight), []);
         assert!(in_flight.is_empty() && in_flight.may_begin());
+    }
+
+    #[test]
+    fn a_write_has_the_last_block_only_where_little_waits_or_nothing_more_comes() {
+        let next = |pending: usize, is_sealed| {
+            let Group { offset, end, length } = Group::next(BLOCK, BLOCK + pending, 2 * BOUNCE, is_sealed);
+            assert_eq!(offset, BLOCK);
+            (end - offset, length)
+        };
+        assert_eq!(next(100, false), (100, BLOCK));
+        assert_eq!(next(BOUNCE, false), (BOUNCE, BOUNCE));
+        assert_eq!(next(BOUNCE + 100, false), (BOUNCE, BOUNCE));
+        assert_eq!(next(BOUNCE + 100, true), (BOUNCE + 100, BOUNCE + BLOCK));
+        assert_eq!(next(2 * BOUNCE + 100, true), (2 * BOUNCE, 2 * BOUNCE));
     }
 
     #[test]

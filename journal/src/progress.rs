@@ -19,6 +19,10 @@ pub trait Input: Send + fmt::Debug {
     fn end_of(&mut self, epoch: u32) -> Option<u64>;
 }
 
+/// Batches in one walk after which the lines ahead of it are fetched to be stamped. They are the writer's no more, which a
+/// short walk, close behind it, cannot know.
+const FETCH_AFTER: usize = 64;
+
 /// How far the segment that is being written was walked and written.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -70,6 +74,9 @@ impl Progress {
             };
             if is_held(inputs, segment, at, word) {
                 break;
+            }
+            if batches > FETCH_AFTER {
+                segment.fetch_ahead(at);
             }
             stamp(salt, segment, at, word);
             at += word.stride();

@@ -35,7 +35,7 @@ impl protocol::Word<u64> for AtomicU64 {
 
 /// Bytes of a cache line, and how far ahead of the writer lines are fetched.
 pub(crate) const LINE: usize = 64;
-const FETCH_AHEAD: usize = 4 * LINE;
+const FETCH_AHEAD: usize = 8 * LINE;
 
 /// Where the bytes are.
 enum Bytes {
@@ -202,15 +202,19 @@ impl Segment {
         protocol::place(self.word_at(offset), word.pack());
     }
 
-    /// Fetches the lines into which the frames after the next will go: their memory is new, and a store into it would
-    /// else wait for the memory itself.
+    /// Fetches the lines into which the frames after the next will go, to be written: their memory is new, or the write-out
+    /// has it that read it last, and a store into it would else wait for that.
     #[inline]
     pub(crate) fn fetch_ahead(&self, offset: usize) {
         #[cfg(target_arch = "x86_64")]
         for line in [FETCH_AHEAD, FETCH_AHEAD + LINE] {
-            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-            // SAFETY: a prefetch is a hint, also where nothing is mapped; the address is made without being dereferenced.
-            unsafe { _mm_prefetch::<_MM_HINT_ET0>(self.base().wrapping_add(offset + line).cast()) };
+            let address = self.base().wrapping_add(offset + line);
+            // SAFETY: a prefetch is a hint, also where nothing is mapped, and does nothing on a processor without it. By its
+            // name, since the intrinsic makes a fetch for reading of it unless the whole program is built for processors
+            // that have it.
+            unsafe {
+                std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     control::{Control, State},
     error::Room,
     helper::Hands,
-    in_flight::{Group, InFlight, group},
+    in_flight::{BOUNCE, Group, InFlight, group},
     keepers,
     layout::{BLOCK, FIRST_FRAME},
     mark::Mark,
@@ -31,8 +31,6 @@ use crate::{
     writer::Shortage,
 };
 
-/// What is shorter goes through the bounce buffer, tail included.
-const BOUNCE: usize = 64 * 1024;
 /// Under load a short write begins this long after the one before, so that it has company, in nanoseconds.
 const PACE: u64 = 250_000;
 /// The mark follows `durable` within this time, in nanoseconds.
@@ -91,6 +89,8 @@ pub struct WriteOut {
     queue: VecDeque<Live>,
     over: VecDeque<Over>,
     progress: Progress,
+    /// In the next segment, once the front one is walked to its end.
+    coming: Option<Progress>,
     in_flight: InFlight,
     bounce: AlignedBuffer,
     supply: Supply,
@@ -144,6 +144,7 @@ impl WriteOut {
             queue: VecDeque::from([Live { segment, twin: Some(twin) }]),
             over: VecDeque::new(),
             progress: Progress::new(parts.sequence),
+            coming: None,
             in_flight: InFlight::default(),
             bounce: AlignedBuffer::zeroed(BOUNCE + BLOCK),
             supply: Supply::new(Arc::clone(&parts.storage), parts.memory_dir.clone()),
@@ -238,14 +239,20 @@ impl WriteOut {
         self.parts.waiters.wake(Event::Durable);
     }
 
-    /// Walks the frames that were committed, as far as one write reaches, and stamps them.
+    /// Walks the frames that were committed, as far as one write reaches, and stamps them. Behind a sealed front segment
+    /// it goes on in the next one, so that the disk need not wait for it there.
     fn walk(&mut self) -> io::Result<usize> {
-        let Some(live) = self.queue.front() else { return Ok(0) };
-        let begun = self.in_flight.end().unwrap_or(0);
-        let limit = self.progress.written.max(begun) + self.group + BLOCK;
-        let batches = self.progress.walk(&live.segment, self.salt, &mut self.parts.inputs, begun, limit)?;
+        let (place, begun, progress) = if self.progress.sealed {
+            let next = Progress::new(self.progress.sequence);
+            (1, 0, self.coming.get_or_insert(next))
+        } else {
+            (0, self.in_flight.end().unwrap_or(0), &mut self.progress)
+        };
+        let Some(live) = self.queue.get(place) else { return Ok(0) };
+        let limit = progress.written.max(begun) + self.group + BLOCK;
+        let batches = progress.walk(&live.segment, self.salt, &mut self.parts.inputs, begun, limit)?;
         if batches > 0 {
-            self.parts.control.set_published(live.segment.position(self.progress.at), self.progress.sequence);
+            self.parts.control.set_published(live.segment.position(progress.at), progress.sequence);
         }
         Ok(batches)
     }
@@ -258,34 +265,35 @@ impl WriteOut {
         let offset = self.in_flight.end().unwrap_or(progress.written);
         let pending = end.saturating_sub(offset);
         let Some(twin) = live.twin.as_ref().filter(|twin| twin.is_ready()) else { return Ok(0) };
-        if end <= progress.durable || engine.in_flight() >= engine.depth() {
+        if end <= progress.durable || pending == 0 || engine.in_flight() >= engine.depth() {
             return Ok(0);
         }
-        // A second write only where the disk is the bottleneck: a small one would only make the next one smaller.
-        if !self.in_flight.is_empty() && (pending < self.group || !self.in_flight.may_begin()) {
-            return Ok(0);
-        }
-        let is_early = self.is_under_load && now.saturating_sub(self.last_write) < PACE;
-        if is_early && pending <= BOUNCE && !progress.sealed {
-            return Ok(0);
-        }
-        let base = live.segment.base();
-        let (bytes, group) = if pending <= BOUNCE {
-            let length = pending.next_multiple_of(BLOCK);
-            // SAFETY: committed bytes below `end`, inside the segment; only checksums ever change there, by this thread.
-            let committed = unsafe { std::slice::from_raw_parts(base.add(offset), pending) };
-            self.bounce[..pending].copy_from_slice(committed);
-            self.bounce[pending..length].fill(0);
-            (self.bounce.as_ptr(), Group { offset, end, length })
+        // A second write only where the disk is the bottleneck: a small one would only make the next one smaller. Behind
+        // the last one of a segment nothing comes.
+        let is_short = pending <= BOUNCE && !progress.sealed;
+        let is_small = pending < self.group && !progress.sealed;
+        let waits = if self.in_flight.is_empty() {
+            is_short && self.is_under_load && now.saturating_sub(self.last_write) < PACE
         } else {
-            let length = (pending / BLOCK * BLOCK).min(self.group);
-            // SAFETY: `offset` lies inside the segment.
-            (unsafe { base.add(offset) }, Group { offset, end: offset + length, length })
+            is_small || !self.in_flight.may_begin()
         };
+        if waits {
+            return Ok(0);
+        }
+        let group = Group::next(offset, end, self.group, progress.sealed);
+        // SAFETY: `offset` lies inside the segment.
+        let mut bytes = unsafe { live.segment.base().add(offset) };
+        if is_short {
+            // SAFETY: committed bytes below `end`, inside the segment; only checksums ever change there, by this thread.
+            let committed = unsafe { std::slice::from_raw_parts(bytes, pending) };
+            self.bounce[..pending].copy_from_slice(committed);
+            self.bounce[pending..group.length].fill(0);
+            bytes = self.bounce.as_ptr();
+        }
         let write =
             Write { file: Arc::clone(&twin.file), bytes, length: group.length, offset: offset as u64, token };
-        // SAFETY: the bounce buffer is not touched and the segment neither unmapped nor, below `group.end`, changed
-        // until `complete` has taken this write's completion; a drop before that gives both up.
+        // SAFETY: the bounce buffer is not touched and the segment neither unmapped nor, in these blocks, changed until
+        // `complete` has taken this write's completion; a drop before that gives both up.
         unsafe { engine.submit(write)? };
         self.in_flight.begin(group);
         self.last_write = now;
@@ -300,7 +308,7 @@ impl WriteOut {
         let (used, end) = (self.progress.durable, self.progress.sequence);
         let left = self.queue.pop_front().map(|live| Over { live, used, end, is_marked: false });
         self.over.extend(left);
-        self.progress = Progress::new(end);
+        self.progress = self.coming.take().unwrap_or_else(|| Progress::new(end));
         self.mark_due.get_or_insert(now + MARK_WITHIN);
         true
     }
