@@ -39,27 +39,33 @@ impl Bus {
 
     /// Recovers what dead publishers of the inputs of a derived topic left, inputs of inputs first: no effect reaches the
     /// disk before its cause, and none is cut before it is known what of its input is lost. An input with a live publisher
-    /// needs no help; one that cannot be recovered is its publisher's to report.
-    pub(crate) fn recover_inputs(&self, inputs: &[&str]) {
+    /// needs no help; one that cannot be recovered is its publisher's to report. Says whether any was recovered.
+    pub(crate) fn recover_inputs(&self, inputs: &[&str]) -> bool {
         let mut seen = Vec::new();
-        inputs.iter().for_each(|input| self.recover_first(input, &mut seen));
+        // Each in turn, whatever became of those before.
+        inputs.iter().fold(false, |recovered, input| self.recover_first(input, &mut seen) || recovered)
     }
 
-    fn recover_first(&self, topic: &str, seen: &mut Vec<String>) {
-        let (Ok(schema), Ok(places)) = (self.schema(topic), self.places(topic)) else { return };
+    fn recover_first(&self, topic: &str, seen: &mut Vec<String>) -> bool {
+        let (Ok(schema), Ok(places)) = (self.schema(topic), self.places(topic)) else { return false };
         if seen.iter().any(|seen| seen == topic) {
-            return;
+            return false;
         }
         seen.push(topic.into());
-        schema.inputs().iter().for_each(|input| self.recover_first(input, seen));
-        let _ = self.finish_dead(topic);
+        let inputs = schema.inputs().iter();
+        let recovered = inputs.fold(false, |recovered, input| self.recover_first(input, seen) || recovered);
+        if self.finish_dead(topic).unwrap_or(false) {
+            return true;
+        }
         let start = Instant::now();
         while journal::is_unrecovered(&places) && start.elapsed() < PATIENCE {
             match self.recover(topic) {
                 // Its publisher is just at it.
                 Ok(false) => thread::sleep(STEP),
-                Ok(true) | Err(_) => return,
+                Ok(true) => return true,
+                Err(_) => break,
             }
         }
+        recovered
     }
 }

@@ -186,6 +186,23 @@ impl Bus {
         self.fits_schema(topic, &schema)?;
         self.make_directory(&self.topic_dir(topic))?;
         self.recover_inputs(inputs);
+        match self.open_publisher(topic, inputs, &schema) {
+            // A publisher of an input that was killed just now still had its lock when it was asked for.
+            Err(BusError::Journal { source: OpenError::NotDurable { .. }, .. })
+                if self.recover_inputs(inputs) =>
+            {
+                self.open_publisher(topic, inputs, &schema)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_publisher<M: Message>(
+        &self,
+        topic: &str,
+        inputs: &[&str],
+        schema: &Schema,
+    ) -> Result<Publisher<M>, BusError> {
         let clock = Clock::new();
         let mut writing = self.writing()?;
         let Some(held) = writing.as_mut() else { unreachable!("`writing` has made it") };
@@ -202,7 +219,7 @@ impl Bus {
         // A topic in the making has neither schema nor messages.
         let has_lost_schema =
             writer.next_sequence() > 0 && self.schema(topic).is_err_and(|error| error.is_missing());
-        self.settle_schema(topic, &schema)?;
+        self.settle_schema(topic, schema)?;
         if has_lost_schema {
             note(&schema_lost(topic));
             self.shared.lost_schemas.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
