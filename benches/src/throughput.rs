@@ -120,14 +120,15 @@ pub(crate) fn rate(arguments: &Arguments) -> Result<Exit, Failure> {
     let (rounds, length): (u64, Duration) = (arguments.get("rounds")?, arguments.get("for")?);
     let how = format!("unpinned, {rounds} rounds of {} s sustained", length.as_secs_f64());
     conditions::print(arguments.json(), "64-byte messages one way, one publisher, one subscriber", &how)?;
-    let (mut bursts, mut disk) = (Vec::new(), Vec::new());
+    let (mut bursts, mut disk, mut new_blocks) = (Vec::new(), Vec::new(), Vec::new());
     let (mut fresh, mut recycled) = (Sustained::default(), Sustained::default());
     for _ in 0..rounds {
         bursts.push(burst()?);
+        new_blocks.push(raw_disk(Blocks::New)?);
         for (sustained, retention) in [(&mut fresh, None), (&mut recycled, Some(KEPT))] {
-            let before = raw_disk()?;
+            let before = raw_disk(Blocks::Old)?;
             let flow = flow(length, retention)?;
-            let raw = f64::midpoint(before, raw_disk()?);
+            let raw = f64::midpoint(before, raw_disk(Blocks::Old)?);
             disk.push(raw);
             sustained.add(flow, raw);
         }
@@ -140,6 +141,8 @@ pub(crate) fn rate(arguments: &Arguments) -> Result<Exit, Failure> {
         ratio,
     };
     figure("durable writes of 256 KiB", "raw disk", "MB/s", median(&mut disk), None)
+        .print(arguments.json())?;
+    figure("the same into new blocks", "raw disk", "MB/s", median(&mut new_blocks), None)
         .print(arguments.json())?;
     figure("burst, published and read", "busbar", "M msg/s", median(&mut bursts), None)
         .print(arguments.json())?;
@@ -222,16 +225,25 @@ fn publish(publisher: &mut Publisher<Message>, length: Duration) -> Result<u64, 
     Ok(count)
 }
 
-/// Megabytes a second of durable writes into blocks that were written before.
-fn raw_disk() -> Result<f64, Failure> {
+/// What a raw write goes into.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blocks {
+    /// Blocks that were written before, as a used twin's.
+    Old,
+    /// Blocks that are only reserved, as of a file that grows.
+    New,
+}
+
+/// Megabytes a second of durable writes.
+fn raw_disk(blocks: Blocks) -> Result<f64, Failure> {
     let directory = scratch::directory()?;
     let storage = DiskStorage::new(directory.path());
     let failed = |error| Failure::new("cannot write", error, "make room");
     let file = storage.create("raw", (RAW_WRITE * RAW_WRITES) as u64).map_err(failed)?;
     let bytes = AlignedBuffer::zeroed(RAW_WRITE);
     let offsets = (0..RAW_WRITES).map(|write| (write * RAW_WRITE) as u64);
-    for offset in offsets.clone() {
-        file.write_at(&bytes, offset).map_err(failed)?;
+    if blocks == Blocks::Old {
+        offsets.clone().try_for_each(|offset| file.write_at(&bytes, offset)).map_err(failed)?;
     }
     file.sync().map_err(failed)?;
     let start = Instant::now();

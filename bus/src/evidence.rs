@@ -39,33 +39,31 @@ impl Bus {
 
     /// Recovers what dead publishers of the inputs of a derived topic left, inputs of inputs first: no effect reaches the
     /// disk before its cause, and none is cut before it is known what of its input is lost. An input with a live publisher
-    /// needs no help; one that cannot be recovered is its publisher's to report. Says whether any was recovered.
-    pub(crate) fn recover_inputs(&self, inputs: &[&str]) -> bool {
+    /// needs no help; one that cannot be recovered is its publisher's to report. Says how many were recovered.
+    pub(crate) fn recover_inputs(&self, inputs: &[&str]) -> usize {
         let mut seen = Vec::new();
-        // Each in turn, whatever became of those before.
-        inputs.iter().fold(false, |recovered, input| self.recover_first(input, &mut seen) || recovered)
+        inputs.iter().map(|input| self.recover_first(input, &mut seen)).sum()
     }
 
-    fn recover_first(&self, topic: &str, seen: &mut Vec<String>) -> bool {
-        let (Ok(schema), Ok(places)) = (self.schema(topic), self.places(topic)) else { return false };
+    fn recover_first(&self, topic: &str, seen: &mut Vec<String>) -> usize {
+        let (Ok(schema), Ok(places)) = (self.schema(topic), self.places(topic)) else { return 0 };
         if seen.iter().any(|seen| seen == topic) {
-            return false;
+            return 0;
         }
         seen.push(topic.into());
-        let inputs = schema.inputs().iter();
-        let recovered = inputs.fold(false, |recovered, input| self.recover_first(input, seen) || recovered);
+        let before: usize = schema.inputs().iter().map(|input| self.recover_first(input, seen)).sum();
         if self.finish_dead(topic).unwrap_or(false) {
-            return true;
+            return before + 1;
         }
         let start = Instant::now();
         while journal::is_unrecovered(&places) && start.elapsed() < PATIENCE {
             match self.recover(topic) {
                 // Its publisher is just at it.
                 Ok(false) => thread::sleep(STEP),
-                Ok(true) => return true,
+                Ok(true) => return before + 1,
                 Err(_) => break,
             }
         }
-        recovered
+        before
     }
 }

@@ -189,7 +189,7 @@ impl Bus {
         match self.open_publisher(topic, inputs, &schema) {
             // A publisher of an input that was killed just now still had its lock when it was asked for.
             Err(BusError::Journal { source: OpenError::NotDurable { .. }, .. })
-                if self.recover_inputs(inputs) =>
+                if self.recover_inputs(inputs) > 0 =>
             {
                 self.open_publisher(topic, inputs, &schema)
             }
