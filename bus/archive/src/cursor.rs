@@ -65,7 +65,7 @@ impl<'a> Cursors<'a> {
         source: &Source,
         offset: i64,
     ) -> Result<Option<&mut Cursor>, ResponseError> {
-        if !self.told.knows(name, offset) {
+        if !self.told.knows(name, offset, offset <= source.topic.recent_marks().first) {
             return Ok(None);
         }
         self.places.insert(name.to_owned(), Cursor::open(source, offset, true)?);

@@ -29,8 +29,9 @@
 //! A message that the journal has lost is refused once (`CORRUPT_MESSAGE`, and never is there a jump without it). A
 //! consumer that then asks again for the same offset is led past all that is lost there: it is given the next message that
 //! is there, as on a compacted topic, or an empty batch that ends where the journal goes on. A consumer that ended at the
-//! error, as kcat does, and comes back from the same host with the same `client.id` within ten minutes, counts as the same
-//! one, for one time. What was durable stays below the high watermark, lost or not. The lost offsets are noted
+//! error, as kcat does, and begins again at that offset, from the same host with the same `client.id` within ten minutes,
+//! counts as the same one, for one time; not at the log start offset, where anybody may begin. Whoever comes there by
+//! reading, or is given the first message behind, is never led past what it was not told. What was durable stays below the high watermark, lost or not. The lost offsets are noted
 //! ([`Server::lost`]) and counted. Most clients hand the error to their user; one that hides it shows the loss as a step in
 //! the offsets only.
 //!

@@ -1,8 +1,9 @@
-//! Who was told that messages are lost. A consumer is refused them once and then led past them; many, kcat among them,
-//! end at the error, so that one that comes back counts as the same.
+//! Who was told that messages are lost. A consumer is refused them once and then led past them. Many, kcat among them, end
+//! at the error, so that one that comes back to where it was refused counts as the same. One that comes there by reading
+//! does not: it may be another, since most clients share a name.
 
 use bytes::Bytes;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ pub(crate) struct Told<'a> {
     departed: &'a Departed,
     pub(crate) client: Client,
     topics: HashMap<String, Telling>,
+    /// Topics of which it was given records.
+    read: HashSet<String>,
 }
 
 /// Where a consumer was last told of lost messages in a topic.
@@ -39,7 +42,12 @@ struct Telling {
 
 impl<'a> Told<'a> {
     pub(crate) fn new(departed: &'a Departed, host: IpAddr) -> Self {
-        Self { departed, client: Client { host, id: Bytes::new() }, topics: HashMap::new() }
+        Self {
+            departed,
+            client: Client { host, id: Bytes::new() },
+            topics: HashMap::new(),
+            read: HashSet::new(),
+        }
     }
 
     /// Notes that the client is told that the message at `offset` of a topic is lost.
@@ -47,10 +55,20 @@ impl<'a> Told<'a> {
         self.note(topic, Telling { offset, is_used: false });
     }
 
-    /// Whether the client knows that the message at `offset` of a topic is lost; it is then led past it.
-    pub(crate) fn knows(&mut self, topic: &str, offset: i64) -> bool {
+    /// Notes that the client was given records of a topic.
+    pub(crate) fn give(&mut self, topic: &str) {
+        if self.read.len() < MOST_TOPICS && !self.read.contains(topic) {
+            self.read.insert(topic.to_owned());
+        }
+    }
+
+    /// Whether the client knows that the message at `offset` of a topic is lost; it is then led past it. `is_first`: the
+    /// topic begins there, so that anybody may begin there.
+    pub(crate) fn knows(&mut self, topic: &str, offset: i64, is_first: bool) -> bool {
         let is_here = self.topics.get(topic).is_some_and(|telling| telling.offset == offset);
-        let knows = is_here || self.departed.returns(&self.client, topic, offset);
+        let has_read = self.read.contains(topic) || self.read.len() >= MOST_TOPICS;
+        let may_return = !is_first && !has_read;
+        let knows = is_here || (may_return && self.departed.returns(&self.client, topic, offset));
         if knows {
             self.note(topic, Telling { offset, is_used: true });
         }
@@ -123,21 +141,40 @@ mod tests {
         let mut told = client(&departed, 1, "a");
         told.tell("quotes", 7);
         assert!(
-            told.knows("quotes", 7) && told.knows("quotes", 7),
+            told.knows("quotes", 7, false) && told.knows("quotes", 7, false),
             "on its own connection as often as it asks"
         );
-        assert!(!told.knows("quotes", 8) && !told.knows("trades", 7));
+        assert!(!told.knows("quotes", 8, false) && !told.knows("trades", 7, false));
         drop(told);
-        assert!(!client(&departed, 1, "a").knows("quotes", 7), "it was led past and does not wait for more");
+        assert!(
+            !client(&departed, 1, "a").knows("quotes", 7, false),
+            "it was led past and does not wait for more"
+        );
 
         client(&departed, 1, "a").tell("quotes", 7);
         for (host, id, topic, offset) in
             [(2, "a", "quotes", 7), (1, "b", "quotes", 7), (1, "a", "trades", 7), (1, "a", "quotes", 8)]
         {
-            assert!(!client(&departed, host, id).knows(topic, offset), "{host} {id} {topic} {offset}");
+            assert!(!client(&departed, host, id).knows(topic, offset, false), "{host} {id} {topic} {offset}");
         }
-        assert!(client(&departed, 1, "a").knows("quotes", 7));
-        assert!(!client(&departed, 1, "a").knows("quotes", 7), "once");
+        assert!(client(&departed, 1, "a").knows("quotes", 7, false));
+        assert!(!client(&departed, 1, "a").knows("quotes", 7, false), "once");
+    }
+
+    #[test]
+    fn who_may_be_another_is_told_although_one_of_its_name_left() {
+        let departed = Departed::default();
+        client(&departed, 1, "a").tell("quotes", 7);
+        let mut reading = client(&departed, 1, "a");
+        reading.give("quotes");
+        assert!(!reading.knows("quotes", 7, false), "it came there by reading");
+        reading.tell("quotes", 7);
+        assert!(reading.knows("quotes", 7, false), "on its own connection it was told");
+        let mut reading_much = client(&departed, 1, "a");
+        (0..=MOST_TOPICS).for_each(|n| reading_much.give(&n.to_string()));
+        assert!(!reading_much.knows("quotes", 7, false), "what it has read is no longer known");
+        assert!(!client(&departed, 1, "a").knows("quotes", 7, true), "anybody may begin at the beginning");
+        assert!(client(&departed, 1, "a").knows("quotes", 7, false));
     }
 
     #[test]
@@ -147,8 +184,8 @@ mod tests {
         for name in &names {
             client(&departed, 1, "a").tell(name, 7);
         }
-        assert!(!client(&departed, 1, "a").knows(&names[0], 7), "the oldest is told anew");
-        assert!(client(&departed, 1, "a").knows(&names[1], 7));
+        assert!(!client(&departed, 1, "a").knows(&names[0], 7, false), "the oldest is told anew");
+        assert!(client(&departed, 1, "a").knows(&names[1], 7, false));
         let mut told = client(&departed, 1, "a");
         names.iter().for_each(|name| told.tell(name, 7));
         assert!(told.topics.len() <= MOST_TOPICS);

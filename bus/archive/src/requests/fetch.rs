@@ -126,6 +126,9 @@ impl Part<'_> {
         let filled = filled?;
         self.offset = filled.next;
         self.count += filled.records;
+        if filled.records > 0 {
+            cursors.told.give(self.name);
+        }
         self.passed_over += filled.passed_over;
         self.is_full = filled.is_full;
         Ok(())

@@ -118,16 +118,26 @@ fn an_end_that_is_lost_ends_no_epoch() {
 }
 
 #[test]
-fn a_consumer_that_ended_at_the_error_and_comes_back_is_led_past_it_once() {
+fn a_consumer_that_ended_at_the_error_and_begins_there_again_is_led_past_it_once() {
     for fault in FAULTS {
         let (served, first) = without_end(fault);
         let mut told = served.client();
         assert!(is_refused(&mut told, first));
         told.leave();
+        for _ in 0..2 {
+            let mut other = served.client();
+            let refused = read_to_end(&mut other, "market-data", 0).1;
+            assert_eq!(refused, [first], "one of the same name, which comes there by reading");
+            other.leave();
+        }
         let mut back = served.client();
-        assert_eq!(read_to_end(&mut back, "market-data", 0).1, [0_i64; 0], "it knows");
+        assert_eq!(read_to_end(&mut back, "market-data", first).1, [0_i64; 0], "it knows");
         back.leave();
-        assert_eq!(read_to_end(&mut served.client(), "market-data", 0).1, [first], "another one does not");
+        assert_eq!(
+            read_to_end(&mut served.client(), "market-data", first).1,
+            [first],
+            "another one does not"
+        );
     }
 }
 
