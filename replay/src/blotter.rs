@@ -361,7 +361,8 @@ impl<W: Write + Send> Blotter<W> {
             self.refused.remove(&topic);
             let (schema, carries) = (Arc::new(feed.schema().clone()), Carries::of(feed.schema()));
             self.instruments.is_cut |= carries == Carries::Market && feed.first() > 0;
-            let (topic, gaps) = (topic.into(), Gaps::default());
+            let gaps = Gaps::of(feed.schema()).unwrap_or_default();
+            let topic = topic.into();
             let epoch = feed.newest_epoch();
             let (next, judged, at_rest, ends) = (0, 0, None, HashMap::new());
             let pace = self.order.pace();
@@ -448,11 +449,10 @@ fn incomplete_of(source: &Source, bus: &Bus, incomplete: &mut Findings<Incomplet
 }
 
 fn note_market(message: &Message, gaps: &mut Gaps, instruments: &mut Instruments) {
-    match MarketEvent::decode(message.info.kind, message.body()) {
-        Some(MarketEventRef::Instrument(named)) => instruments.name(named.instrument),
-        Some(event) => gaps.apply(event),
-        None => {}
+    if let Some(MarketEventRef::Instrument(named)) = MarketEvent::decode(message.info.kind, message.body()) {
+        instruments.name(named.instrument);
     }
+    gaps.apply(message.info.kind, message.body());
 }
 
 fn note_trade(message: &Message, topic: &str, instruments: &mut Instruments) {

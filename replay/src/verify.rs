@@ -215,7 +215,7 @@ impl Contents {
             self.undescribed = Some((first, info.sequence + 1, count + 1));
         }
         if let Some(gaps) = &mut self.gaps {
-            gaps.apply_body(info.kind, body);
+            gaps.apply(info.kind, body);
         }
         if let Some(cause) = cause_of(&self.schema, info.kind, body) {
             self.check_cause(topic, info.sequence, cause);

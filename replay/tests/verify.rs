@@ -303,6 +303,28 @@ fn a_gap_is_a_fault_until_its_messages_come() {
     assert_eq!(report["topics"][0]["gaps"], left, "a later session closes no gap of an earlier one");
 }
 
+#[test]
+fn of_a_gap_that_was_filled_in_part_only_the_rest_is_told() {
+    let ground = Ground::new();
+    let mut market = ground.market();
+    market.publish(&session("DAY1", b'S')).unwrap();
+    market.publish(&gap(b'O', 10, 5)).unwrap();
+    // Its venue's number is 12.
+    market.publish(&add(11)).unwrap();
+    market.publish(&add(20)).unwrap();
+    market.close().unwrap();
+    let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+    assert_eq!(ran.code, 1);
+    let left =
+        json!([{"session": "DAY1", "from": 10, "count": 2}, {"session": "DAY1", "from": 13, "count": 2}]);
+    assert_eq!(ran.json()["topics"][0]["gaps"], left);
+    let blotter = replay(ground.bus.directory(), &["blotter"]);
+    let end = blotter.lines().pop().unwrap();
+    let told = end["incomplete"].as_array().unwrap().iter().filter(|found| found["what"] == "open gap");
+    let told: Vec<_> = told.map(|gap| (gap["from"].clone(), gap["count"].clone())).collect();
+    assert_eq!(told, [(json!(10), json!(2)), (json!(13), json!(2))]);
+}
+
 /// A venue of the user's own, with a kind under a number that the market has too.
 #[derive(Event, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[event(kind = 3)]
