@@ -31,7 +31,7 @@ const fn command(name: &'static str, run: fn(&Arguments) -> Result<Exit, Failure
 /// Says that it waits, and ends when it is to stop.
 fn wait(stop: &Stop, then: Exit) -> Result<Exit, Failure> {
     print_line("waiting")?;
-    stop.sleep(Duration::from_secs(60));
+    stop.sleep(Duration::from_secs(600));
     print_line("stopped")?;
     Ok(then)
 }
