@@ -154,16 +154,7 @@ impl Twin {
 
     /// Gives back what a segment sealed early does not need, and says how much the file holds now.
     pub(crate) fn shorten(&self, used: usize) -> io::Result<u64> {
-        let used = used.next_multiple_of(BLOCK);
-        if used * 2 > self.size {
-            return Ok(self.size as u64);
-        }
-        match self.file.truncate(used as u64) {
-            Ok(()) => Ok(used as u64),
-            // Some file systems need room to give room back.
-            Err(error) if is_no_room(&error) => Ok(self.size as u64),
-            Err(error) => Err(error),
-        }
+        shorten(self.file.as_ref(), used, self.size)
     }
 
     /// One step of writing the twin's blocks; afterwards file and directory are synced, of one that is used again only the
@@ -183,6 +174,20 @@ impl Twin {
             self.synced = true;
         }
         Ok(())
+    }
+}
+
+/// Gives back what is not used of the file of a segment of this size, if that is worth it, and says how much it holds now.
+pub(crate) fn shorten(file: &dyn DiskFile, used: usize, size: usize) -> io::Result<u64> {
+    let used = used.next_multiple_of(BLOCK);
+    if used * 2 > size {
+        return Ok(size as u64);
+    }
+    match file.truncate(used as u64) {
+        Ok(()) => Ok(used as u64),
+        // Some file systems need room to give room back.
+        Err(error) if is_no_room(&error) => Ok(size as u64),
+        Err(error) => Err(error),
     }
 }
 

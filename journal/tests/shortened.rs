@@ -265,3 +265,26 @@ fn what_is_appended_to_a_file_is_no_part_of_the_journal() {
     let survey = closed.survey();
     assert_eq!((survey.shortened, survey.missing), (vec![], vec![]));
 }
+
+#[test]
+fn who_is_killed_often_leaves_no_whole_segment_for_each_life() {
+    for loses_memory in [false, true] {
+        let ground = Ground::new();
+        for n in 0..20 {
+            let mut live = ground.open();
+            live.publish(&message(n));
+            live.settle();
+            live.die();
+            if loses_memory {
+                ground.lose_memory();
+            }
+        }
+        ground.open().close();
+        let files = fs::read_dir(&ground.disk).unwrap().flatten();
+        let bytes: u64 = files.map(|file| file.metadata().unwrap().len()).sum();
+        assert!(bytes < SIZE, "{bytes} bytes for 20 messages");
+        let (messages, faults) = ground.read_all(Gate::Durable);
+        assert_eq!((messages.len(), faults), (20, vec![]));
+        common::assert_messages(&messages, 20);
+    }
+}

@@ -8,6 +8,7 @@ use crate::{
     error::OpenError,
     layout::{BLOCK, MarkSlot, SEAL_FRAME, SegmentHeader},
     names,
+    prepare::shorten,
     reader::Places,
     scan::{Evidence, scan},
     segment::Segment,
@@ -55,8 +56,18 @@ pub(super) fn end_newest(
     if kept.end + SEAL_FRAME <= segment.size() {
         seal_at(places, &segment, &header, kept.end, kept.sequence, found.time)
             .map_err(OpenError::io("seal", &name))?;
+        give_back(places, &segment, kept.end + SEAL_FRAME)?;
     }
     Ok(end)
+}
+
+/// Gives back what a segment that was ended early does not need: retention counts what its file holds, and who is killed
+/// often leaves many.
+pub(super) fn give_back(places: &Places, segment: &Segment, used: usize) -> Result<(), OpenError> {
+    let name = names::segment(segment.number());
+    let file = places.storage.open(&name, Access::Write);
+    let shortened = file.and_then(|file| shorten(file.as_ref(), used, segment.size()));
+    shortened.map(|_| ()).map_err(OpenError::io("shorten", &name))
 }
 
 /// Keeps up to `length` bytes from `from` on in a synced file beside, without the zeros at their end; says how many.

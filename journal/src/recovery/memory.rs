@@ -106,6 +106,7 @@ pub(super) fn complete_all(
         let end =
             if walked.is_sealed { walked.end } else { close(segment, header, &walked).map_err(&failed)? };
         write_twin(places, segment, end).map_err(&failed)?;
+        ends::give_back(places, segment, end)?;
     }
     Ok(None)
 }
