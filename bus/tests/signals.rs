@@ -31,7 +31,7 @@ const fn command(name: &'static str, run: fn(&Arguments) -> Result<Exit, Failure
 /// Says that it waits, and ends when it is to stop.
 fn wait(stop: &Stop, then: Exit) -> Result<Exit, Failure> {
     print_line("waiting")?;
-    stop.sleep(Duration::from_secs(600));
+    stop.sleep(Duration::from_secs(60));
     print_line("stopped")?;
     Ok(then)
 }
@@ -41,6 +41,9 @@ fn main() -> ExitCode {
     if child {
         return run(&PROGRAM);
     }
+    // Under nohup it is ignored, and what is ignored is inherited.
+    // SAFETY: the call touches no memory, and nothing here handles the signal yet.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         the_first_signal_asks_and_the_code_is_earned(signal);
         who_does_not_watch_is_ended_by_the_first(signal);
