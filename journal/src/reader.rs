@@ -3,7 +3,8 @@
 //! A reader enters segment N only when N−1 is sealed (or it begins there): from shared memory if it is there, else from
 //! the disk, else it is below the floor, else it looks again. A segment on disk is read whole into memory of the
 //! reader's own and its checksums are verified; it is never mapped. Readers write nothing and need no writer: without
-//! one they show what recovery would keep.
+//! one they show what recovery would keep. Of a segment that a writer has, which the owner's lock tells, and whose memory
+//! they do not see, they show what the mark proves, whichever the gate; what is invalid behind that is no damage yet.
 
 mod doubt;
 mod ends;
@@ -110,6 +111,8 @@ struct Copied {
     sequence: u64,
     /// Whether that is for good.
     is_sealed: bool,
+    /// Whether a writer was at it: what lay behind the end was not yet proven to be durable, and may come.
+    is_open: bool,
     /// Damaged ranges that were not reported yet.
     holes: VecDeque<Hole>,
 }

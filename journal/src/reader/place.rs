@@ -85,6 +85,9 @@ impl Reader {
             if left.is_copy && self.go_on_in_memory(&left)? {
                 return Ok(true);
             }
+            if left.is_open {
+                return self.reopen(&left);
+            }
             let here = Listing::new(&self.places, &self.mark).header(left.number);
             let here = here.filter(|header| header.epoch != left.epoch);
             let (later, refused) =
@@ -120,6 +123,10 @@ impl Reader {
                     self.current = Some(fresh.from(left.offset, left.anchor_time));
                     return Ok(true);
                 }
+                Some(fresh) if fresh.copy.as_ref().is_some_and(|copy| copy.is_open) => {
+                    self.current = Some(fresh.from(left.offset, left.anchor_time));
+                    return Ok(false);
+                }
                 fresh => fresh.and_then(|fresh| fresh.copy).is_some_and(|copy| !copy.is_sealed),
             };
             let is_loss = self.loses(&later, left.position, has_no_end);
@@ -130,6 +137,29 @@ impl Reader {
             self.skip_to(&later, left.position, has_no_end, refused);
             return Ok(true);
         }
+    }
+
+    /// Reads on in a disk copy that a writer was at, once the mark proves more, or nobody writes any more. False before that.
+    fn reopen(&mut self, left: &Left) -> Result<bool, ReadError> {
+        self.try_refresh_mark()?;
+        let is_behind = left.position < self.mark.durable || self.mark.epoch != left.epoch;
+        if !is_behind && self.may_be_written() {
+            return Ok(false);
+        }
+        let fresh = match self.load(left.number) {
+            Err(LoadError::Refused(_)) => None,
+            fresh => fresh?.filter(|fresh| fresh.epoch == left.epoch),
+        };
+        let fresh = fresh.map(|fresh| fresh.from(left.offset, left.anchor_time));
+        let is_open = fresh.as_ref().and_then(|fresh| fresh.copy.as_ref()).is_some_and(|copy| copy.is_open);
+        let goes_on = fresh.as_ref().is_some_and(|fresh| fresh.reaches_beyond(left.offset));
+        if fresh.is_some() {
+            self.current = fresh;
+        } else if let Some(copy) = self.current.as_mut().and_then(|current| current.copy.as_mut()) {
+            // Retired, or gone: judged as one without a writer.
+            copy.is_open = false;
+        }
+        Ok(goes_on || !is_open)
     }
 
     /// Where the reader is in a segment of which it has read all that it holds, if it may have to leave that.
@@ -148,6 +178,7 @@ impl Reader {
             position: current.segment.position(current.offset),
             anchor_time: current.anchor_time,
             is_copy: current.copy.is_some(),
+            is_open: current.copy.as_ref().is_some_and(|copy| copy.is_open),
         })
     }
 
@@ -394,27 +425,51 @@ impl Reader {
         if let Ok(Some(_)) | Err(LoadError::Failed(_)) = in_memory {
             return Ok(in_memory?.and_then(|segment| self.of_memory(segment)));
         }
-        let storage = self.places.storage.as_ref();
-        let Some((segment, header)) = disk_copy::load(storage, &self.mark, number, Access::Read)? else {
-            // Why its memory cannot be used, where that is what it needs.
-            return in_memory.map(|_| None);
-        };
-        let mut copy = kept(&segment, &header, &self.mark);
-        if !copy.is_sealed || !copy.holes.is_empty() {
-            // Before anything is called damaged or torn: the file may have been given to a newer segment while it was
-            // read, for which the floor was moved before; a writer may have come; evidence may be newer.
-            self.try_refresh_mark()?;
-            if number < self.mark.floor {
-                return Ok(None);
+        let end = (number + 1) * u64::from(self.mark.segment_size);
+        // What the mark does not prove whole may be written at the moment.
+        let mut is_written = if end > self.mark.durable { Some(self.asks_writer()?) } else { None };
+        loop {
+            let storage = self.places.storage.as_ref();
+            let Some((segment, header)) = disk_copy::load(storage, &self.mark, number, Access::Read)? else {
+                // Why its memory cannot be used, where that is what it needs.
+                return in_memory.map(|_| None);
+            };
+            let mut copy = kept(&segment, &header, &self.mark);
+            if !copy.is_sealed || !copy.holes.is_empty() {
+                // Before anything is called damaged or torn: the file may have been given to a newer segment while it was
+                // read, for which the floor was moved before; a writer may have come; evidence may be newer.
+                if let Some(newer) = self.newer_mark()?.filter(|newer| number < newer.floor) {
+                    self.mark = newer;
+                    return Ok(None);
+                }
+                match shared(&self.places, &self.mark, number) {
+                    Ok(Some(segment)) => return Ok(self.of_memory(segment)),
+                    Err(error @ LoadError::Failed(_)) => return Err(error),
+                    Ok(None) | Err(LoadError::Refused(_)) => {}
+                }
+                if is_written.is_none() {
+                    is_written = Some(self.asks_writer()?);
+                    continue;
+                }
             }
-            match shared(&self.places, &self.mark, number) {
-                Ok(Some(segment)) => return Ok(self.of_memory(segment)),
-                Err(error @ LoadError::Failed(_)) => return Err(error),
-                Ok(None) | Err(LoadError::Refused(_)) => {}
+            if is_written == Some(true) && end > self.mark.durable && header.epoch >= self.mark.epoch {
+                copy.leave_open(&segment, &header, &self.mark);
             }
-            copy = kept(&segment, &header, &self.mark);
+            return Ok(Some(Current::new(segment, &header, Some(copy))));
         }
-        Ok(Some(Current::new(segment, &header, Some(copy))))
+    }
+
+    /// Whether a writer is, or may be, at the files, and then what it has proven so far. A file is read after that: what
+    /// the mark proves is in it, and of all else nothing can be said while it is written.
+    fn asks_writer(&mut self) -> Result<bool, LoadError> {
+        let is_written = self.may_be_written();
+        self.try_refresh_mark()?;
+        Ok(is_written)
+    }
+
+    /// Whether the journal has an owner. Where that cannot be asked, it may have one unless it was closed.
+    fn may_be_written(&self) -> bool {
+        self.places.storage.is_locked(names::LOCK).unwrap_or(self.mark.clean == 0)
     }
 
     /// The beginning of a segment in memory, if it has a header.
@@ -432,13 +487,31 @@ struct Left {
     position: u64,
     anchor_time: u64,
     is_copy: bool,
+    is_open: bool,
 }
 
 /// What recovery would keep of a segment that was read from disk.
 fn kept(segment: &Segment, header: &SegmentHeader, mark: &MarkSlot) -> Copied {
     let evidence = Evidence::of(mark);
     let kept = decide(segment, header, &scan(segment, header, evidence), evidence);
-    Copied { end: kept.end, sequence: kept.sequence, is_sealed: kept.is_sealed, holes: kept.holes.into() }
+    let holes = kept.holes.into();
+    Copied { end: kept.end, sequence: kept.sequence, is_sealed: kept.is_sealed, is_open: false, holes }
+}
+
+impl Copied {
+    /// Leaves out what the mark does not prove of a segment that is written at the moment: its blocks come in any order.
+    fn leave_open(&mut self, segment: &Segment, header: &SegmentHeader, mark: &MarkSlot) {
+        let proven = mark.durable.saturating_sub(segment.position(0));
+        let proven = usize::try_from(proven).map_or(segment.size(), |offset| offset.max(FIRST_FRAME));
+        if self.is_sealed && self.end <= proven {
+            return;
+        }
+        (self.is_open, self.is_sealed) = (true, false);
+        if self.end > proven {
+            (self.end, self.sequence) = (proven, mark.sequence.max(header.sequence));
+        }
+        self.holes.retain(|hole| hole.from < proven);
+    }
 }
 
 impl Current {

@@ -86,6 +86,16 @@ pub trait Storage: Send + Sync + Debug {
     /// `NotFound`, or whatever the disk answers.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Whether somebody holds the lock of the file `name`, as the owner of what is here does. False where there is no such
+    /// file, and on a storage that knows no locks.
+    ///
+    /// # Errors
+    /// This user may not ask.
+    fn is_locked(&self, name: &str) -> io::Result<bool> {
+        let _ = name;
+        Ok(false)
+    }
+
     /// Makes the names in the directory durable.
     ///
     /// # Errors

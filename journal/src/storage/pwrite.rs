@@ -12,7 +12,7 @@ use super::{
     Access, AlignedBuffer, BLOCK, Completion, DiskFile, Engine, Storage, Write, assert_blocks, assert_name,
     is_blocks, space,
 };
-use crate::layout::SEGMENT_MAX;
+use crate::{layout::SEGMENT_MAX, lock};
 
 /// Mode of the directories that a journal makes.
 const DIRECTORY_MODE: u32 = 0o750;
@@ -42,6 +42,19 @@ impl DiskStorage {
     fn file(&self, name: &str) -> PathBuf {
         assert_name(name);
         self.directory.join(name)
+    }
+
+    fn open_file(&self, name: &str, access: Access) -> io::Result<File> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(access == Access::Write)
+            // Non-blocking so that a pipe under this name cannot hang us; for files it means nothing.
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(self.file(name))?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(file)
     }
 }
 
@@ -97,19 +110,19 @@ impl Storage for DiskStorage {
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(access == Access::Write)
-            // Non-blocking so that a pipe under this name cannot hang us; for files it means nothing.
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(self.file(name))?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
-        }
+        let file = self.open_file(name, access)?;
         Ok(Arc::new(match access {
             Access::Read => RealFile { file, direct: false },
             Access::Write => RealFile::to_write(file)?,
         }))
+    }
+
+    fn is_locked(&self, name: &str) -> io::Result<bool> {
+        match self.open_file(name, Access::Read) {
+            Ok(file) => lock::is_locked(&file),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -87,6 +87,9 @@ impl Storage for Watched {
         (self.watch)(Act::Removed(name));
         Ok(())
     }
+    fn is_locked(&self, name: &str) -> io::Result<bool> {
+        self.below.is_locked(name)
+    }
     fn sync(&self) -> io::Result<()> {
         self.below.sync()?;
         (self.watch)(Act::NamesSynced);
