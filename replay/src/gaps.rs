@@ -35,39 +35,46 @@ enum GapEvent {
 
 /// What is missing: ranges of a venue's numbers that do not touch, each with its end.
 #[derive(Default)]
-struct Missing(BTreeMap<u64, u64>);
+struct Missing {
+    ranges: BTreeMap<u64, u64>,
+    /// There was no room for one: nothing is known of what came of it.
+    is_cut: bool,
+}
 
 impl Missing {
     fn add(&mut self, from: u64, end: u64) {
         self.take(from, end);
-        if from < end && self.0.len() < MOST_RANGES {
-            self.0.insert(from, end);
+        if self.ranges.len() >= MOST_RANGES {
+            self.is_cut = true;
+        } else if from < end {
+            self.ranges.insert(from, end);
         }
     }
 
     fn take(&mut self, from: u64, end: u64) {
         while let Some((first, last)) = self.last_before(end).filter(|(_, last)| *last > from) {
             let is_split = first < from && end < last;
-            if is_split && self.0.len() >= MOST_RANGES {
+            if is_split && self.ranges.len() >= MOST_RANGES {
                 return;
             }
-            self.0.remove(&first);
+            self.ranges.remove(&first);
             let left = [(first, from), (end, last)];
-            self.0.extend(left.into_iter().filter(|(first, last)| first < last));
+            self.ranges.extend(left.into_iter().filter(|(first, last)| first < last));
         }
     }
 
     fn last_before(&self, end: u64) -> Option<(u64, u64)> {
-        self.0.range(..end).next_back().map(|(first, last)| (*first, *last))
+        self.ranges.range(..end).next_back().map(|(first, last)| (*first, *last))
     }
 
-    /// What is missing of a range.
+    /// What is missing of a gap: all of it where that is not known.
     fn within(&self, from: u64, end: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let reaches =
             move |(first, last): (u64, u64)| (last > from).then_some((first.max(from), last.min(end)));
         let begins_before = self.last_before(from).and_then(reaches);
-        let others = self.0.range(from..end).filter_map(move |(first, last)| reaches((*first, *last)));
-        begins_before.into_iter().chain(others)
+        let others = self.ranges.range(from..end).filter_map(move |(first, last)| reaches((*first, *last)));
+        let (whole, is_cut) = (self.is_cut.then_some((from, end)), self.is_cut);
+        whole.into_iter().chain(begins_before.into_iter().chain(others).filter(move |_| !is_cut))
     }
 }
 
@@ -105,7 +112,7 @@ impl Gaps {
         {
             return self.apply_event(event);
         }
-        if self.missing.0.is_empty() {
+        if self.missing.ranges.is_empty() {
             return;
         }
         let number = self.numbers.get(&kind).and_then(|offset| body.get(*offset..)?.first_chunk());
@@ -126,7 +133,8 @@ impl Gaps {
                 let end = from.saturating_add(count);
                 match state {
                     Code(b'O') => self.missing.add(from, end),
-                    _ => self.missing.take(from, end),
+                    Code(b'C') => self.missing.take(from, end),
+                    _ => {}
                 }
             }
             _ => {}
@@ -190,7 +198,14 @@ mod tests {
         let most = MOST_RANGES as u64;
         missing.add(0, 4 * most);
         (0..2 * most).for_each(|n| missing.take(2 * n, 2 * n + 1));
-        assert_eq!(missing.0.len(), MOST_RANGES);
-        assert_eq!(missing.0.last_key_value().map(|(_, end)| *end), Some(4 * most));
+        assert_eq!(missing.ranges.len(), MOST_RANGES);
+        assert_eq!(missing.ranges.last_key_value().map(|(_, end)| *end), Some(4 * most));
+        missing.add(5 * most, 6 * most);
+        let whole = (5 * most, 6 * most);
+        assert_eq!(
+            missing.within(whole.0, whole.1).collect::<Vec<_>>(),
+            [whole],
+            "one without room is told whole"
+        );
     }
 }

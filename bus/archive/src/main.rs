@@ -15,7 +15,7 @@ static ARCHIVE: Program = Program {
     commands: &[Command {
         name: "serve",
         about: "lets Kafka consumers that assign partitions read the bus, each topic T also as T.json; takes nothing; messages that \
-                the journal lost are refused once, and who asks again, or ended at that and is started again, goes on \
+                the journal lost are refused once, and who asks again, or ended at that and begins there again, goes on \
                 behind them; ends with 1 if consumers met lost messages; who asks for what retention has removed is told \
                 OFFSET_OUT_OF_RANGE and goes on as its auto.offset.reset says: earliest where the topic begins now, \
                 latest at its end",
@@ -96,7 +96,7 @@ fn tell_lost(server: &Server, told: &mut BTreeSet<Lost>) {
             let Lost { topic, from, to } = lost;
             program::note(&format!(
                 "{topic}: messages {from} to before {to} are lost: a consumer is refused them once, and asking again, \
-                 or starting it again if it ended, goes on behind them; run `replay verify`"
+                 or beginning there again if it ended, goes on behind them; run `replay verify`"
             ));
         }
     }
