@@ -22,6 +22,8 @@ pub use journal::PublishError;
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a derived topic waits before it completes what a dead publisher of an input left.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// Why a publisher has its writer.
+const WRITTEN: &str = "only `close` and the drop take it";
 
 /// The one publisher of a topic. It can move to another thread; it cannot be shared or cloned.
 ///
@@ -84,11 +86,11 @@ impl<M: Message> Publisher<M> {
 
     #[inline]
     fn writer(&mut self) -> &mut Writer {
-        self.writer.as_mut().expect("only `close` and the drop take it")
+        self.writer.as_mut().expect(WRITTEN)
     }
 
     fn written(&self) -> &Writer {
-        self.writer.as_ref().expect("only `close` and the drop take it")
+        self.writer.as_ref().expect(WRITTEN)
     }
 
     /// Publishes an event and returns its sequence: from now on every process can read it. Waits where the next segment
@@ -136,8 +138,9 @@ impl<M: Message> Publisher<M> {
     /// As [`Publisher::publish`], and [`PublishError::Full`].
     #[inline]
     pub fn try_publish<E: PartOf<M>>(&mut self, event: &E) -> Result<u64, PublishError> {
-        let (now, flags) = (self.clock.now().0, self.flags);
-        self.writer().append(E::KIND, flags, as_bytes(event), now)
+        let Self { writer, clock, flags, .. } = self;
+        let writer = writer.as_mut().expect(WRITTEN);
+        writer.append(E::KIND, *flags, as_bytes(event), || clock.now().0)
     }
 
     /// Claims room for an event, to be filled where readers will see it. Its contents are arbitrary at first.

@@ -65,7 +65,7 @@ fn hold(bus: &Bus) {
     };
     let Journal { mut writer, write_out, lock, .. } = journal::open(&places, options).unwrap();
     for n in DURABLE..DURABLE + HELD {
-        assert_eq!(writer.append(Quote::KIND, 0, as_bytes(&quote(n)), n), Ok(n));
+        assert_eq!(writer.append(Quote::KIND, 0, as_bytes(&quote(n)), || n), Ok(n));
     }
     assert_eq!(writer.durable(), DURABLE);
     let _held = (write_out, lock);

@@ -156,24 +156,60 @@ impl Writer {
         length: usize,
         now: u64,
     ) -> Result<Claim<'_>, PublishError> {
-        let offset = self.reserve(kind, length, now)?;
+        self.check(kind, length)?;
+        self.ready_at(stride(FRAME_HEADER + length), now)?;
         // SAFETY: `&mut self` makes this the only claim; the frame lies behind all committed ones.
-        let room = unsafe { self.segment.claimed(offset, padded(length)) };
+        let room = unsafe { self.segment.claimed(self.offset, padded(length)) };
         Ok(Claim { writer: self, kind, flags, now, room, length })
     }
 
-    /// Publishes a copy of `body`. See [`Writer::claim`].
+    /// Publishes a copy of `body` at the time that `clock` tells. See [`Writer::claim`].
+    ///
+    /// The clock is read when the frame's lines are on their way to this core: that takes as long as the reading or longer.
     ///
     /// # Errors
     /// [`PublishError`]; the journal is as it was.
     #[inline]
-    pub fn append(&mut self, kind: u16, flags: u16, body: &[u8], now: u64) -> Result<u64, PublishError> {
-        let offset = self.reserve(kind, body.len(), now)?;
+    pub fn append(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        body: &[u8],
+        clock: impl Fn() -> u64,
+    ) -> Result<u64, PublishError> {
+        self.check(kind, body.len())?;
         let word = Word { length: (FRAME_HEADER + body.len()) as u32, kind, flags };
-        self.segment.clear(offset + word.stride());
+        self.ready(word.stride(), &clock)?;
+        let now = self.write(word, body, &clock);
+        if self.needs_anchor(now) {
+            self.ready_at(word.stride(), now)?;
+            self.write(word, body, || now);
+        }
+        Ok(self.commit(self.offset, word, now))
+    }
+
+    /// Writes the body of the next frame, of which nobody sees anything yet, and says when.
+    ///
+    /// What lies on other lines than the frame's word goes first, and the clock is read while they are on their way to this
+    /// core. The word's own line is written last and at one go: a reader that looks at the word meanwhile takes the line
+    /// away, and who comes back to it waits for it twice.
+    #[inline]
+    fn write(&mut self, word: Word, body: &[u8], clock: impl Fn() -> u64) -> u64 {
+        self.segment.clear(self.offset + word.stride());
         // SAFETY: `&mut self` excludes other claims; the frame lies behind all committed ones.
-        copy_backwards(unsafe { self.segment.claimed(offset, padded(body.len())) }, body);
-        Ok(self.commit(offset, word, now))
+        let room = unsafe { self.segment.claimed(self.offset, padded(body.len())) };
+        let (room, padding) = room.split_at_mut(body.len());
+        padding.fill(0);
+        let (near, far) = body.split_at(body.len().min(beside_word(self.offset)));
+        let (near_room, far_room) = room.split_at_mut(near.len());
+        far_room.copy_from_slice(far);
+        // ORDERING: only the compiler is kept from moving the copies; correctness asks for no order here.
+        compiler_fence(Ordering::Release);
+        let now = clock();
+        // ORDERING: as above.
+        compiler_fence(Ordering::Release);
+        near_room.copy_from_slice(near);
+        now
     }
 
     /// Opens a batch: messages that survive together or not at all.
@@ -191,15 +227,14 @@ impl Writer {
         }
     }
 
-    /// Makes room for a frame and says where; writes an anchor and opens the next segment where due.
+    /// Refuses what no frame holds.
     #[inline]
-    fn reserve(&mut self, kind: u16, length: usize, now: u64) -> Result<usize, PublishError> {
+    fn check(&self, kind: u16, length: usize) -> Result<(), PublishError> {
         assert!((1..=KIND_USER_MAX).contains(&kind), "kind {kind} is not a user's");
         if length > self.largest() {
             return Err(PublishError::TooLarge { length, largest: self.largest() });
         }
-        self.ready(stride(FRAME_HEADER + length), now)?;
-        Ok(self.offset)
+        Ok(())
     }
 
     /// Seals the journal: nothing can be published behind it. The write-out can then end it cleanly.
@@ -208,19 +243,33 @@ impl Writer {
         self.waiters.wake(Event::Published);
     }
 
-    /// Brings the writer to a place where `room` bytes fit, with an anchor not too far behind.
+    /// Brings the writer to a place where `room` bytes fit, with an anchor not too far behind: opens the next segment or
+    /// writes an anchor where due, at the time that `clock` tells then.
     #[inline]
-    fn ready(&mut self, room: usize, now: u64) -> Result<(), PublishError> {
+    fn ready(&mut self, room: usize, clock: impl Fn() -> u64) -> Result<(), PublishError> {
         self.check_poison()?;
         if self.offset + room + ANCHOR_FRAME + SEAL_FRAME > self.segment.size() {
-            self.roll(now, &[])?;
+            self.roll(clock(), &[])?;
+        } else if self.offset - self.anchor >= ANCHOR_EVERY {
+            self.write_anchor(clock());
         }
-        if self.offset - self.anchor >= ANCHOR_EVERY
-            || now.saturating_sub(self.anchor_time) > u64::from(u32::MAX)
-        {
+        Ok(())
+    }
+
+    /// As `ready`, with an anchor from which a frame's time field reaches to `now`.
+    #[inline]
+    fn ready_at(&mut self, room: usize, now: u64) -> Result<(), PublishError> {
+        self.ready(room, || now)?;
+        if self.needs_anchor(now) {
             self.write_anchor(now);
         }
         Ok(())
+    }
+
+    /// Whether the last anchor is too long ago for a frame of this time.
+    #[inline]
+    fn needs_anchor(&self, now: u64) -> bool {
+        now.saturating_sub(self.anchor_time) > u64::from(u32::MAX)
     }
 
     /// Refuses once writing to disk has failed. The word's cache line changes only then, so asking costs a load.
@@ -321,21 +370,10 @@ fn padded(length: usize) -> usize {
     stride(FRAME_HEADER + length) - FRAME_HEADER
 }
 
-/// Copies so that the line of the frame's word is written last and at one go: a reader that looks at the word meanwhile
-/// takes the line away, and who comes back to it waits for it twice.
+/// Bytes of the body of a frame at `offset` that lie on the line of its word.
 #[inline]
-fn copy_backwards(into: &mut [u8], body: &[u8]) {
-    const CHUNK: usize = 16;
-    let (into, padding) = into.split_at_mut(body.len());
-    padding.fill(0);
-    let (head, tail) = body.split_at(body.len().min(LINE - FRAME_HEADER));
-    let (into_head, into_tail) = into.split_at_mut(head.len());
-    into_tail.copy_from_slice(tail);
-    for (into, from) in into_head.rchunks_mut(CHUNK).zip(head.rchunks(CHUNK)) {
-        // ORDERING: only the compiler is kept from joining the copies; correctness asks for no order here.
-        compiler_fence(Ordering::Release);
-        into.copy_from_slice(from);
-    }
+fn beside_word(offset: usize) -> usize {
+    LINE - FRAME_HEADER - offset % LINE
 }
 
 /// Writes and commits the SEAL frame of a segment at `end`.
@@ -449,7 +487,7 @@ impl Batch<'_> {
             return Err(PublishError::TooLarge { length: used + length - FRAME_HEADER, largest });
         }
         if !self.anchored {
-            self.writer.ready(stride(length), self.now)?;
+            self.writer.ready_at(stride(length), self.now)?;
             (self.start, self.at, self.anchored) = (self.writer.offset, self.writer.offset, true);
         } else if self.at + stride(length) + ANCHOR_FRAME + SEAL_FRAME > self.writer.segment.size() {
             self.store_last();

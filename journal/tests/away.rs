@@ -87,7 +87,7 @@ fn publish_into(ground: &Ground, live: &mut Live, mut count: u64, number: u64) -
         magic != [0; 8]
     };
     while !is_begun() {
-        live.journal.writer.append(1, 0, &message(count), 0).expect("segments are ready");
+        live.journal.writer.append(1, 0, &message(count), || 0).expect("segments are ready");
         count += 1;
     }
     count
@@ -254,7 +254,7 @@ fn who_reads_the_disk_meanwhile_goes_on_in_memory() {
             came = Some(told);
             count
         } else {
-            live.journal.writer.append(1, 0, &message(100), 0).unwrap();
+            live.journal.writer.append(1, 0, &message(100), || 0).unwrap();
             away.come_back();
             101
         };

@@ -174,7 +174,7 @@ fn blocks_that_reach_the_disk_before_those_in_front_of_them_are_waited_for() {
             // More than one write takes.
             for _ in 0..4_000 {
                 let body = message(count);
-                count += u64::from(live.journal.writer.append(1, 0, &body, live.now).is_ok());
+                count += u64::from(live.journal.writer.append(1, 0, &body, || live.now).is_ok());
             }
             (0..4).for_each(|_| _ = live.work());
             let has_hole = desk.lock().unwrap().len() == 2;

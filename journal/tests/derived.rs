@@ -113,7 +113,7 @@ fn effect(cause: u64, epoch: u32, length: usize) -> Vec<u8> {
 
 fn publish(live: &mut Live, cause: u64, epoch: u32, length: usize) {
     let body = effect(cause, epoch, length);
-    while live.journal.writer.append(1, FLAG_CAUSED, &body, live.now).is_err() {
+    while live.journal.writer.append(1, FLAG_CAUSED, &body, || live.now).is_err() {
         live.work();
     }
 }

@@ -76,7 +76,7 @@ impl Machine {
         assert_eq!(live.writer().durable(), durable);
         // The segments that were made ready meanwhile are enough: no turn of the write-out, so nothing more is durable.
         for n in durable..published {
-            assert_eq!(live.journal.writer.append(1, 0, &message(n), n), Ok(n));
+            assert_eq!(live.journal.writer.append(1, 0, &message(n), || n), Ok(n));
         }
         assert_eq!(live.writer().durable(), durable);
         live.die();
@@ -199,7 +199,7 @@ fn a_backup_takes_no_memory_of_a_later_life() {
     let (mut live, occupancy) = machine.open(&machine.bus());
     (DURABLE..COUNT).for_each(|n| assert_eq!(live.publish(&message(n)), n));
     live.settle();
-    (COUNT..COUNT + 7).for_each(|n| assert_eq!(live.journal.writer.append(1, 0, &message(n), n), Ok(n)));
+    (COUNT..COUNT + 7).for_each(|n| assert_eq!(live.journal.writer.append(1, 0, &message(n), || n), Ok(n)));
     live.die();
     drop(occupancy);
     fs::remove_dir_all(machine.bus()).unwrap();

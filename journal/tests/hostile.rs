@@ -79,7 +79,7 @@ impl Given {
     fn assert_opens_or_refuses(&self) {
         self.ground.lose_memory();
         if let Ok(mut live) = self.ground.try_open() {
-            let _ = live.journal.writer.append(1, 0, b"next", 5);
+            let _ = live.journal.writer.append(1, 0, b"next", || 5);
             live.close();
         }
         if let Ok(mut reader) = Reader::open(self.ground.places.clone(), Start::Oldest, Gate::Published) {
@@ -311,7 +311,7 @@ proptest! {
         for _ in 0..100 {
             live.work();
         }
-        match live.journal.writer.append(1, 0, b"more", live.now) {
+        match live.journal.writer.append(1, 0, b"more", || live.now) {
             Ok(_) | Err(PublishError::Poisoned(_) | PublishError::Full) => {}
             Err(error) => panic!("{error}"),
         }
@@ -340,7 +340,7 @@ fn a_spoiled_word_in_memory_poisons_the_writer_and_is_damage_to_readers() {
     let damage = ReadError::Damage { from: at as u64, to: SEGMENT as u64, sequences, refused: None };
     assert_eq!(faults, [damage]);
     live.settle();
-    assert_eq!(live.journal.writer.append(1, 0, b"more", 0), Err(PublishError::Poisoned(5)));
+    assert_eq!(live.journal.writer.append(1, 0, b"more", || 0), Err(PublishError::Poisoned(5)));
     assert_eq!(live.writer().durable(), 0);
     live.die();
     let live = given.ground.open();
@@ -441,9 +441,9 @@ fn frames_are_as_the_format_says() {
 fn anchors_of_absurd_times_make_no_overflow() {
     let given = Given::empty();
     let mut live: Live = given.ground.open();
-    live.journal.writer.append(1, 0, b"one", u64::MAX - 1).unwrap();
-    live.journal.writer.append(1, 0, b"two", 0).unwrap();
-    live.journal.writer.append(1, 0, b"three", u64::MAX).unwrap();
+    live.journal.writer.append(1, 0, b"one", || u64::MAX - 1).unwrap();
+    live.journal.writer.append(1, 0, b"two", || 0).unwrap();
+    live.journal.writer.append(1, 0, b"three", || u64::MAX).unwrap();
     live.close();
     let mut reader = given.ground.reader(Start::Oldest, Gate::Durable);
     let times: Vec<u64> =

@@ -129,7 +129,7 @@ fn aborted_and_shortened_claims_leave_nothing() {
     let mut live = ground.open();
     let writer = live.writer();
     writer.claim(1, 0, 500, 0).unwrap().body().fill(0xff);
-    assert_eq!(writer.append(1, 0, b"first", 0), Ok(0));
+    assert_eq!(writer.append(1, 0, b"first", || 0), Ok(0));
     let mut claim = writer.claim(1, 0, 300, 0).unwrap();
     claim.body().fill(0xee);
     claim.commit_first(7);
@@ -139,7 +139,7 @@ fn aborted_and_shortened_claims_leave_nothing() {
         never_committed.append(1, 0, &[1; 200]).unwrap();
         never_committed.append(1, 0, &[2; 200]).unwrap();
     }
-    assert_eq!(writer.append(1, 0, b"last", 0), Ok(2));
+    assert_eq!(writer.append(1, 0, b"last", || 0), Ok(2));
     live.settle();
     let (messages, _) = ground.read_all(Gate::Published);
     let bodies: Vec<_> = messages.into_iter().map(|(_, body)| body).collect();
@@ -154,7 +154,7 @@ fn zero_and_largest_messages_pass_and_one_more_byte_does_not() {
     let largest = live.writer().largest();
     live.publish(&[]);
     live.publish(&vec![7; largest]);
-    let refused = live.writer().append(1, 0, &vec![7; largest + 1], 0);
+    let refused = live.writer().append(1, 0, &vec![7; largest + 1], || 0);
     assert_eq!(refused, Err(PublishError::TooLarge { length: largest + 1, largest }));
     live.settle();
     let lengths: Vec<_> = ground.read_all(Gate::Durable).0.iter().map(|(_, body)| body.len()).collect();
@@ -193,7 +193,7 @@ fn times_are_kept_through_anchors_and_segments() {
     let mut live = ground.open();
     let times: Vec<u64> = (0..20_000).map(|n| 5_000_000_000 + n * 1_234_567).collect();
     for time in &times {
-        while live.journal.writer.append(1, 0, &[0; 60], *time).is_err() {
+        while live.journal.writer.append(1, 0, &[0; 60], || *time).is_err() {
             live.work();
         }
     }
@@ -201,6 +201,36 @@ fn times_are_kept_through_anchors_and_segments() {
     let mut reader = ground.reader(Start::Oldest, Gate::Durable);
     for time in &times {
         assert_eq!(reader.poll().unwrap().unwrap().publish_time, *time);
+    }
+}
+
+#[test]
+fn a_message_is_as_late_as_its_writer_was_held_up() {
+    // Each frame tells its time as 32 bits since an anchor; the clock is read when the frame has its place.
+    const REACH: u64 = u32::MAX as u64;
+    let ground = Ground::new();
+    let mut live = ground.open();
+    let pauses = [0, 1, REACH, REACH + 1, 2 * REACH, 3];
+    let (now, turn) = (std::cell::Cell::new(1_000_000_000_u64), std::cell::Cell::new(0));
+    let clock = || {
+        now.set(now.get() + pauses[turn.get() % pauses.len()]);
+        turn.set(turn.get() + 1);
+        now.get()
+    };
+    let mut times = Vec::new();
+    for n in 0..30_000_usize {
+        // All distances from the end of a segment.
+        let body = vec![7; 1 + n % 150];
+        while live.journal.writer.append(1, 0, &body, clock).is_err() {
+            live.work();
+        }
+        times.push(now.get());
+    }
+    live.close();
+    let mut reader = ground.reader(Start::Oldest, Gate::Durable);
+    for (n, time) in times.iter().enumerate() {
+        let frame = reader.poll().unwrap().unwrap();
+        assert_eq!((frame.publish_time, frame.body), (*time, &vec![7; 1 + n % 150][..]), "message {n}");
     }
 }
 

@@ -87,7 +87,7 @@ fn write(places: &Places, disk: &str, name: &str) {
     loop {
         for _ in 0..16 {
             let n = writer.next_sequence();
-            match writer.append(1, 0, &message(n), n) {
+            match writer.append(1, 0, &message(n), || n) {
                 Ok(sequence) => assert_eq!(sequence, n),
                 Err(PublishError::Full) => std::thread::yield_now(),
                 Err(error) => panic!("{error}"),

@@ -99,7 +99,7 @@ struct Half {
 impl Half {
     fn append(&mut self, flags: u16, body: &[u8], now: u64) -> bool {
         loop {
-            match self.journal.writer.append(1, flags, body, now) {
+            match self.journal.writer.append(1, flags, body, || now) {
                 Ok(_) => return true,
                 Err(PublishError::Full) => self.work(now),
                 Err(PublishError::Poisoned(_)) => return false,

@@ -159,7 +159,7 @@ fn look(ground: &Ground, seen: &mut BTreeMap<u64, BTreeSet<String>>) {
 
 fn publish(writer: &mut Writer, n: u64) {
     let (body, start) = (message(n), Instant::now());
-    while let Err(error) = writer.append(1, 0, &body, 0) {
+    while let Err(error) = writer.append(1, 0, &body, || 0) {
         assert_eq!(error, PublishError::Full);
         assert!(start.elapsed() < PATIENCE, "no room is made");
         thread::yield_now();

@@ -72,7 +72,7 @@ fn add(service: &mut Service, ground: &Ground) -> (Writer, Token) {
 
 fn publish(writer: &mut Writer, body: &[u8]) {
     let start = Instant::now();
-    while let Err(error) = writer.append(1, 0, body, 0) {
+    while let Err(error) = writer.append(1, 0, body, || 0) {
         assert_eq!(error, PublishError::Full);
         assert!(start.elapsed() < PATIENCE, "no room is made");
         std::thread::yield_now();
@@ -247,7 +247,7 @@ fn a_journal_whose_disk_fails_is_poisoned_alone() {
     let start = Instant::now();
     let error = loop {
         assert!(start.elapsed() < PATIENCE, "the failure goes unnoticed");
-        match failing.append(1, 0, &message(refused), 0) {
+        match failing.append(1, 0, &message(refused), || 0) {
             Ok(_) => refused += 1,
             Err(PublishError::Full) => std::thread::yield_now(),
             Err(error) => break error,
@@ -277,11 +277,11 @@ fn a_poisoned_journal_is_closed_without_harm_to_what_is_in_flight() {
         let mut service = start.unwrap();
         let (mut writer, token) = add(&mut service, &ground);
         let mut n = 0;
-        while n < 500 && writer.append(1, 0, &message(n), 0).is_ok() {
+        while n < 500 && writer.append(1, 0, &message(n), || 0).is_ok() {
             n += 1;
         }
         disk.fail_every(1 + seed % 3, Some(Failure::Io));
-        writer.append(1, 0, &message(n), 0).ok();
+        writer.append(1, 0, &message(n), || 0).ok();
         writer.close();
         let closed = service.close(token, Duration::from_secs(5)).recv().unwrap();
         disk.fail_every(1, None);

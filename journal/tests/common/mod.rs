@@ -131,7 +131,7 @@ impl Live {
     /// Publishes, giving the write-out its turn where there is no room for the moment.
     pub fn publish(&mut self, body: &[u8]) -> u64 {
         loop {
-            match self.journal.writer.append(1, 0, body, self.now) {
+            match self.journal.writer.append(1, 0, body, || self.now) {
                 Ok(sequence) => return sequence,
                 Err(PublishError::Full) => {
                     assert!(self.work() > 0, "full, and the write-out has nothing to do")
