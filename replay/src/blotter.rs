@@ -24,11 +24,11 @@ use bus::program::{Failure, Output, note};
 use bus::{Bus, BusError, Gate, Start};
 
 use crate::aside::cut_of;
-use crate::cause::{cause_of, orphan};
+use crate::cause::{OrphanRuns, cause_of};
 use crate::feed::{Feed, Message};
 use crate::gaps::Gaps;
-use crate::{Damage, DamageKind, Findings, Orphan, RISK, TRADES};
-pub use incomplete::{Incomplete, MissingCause, Summary};
+use crate::{Damage, DamageKind, Findings, RISK, TRADES};
+pub use incomplete::{Incomplete, Summary};
 use order::{HOLD, Order, Pace};
 
 /// Messages of one duty cycle.
@@ -85,6 +85,8 @@ struct Source {
     next: u64,
     /// Of trades: the sequence behind the last one that a journal of risk follows from.
     judged: u64,
+    /// Effects here whose causes are in no journal.
+    orphans: OrphanRuns,
     /// What was durable when the topic was last found without a publisher.
     at_rest: Option<u64>,
     /// Epoch of the newest publisher when last asked, and where epochs before it end.
@@ -118,7 +120,6 @@ pub struct Blotter<W: Write + Send> {
     refused: BTreeMap<String, BusError>,
     /// Topics that had lost their schema at the last look.
     undescribed: Vec<String>,
-    orphans: Findings<Orphan>,
     instruments: Instruments,
     lines: BTreeMap<String, u64>,
     line: String,
@@ -184,7 +185,6 @@ impl<W: Write + Send> Blotter<W> {
             looked: None,
             refused: BTreeMap::new(),
             undescribed: Vec::new(),
-            orphans: Findings::default(),
             instruments: Instruments::default(),
             lines: BTreeMap::new(),
             line: String::new(),
@@ -291,10 +291,6 @@ impl<W: Write + Send> Blotter<W> {
     /// incomplete: an earlier blotter may have had it.
     pub fn summary(&self) -> Summary {
         let mut incomplete = self.instruments.missing();
-        incomplete.append(&self.orphans, |orphan| {
-            let Orphan { topic, sequence, input, cause, .. } = orphan.clone();
-            Incomplete::Effect { topic, sequence, cause: MissingCause { topic: input, sequence: cause } }
-        });
         for source in &self.sources {
             incomplete_of(source, &self.bus, &mut incomplete);
         }
@@ -364,10 +360,22 @@ impl<W: Write + Send> Blotter<W> {
             let gaps = Gaps::of(feed.schema()).unwrap_or_default();
             let topic = topic.into();
             let epoch = feed.newest_epoch();
-            let (next, judged, at_rest, ends) = (0, 0, None, HashMap::new());
-            let pace = self.order.pace();
-            let source =
-                Source { topic, feed, schema, carries, gaps, next, judged, at_rest, epoch, ends, pace };
+            let (next, judged, orphans) = (0, 0, OrphanRuns::default());
+            let (at_rest, ends, pace) = (None, HashMap::new(), self.order.pace());
+            let source = Source {
+                topic,
+                feed,
+                schema,
+                carries,
+                gaps,
+                next,
+                judged,
+                orphans,
+                at_rest,
+                epoch,
+                ends,
+                pace,
+            };
             self.sources.insert(place, source);
         }
         self.undescribed = self.bus.topics_without_schema()?;
@@ -397,27 +405,31 @@ impl<W: Write + Send> Blotter<W> {
 
     /// Notes which trade the effect at hand judges, and the effect if its cause is not durable, although it is.
     fn check_cause(&mut self, at: usize) {
-        let Source { topic, feed, schema, carries, .. } = &mut self.sources[at];
-        let is_judgement = *carries == Carries::Risk;
+        let Source { feed, schema, .. } = &mut self.sources[at];
         let Some(message) = feed.peek() else { return };
         let sequence = message.info.sequence;
         let Some(cause) = cause_of(schema, message.info.kind, message.body()) else { return };
-        let (topic, schema) = (Arc::clone(topic), Arc::clone(schema));
-        let orphan = orphan(&topic, &schema, sequence, cause, |input| {
-            let Some(source) = self.sources.iter_mut().find(|source| *source.topic == *input) else {
-                // Whether it is there, nobody can say.
-                let is_unknown =
-                    self.refused.contains_key(input) || self.undescribed.iter().any(|name| name == input);
-                return if is_unknown { u64::MAX } else { 0 };
-            };
-            if is_judgement {
-                source.judged = source.judged.max(cause.sequence.saturating_add(1));
-            }
-            if source.has(cause) { u64::MAX } else { 0 }
-        });
-        if let Some(orphan) = orphan {
-            self.orphans.push(orphan);
+        let schema = Arc::clone(schema);
+        let input = schema.inputs().get(usize::from(cause.input));
+        let has_cause = input.is_some_and(|input| self.has_cause(at, cause, input));
+        let orphans = &mut self.sources[at].orphans;
+        if has_cause {
+            orphans.meet(cause);
+        } else {
+            orphans.push(sequence, cause, input.map(String::as_str));
         }
+    }
+
+    /// Whether an input has the cause of the effect at hand, or nobody can say. Notes what that effect judges.
+    fn has_cause(&mut self, at: usize, cause: Cause, input: &String) -> bool {
+        let is_judgement = self.sources[at].carries == Carries::Risk;
+        let Some(source) = self.sources.iter_mut().find(|source| *source.topic == **input) else {
+            return self.refused.contains_key(input) || self.undescribed.contains(input);
+        };
+        if is_judgement {
+            source.judged = source.judged.max(cause.sequence.saturating_add(1));
+        }
+        source.has(cause)
     }
 }
 
@@ -429,7 +441,10 @@ fn unreadable(topic: &str, why: impl Display) -> Incomplete {
 
 /// What of a topic is incomplete.
 fn incomplete_of(source: &Source, bus: &Bus, incomplete: &mut Findings<Incomplete>) {
-    let Source { topic, feed, carries, gaps, next, judged, .. } = source;
+    let Source { topic, feed, carries, gaps, next, judged, orphans, .. } = source;
+    let (orphans, _) = orphans.clone().finish();
+    incomplete
+        .append(&orphans, |found| Incomplete::Effects { topic: topic.to_string(), effects: found.clone() });
     incomplete.append(&gaps.open(), |gap| {
         let session = gap.session.to_string();
         Incomplete::Gap { topic: topic.to_string(), session, from: gap.from, count: gap.count }
