@@ -203,6 +203,12 @@ impl Reader {
         self.control.is_none() && self.mark.clean == 1
     }
 
+    /// Whether a writer is, or may be, at the journal whose shared memory is not seen. What it has made durable is then told
+    /// by the mark alone, some milliseconds later.
+    pub fn is_blind(&self) -> bool {
+        self.control.is_none() && self.may_be_written()
+    }
+
     /// Whether shared memory of a writer, live or dead, is there.
     pub fn is_attached(&self) -> bool {
         self.control.is_some()

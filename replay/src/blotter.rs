@@ -6,6 +6,7 @@
 //! messages that were not durable when it ended, and those that its last line counts as late. The last line says what is incomplete. That includes every trade
 //! that the engine has not judged, so of a bus with a live engine the newest trades, whose judgement is on its way.
 
+mod causes;
 mod incomplete;
 mod order;
 
@@ -19,15 +20,16 @@ use bus::agent::{Agent, AgentError};
 use bus::event::market::{MarketEvent, MarketEventRef};
 use bus::event::risk::{EngineConfigured, LimitAlert, LimitSet, RiskEvent};
 use bus::event::trade::{TradeEvent, TradeEventRef};
-use bus::event::{Cause, Event, Message as _, Schema, Symbol, json, market};
+use bus::event::{Event, Message as _, Schema, Symbol, json, market};
 use bus::program::{Failure, Output, note};
 use bus::{Bus, BusError, Gate, Start};
 
 use crate::aside::cut_of;
-use crate::cause::{OrphanRuns, cause_of};
+use crate::cause::OrphanRuns;
 use crate::feed::{Feed, Message};
 use crate::gaps::Gaps;
 use crate::{Damage, DamageKind, Findings, RISK, TRADES};
+use causes::Extent;
 pub use incomplete::{Incomplete, Summary};
 use order::{HOLD, Order, Pace};
 
@@ -87,24 +89,11 @@ struct Source {
     judged: u64,
     /// Effects here whose causes are in no journal.
     orphans: OrphanRuns,
-    /// What was durable when the topic was last found without a publisher.
-    at_rest: Option<u64>,
-    /// Epoch of the newest publisher when last asked, and where epochs before it end.
-    epoch: u32,
-    ends: HashMap<u32, u64>,
+    /// By the index of an input: effects here below this sequence have their causes there, or are orphans.
+    settled: HashMap<u16, u64>,
+    extent: Extent,
     /// For the order.
     pace: Pace,
-}
-
-impl Source {
-    /// Whether the cause of a durable effect is durable here.
-    fn has(&mut self, cause: Cause) -> bool {
-        let Self { feed, at_rest, epoch, ends, .. } = self;
-        let is_of_the_past = cause.epoch > 0 && cause.epoch < *epoch;
-        let mut end_of = |epoch| *ends.entry(epoch).or_insert_with(|| feed.end_of(epoch).unwrap_or(u64::MAX));
-        let is_in_its_epoch = !is_of_the_past || cause.sequence < end_of(cause.epoch);
-        is_in_its_epoch && cause.sequence < feed.durable(at_rest)
-    }
 }
 
 /// Writes the blotter of a bus.
@@ -327,9 +316,7 @@ impl<W: Write + Send> Blotter<W> {
     /// Nothing to do at the moment: hands on what is buffered, and asks again how far topics at rest are.
     fn rest(&mut self) -> Result<(), Failure> {
         if self.follows {
-            for source in &mut self.sources {
-                (source.at_rest, source.epoch) = (None, source.feed.newest_epoch());
-            }
+            self.sources.iter_mut().for_each(|source| source.extent = Extent::default());
         }
         self.out.flush()
     }
@@ -341,7 +328,7 @@ impl<W: Write + Send> Blotter<W> {
             let place = self.sources.binary_search_by(|source| (*source.topic).cmp(&topic));
             let Err(place) = place else { continue };
             let open = if self.follows { Feed::following } else { Feed::bounded };
-            let mut feed = match open(&self.bus, &topic, Start::Oldest, Gate::Durable) {
+            let feed = match open(&self.bus, &topic, Start::Oldest, Gate::Durable) {
                 Ok(feed) => feed,
                 // Its publisher is just making it.
                 Err(error) if error.is_missing() => continue,
@@ -359,23 +346,10 @@ impl<W: Write + Send> Blotter<W> {
             self.instruments.is_cut |= carries == Carries::Market && feed.first() > 0;
             let gaps = Gaps::of(feed.schema()).unwrap_or_default();
             let topic = topic.into();
-            let epoch = feed.newest_epoch();
             let (next, judged, orphans) = (0, 0, OrphanRuns::default());
-            let (at_rest, ends, pace) = (None, HashMap::new(), self.order.pace());
-            let source = Source {
-                topic,
-                feed,
-                schema,
-                carries,
-                gaps,
-                next,
-                judged,
-                orphans,
-                at_rest,
-                epoch,
-                ends,
-                pace,
-            };
+            let (settled, extent, pace) = (HashMap::new(), Extent::default(), self.order.pace());
+            let source =
+                Source { topic, feed, schema, carries, gaps, next, judged, orphans, settled, extent, pace };
             self.sources.insert(place, source);
         }
         self.undescribed = self.bus.topics_without_schema()?;
@@ -384,7 +358,7 @@ impl<W: Write + Send> Blotter<W> {
 
     /// Takes the message at hand of a source.
     fn take(&mut self, at: usize) -> Result<(), Failure> {
-        self.check_cause(at);
+        self.check_cause(at)?;
         let Source { topic, feed, schema, carries, gaps, next, .. } = &mut self.sources[at];
         let Some(message) = feed.peek() else { return Ok(()) };
         match carries {
@@ -401,35 +375,6 @@ impl<W: Write + Send> Blotter<W> {
         *next = message.info.sequence + 1;
         feed.advance();
         Ok(())
-    }
-
-    /// Notes which trade the effect at hand judges, and the effect if its cause is not durable, although it is.
-    fn check_cause(&mut self, at: usize) {
-        let Source { feed, schema, .. } = &mut self.sources[at];
-        let Some(message) = feed.peek() else { return };
-        let sequence = message.info.sequence;
-        let Some(cause) = cause_of(schema, message.info.kind, message.body()) else { return };
-        let schema = Arc::clone(schema);
-        let input = schema.inputs().get(usize::from(cause.input));
-        let has_cause = input.is_some_and(|input| self.has_cause(at, cause, input));
-        let orphans = &mut self.sources[at].orphans;
-        if has_cause {
-            orphans.meet(cause);
-        } else {
-            orphans.push(sequence, cause, input.map(String::as_str));
-        }
-    }
-
-    /// Whether an input has the cause of the effect at hand, or nobody can say. Notes what that effect judges.
-    fn has_cause(&mut self, at: usize, cause: Cause, input: &String) -> bool {
-        let is_judgement = self.sources[at].carries == Carries::Risk;
-        let Some(source) = self.sources.iter_mut().find(|source| *source.topic == **input) else {
-            return self.refused.contains_key(input) || self.undescribed.contains(input);
-        };
-        if is_judgement {
-            source.judged = source.judged.max(cause.sequence.saturating_add(1));
-        }
-        source.has(cause)
     }
 }
 

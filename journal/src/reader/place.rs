@@ -468,7 +468,7 @@ impl Reader {
     }
 
     /// Whether the journal has an owner. Where that cannot be asked, it may have one unless it was closed.
-    fn may_be_written(&self) -> bool {
+    pub(super) fn may_be_written(&self) -> bool {
         self.places.storage.is_locked(names::LOCK).unwrap_or(self.mark.clean == 0)
     }
 
