@@ -4,10 +4,12 @@
 //! the disk, else it is below the floor, else it looks again. A segment on disk is read whole into memory of the
 //! reader's own and its checksums are verified; it is never mapped. Readers write nothing and need no writer: without
 //! one they show what recovery would keep. Of a segment that a writer has, which the owner's lock tells, and whose memory
-//! they do not see, they show what the mark proves, whichever the gate; what is invalid behind that is no damage yet.
+//! they do not see, they show what the mark proves, whichever the gate; what is invalid behind that is no damage yet. Such a segment is read
+//! on as the mark moves (`follow`).
 
 mod doubt;
 mod ends;
+mod follow;
 mod lost;
 mod place;
 
@@ -201,12 +203,6 @@ impl Reader {
     pub fn is_closed(&mut self) -> bool {
         self.look();
         self.control.is_none() && self.mark.clean == 1
-    }
-
-    /// Whether a writer is, or may be, at the journal whose shared memory is not seen. What it has made durable is then told
-    /// by the mark alone, some milliseconds later.
-    pub fn is_blind(&self) -> bool {
-        self.control.is_none() && self.may_be_written()
     }
 
     /// Whether shared memory of a writer, live or dead, is there.
