@@ -62,6 +62,12 @@ impl Reader {
         self.reader.is_closed()
     }
 
+    /// Whether a publisher is, or may be, at the topic whose shared memory is not seen. What it has made durable is then told
+    /// some milliseconds later.
+    pub fn is_blind(&self) -> bool {
+        self.reader.is_blind()
+    }
+
     /// The oldest sequence that retention has left. A message from there on that cannot be read is lost, also one before
     /// [`Watermarks::first`].
     pub fn begins(&self) -> u64 {

@@ -96,6 +96,25 @@ pub(crate) fn load(
     Ok(Some((segment, header)))
 }
 
+/// Reads the blocks that hold a range of a segment anew into a copy of it; false where its file is gone.
+pub(crate) fn read_range(
+    storage: &dyn Storage,
+    segment: &mut Segment,
+    from: usize,
+    to: usize,
+) -> Result<bool, LoadError> {
+    let (number, size) = (segment.number(), segment.size());
+    let failed = |error: io::Error| LoadError::of(number, &error);
+    let file = match storage.open(&names::segment(number), Access::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed(error)),
+    };
+    let (from, to) = (from / BLOCK * BLOCK, to.next_multiple_of(BLOCK).min(size));
+    let Some(bytes) = segment.copy_mut().and_then(|bytes| bytes.get_mut(from..to)) else { return Ok(false) };
+    file.read_at(bytes, from as u64).map(|read| read == bytes.len()).map_err(failed)
+}
+
 /// Reads what can be read, block by block.
 fn salvage(file: &dyn DiskFile, buffer: &mut [u8]) {
     for (index, block) in buffer.chunks_mut(BLOCK).enumerate() {

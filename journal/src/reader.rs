@@ -4,10 +4,12 @@
 //! the disk, else it is below the floor, else it looks again. A segment on disk is read whole into memory of the
 //! reader's own and its checksums are verified; it is never mapped. Readers write nothing and need no writer: without
 //! one they show what recovery would keep. Of a segment that a writer has, which the owner's lock tells, and whose memory
-//! they do not see, they show what the mark proves, whichever the gate; what is invalid behind that is no damage yet.
+//! they do not see, they show what the mark proves, whichever the gate, and read on as it moves (`follow`); what is
+//! invalid behind that is no damage yet.
 
 mod doubt;
 mod ends;
+mod follow;
 mod lost;
 mod place;
 

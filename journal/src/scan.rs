@@ -103,6 +103,36 @@ pub(crate) fn scan(segment: &Segment, header: &SegmentHeader, evidence: Evidence
     found
 }
 
+/// Where valid frames without a hole lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lead {
+    /// End of the last of them.
+    pub(crate) end: usize,
+    /// Sequence of the next message there.
+    pub(crate) sequence: u64,
+    /// Whether the last is a SEAL.
+    pub(crate) is_sealed: bool,
+}
+
+/// Goes from a frame's offset and sequence to `limit`, or to a SEAL before it. `None` where a frame is invalid, or a batch is
+/// not whole there.
+pub(crate) fn lead(
+    salt: Salt,
+    segment: &Segment,
+    (at, sequence): (usize, u64),
+    limit: usize,
+) -> Option<Lead> {
+    let (mut lead, mut is_whole) = (Lead { end: at, sequence, is_sealed: false }, true);
+    while lead.end < limit && !lead.is_sealed {
+        let word = valid_frame(salt, segment, lead.end)?;
+        lead.end += word.stride();
+        lead.sequence += u64::from(word.is_user());
+        lead.is_sealed = word.kind == KIND_SEAL;
+        is_whole = word.flags & FLAG_MORE == 0;
+    }
+    is_whole.then_some(lead)
+}
+
 /// The hole that begins where the last whole batch ended, if anything valid follows the invalid frame at `at`.
 fn hole_behind(salt: Salt, segment: &Segment, at: usize, found: &Scan, evidence: Evidence) -> Option<Hole> {
     let (from, first) = (found.end, found.sequence);

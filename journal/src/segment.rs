@@ -68,6 +68,14 @@ impl Segment {
         Self { bytes: Bytes::Copied(buffer), number }
     }
 
+    /// The bytes of a private copy, for its owner.
+    pub(crate) fn copy_mut(&mut self) -> Option<&mut [u8]> {
+        match &mut self.bytes {
+            Bytes::Shared(_) => None,
+            Bytes::Copied(buffer) => Some(buffer),
+        }
+    }
+
     pub(crate) fn memory(&self) -> Option<&SegmentMemory> {
         match &self.bytes {
             Bytes::Shared(memory) => Some(memory),

@@ -5,7 +5,7 @@
 mod common;
 
 use std::{
-    fmt, fs, io,
+    fs, io,
     os::unix::fs::FileExt,
     path::PathBuf,
     process::Command,
@@ -15,68 +15,17 @@ use std::{
     },
 };
 
-use common::{Ground, Live, SEGMENT, assert_messages, message, read_rest, segment_name};
+use common::{
+    Ground, Live, SEGMENT, assert_messages,
+    hooked::{Asked, Hook, Hooked, hooked},
+    message, read_rest, segment_name,
+};
 use journal::{
     Gate, Places, ReadError, Reader, Start,
-    storage::{Access, DiskFile, DiskStorage, Storage},
+    storage::{DiskStorage, Storage},
 };
 
 const ROLE: &str = "JOURNAL_TEST_ROLE";
-
-/// What a storage is asked for.
-enum Asked<'a> {
-    Names,
-    Open(&'a str),
-}
-
-type Hook = Box<dyn FnMut(Asked<'_>) -> io::Result<()> + Send>;
-
-/// A storage that somebody hears of before it answers, and may have it answer with an error.
-struct Hooked {
-    below: Arc<dyn Storage>,
-    hook: Mutex<Hook>,
-}
-
-impl fmt::Debug for Hooked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Hooked").field(&self.below).finish()
-    }
-}
-
-impl Storage for Hooked {
-    fn names(&self) -> io::Result<Vec<String>> {
-        (self.hook.lock().unwrap())(Asked::Names)?;
-        self.below.names()
-    }
-    fn make_directory(&self) -> io::Result<()> {
-        self.below.make_directory()
-    }
-    fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn DiskFile>> {
-        self.below.create(name, length)
-    }
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        (self.hook.lock().unwrap())(Asked::Open(name))?;
-        self.below.open(name, access)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.below.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.below.remove(name)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.below.sync()
-    }
-    fn free_space(&self) -> io::Result<u64> {
-        self.below.free_space()
-    }
-}
-
-/// Places of which somebody hears when they are looked at.
-fn hooked(ground: &Ground, hook: Hook) -> Places {
-    let storage = Arc::new(Hooked { below: Arc::clone(&ground.places.storage), hook: Mutex::new(hook) });
-    Places { storage, memory_dir: ground.memory.clone() }
-}
 
 /// Publishes without the write-out until a message goes into segment `number`. Answers how many there are then.
 fn publish_into(ground: &Ground, live: &mut Live, mut count: u64, number: u64) -> u64 {
@@ -286,7 +235,7 @@ fn process() {
     let below: Arc<dyn Storage> = Arc::new(DiskStorage::new(disk));
     let shortages = Arc::new(AtomicU32::new(0));
     let (later, counted) = (Later::default(), Arc::clone(&shortages));
-    let storage = Arc::new(Hooked { below, hook: Mutex::new(later.hook()) });
+    let storage = Arc::new(Hooked::new(below, later.hook()));
     let places = Places { storage, memory_dir: memory.into() };
     let mut reader = Reader::open(places, Start::Oldest, Gate::Published).unwrap();
     reader.poll().unwrap().unwrap();

@@ -6,21 +6,23 @@ mod common;
 
 use std::{
     collections::VecDeque,
-    io,
+    fs, io,
+    os::unix::fs::FileExt,
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use common::{
-    Ground, assert_messages, message, read_rest,
+    Ground, SEGMENT, assert_messages, message, read_rest, segment_name,
     watched::{Act, Watched},
 };
 use journal::{
-    Gate, Places, Reader, Start,
+    Gate, Places, ReadError, Reader, Start,
+    layout::BLOCK,
     storage::{AlignedBuffer, Completion, Engine, Write},
 };
 
@@ -28,6 +30,9 @@ const GATES: [Gate; 2] = [Gate::Published, Gate::Durable];
 
 /// Messages of a writer that goes on while it is read.
 const MOST: u64 = 20_000;
+
+/// Moves of the mark.
+const STEPS: usize = 100;
 
 /// Where no memory is.
 fn blind(ground: &Ground) -> Places {
@@ -109,6 +114,79 @@ fn a_writer_that_goes_on_while_a_segment_is_read_makes_no_damage_of_it() {
         live.lock().unwrap().0.settle();
         messages.extend(read_rest(&mut follower).0);
         assert_messages(&messages, live.lock().unwrap().1);
+    }
+}
+
+#[test]
+fn who_follows_a_live_writer_reads_no_more_than_the_mark_newly_proves() {
+    for gate in GATES {
+        let ground = Ground::new();
+        let mut live = ground.open();
+        live.publish(&message(0));
+        live.settle();
+        let read = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&read);
+        let watch = move |act: Act<'_>| {
+            if let Act::Read { name, length } = act
+                && name.ends_with(".segment")
+            {
+                counted.fetch_add(length, Ordering::Relaxed); // ORDERING: a count of one thread
+            }
+        };
+        let storage = Arc::new(Watched { below: Arc::clone(&ground.places.storage), watch: Arc::new(watch) });
+        let mut follower = reader(&Places { storage, ..blind(&ground) }, gate);
+        let (mut messages, _) = read_rest(&mut follower);
+        let (mut count, mut written) = (1, 0);
+        for step in 1..=STEPS {
+            for _ in 0..300 {
+                live.publish(&message(count));
+                written += message(count).len();
+                count += 1;
+            }
+            (0..20).for_each(|_| _ = live.work());
+            let (new, faults) = read_rest(&mut follower);
+            assert_eq!((new.len(), faults), (300, vec![]), "{gate:?}: step {step}");
+            messages.extend(new);
+            assert_eq!(follower.watermarks().durable, count);
+        }
+        assert_messages(&messages, count);
+        // Each segment as it is entered, and what each mark proves with the blocks at both ends of that.
+        let segments = written.div_ceil(SEGMENT) + 1;
+        assert!(segments > 2);
+        let most = 2 * segments * SEGMENT + STEPS * 8 * BLOCK;
+        let read = read.load(Ordering::Relaxed); // ORDERING: as above
+        assert!(read < most, "{gate:?}: {read} bytes read of {written} written, {most} at most");
+    }
+}
+
+#[test]
+fn what_is_damaged_where_the_mark_proves_it_is_told_to_who_follows() {
+    for gate in GATES {
+        let ground = Ground::new();
+        let mut live = ground.open();
+        (0..100).for_each(|n| _ = live.publish(&message(n)));
+        live.settle();
+        let mut follower = reader(&blind(&ground), gate);
+        assert_messages(&read_rest(&mut follower).0, 100);
+        (100..2_000).for_each(|n| _ = live.publish(&message(n)));
+        live.settle();
+        let file = fs::File::options().write(true).open(ground.disk.join(segment_name(0))).unwrap();
+        // Behind what was read, and before most of what was not.
+        let mut body = message(300);
+        let position = {
+            let mut reader = ground.reader(Start::Sequence(300), gate);
+            reader.poll().unwrap().unwrap().position
+        };
+        body[0] ^= 1;
+        file.write_all_at(&body, position + 16).unwrap();
+        let (messages, faults) = read_rest(&mut follower);
+        let [ReadError::Damage { from, sequences: (first, next), refused: None, .. }] = faults[..] else {
+            panic!("{faults:?}")
+        };
+        assert_eq!((from, first, messages.last().unwrap().0), (position, 300, 1_999));
+        let (before, behind) = messages.split_at(200);
+        assert_eq!((before[0].0, before[199].0, behind[0].0), (100, 299, next));
+        assert!(next < 1_999 && behind.iter().all(|(n, body)| *body == message(*n)));
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Ground, SEGMENT, read_rest, segment_name};
+use common::{Ground, SEGMENT, long_message as message, read_rest, segment_name};
 use journal::{
     Gate, Journal, OpenError, Options, Places, PublishError, ReadError, Reader, Retention, Service, Start,
     storage::{DiskStorage, Engine, PwriteEngine, UringEngine},
@@ -26,12 +26,6 @@ const ROLE: &str = "JOURNAL_TEST_ROLE";
 const KILLS: u64 = 64;
 /// Segments that retention leaves.
 const KEPT: u64 = 24;
-
-fn message(n: u64) -> Vec<u8> {
-    let mut body = vec![n as u8; 8 + (n * 131 % 1_900) as usize];
-    body[..8].copy_from_slice(&n.to_le_bytes());
-    body
-}
 
 /// The other processes: each does what its role says.
 #[test]

@@ -12,66 +12,39 @@ use std::{
     },
 };
 
-use common::{Ground, SEGMENT, assert_messages, closed, read_rest, segment_name};
-use journal::{
-    Gate, Places, ReadError, Reader, Start,
-    storage::{Access, DiskFile, Storage},
+use common::{
+    Ground, SEGMENT, assert_messages, closed,
+    hooked::{Asked, hooked},
+    read_rest, segment_name,
 };
+use journal::{Gate, Places, ReadError, Reader, Start};
 
 const COUNT: u64 = 40_000;
 
-/// A storage that refuses to open one segment so many times.
-#[derive(Debug)]
+/// A journal on a storage that refuses to open one segment so many times more.
 struct Refusing {
-    below: Arc<dyn Storage>,
-    segment: u64,
-    times: AtomicU32,
-    error: i32,
+    places: Places,
+    times: Arc<AtomicU32>,
 }
 
-impl Storage for Refusing {
-    fn names(&self) -> io::Result<Vec<String>> {
-        self.below.names()
+impl Refusing {
+    fn reader(&self, start: Start) -> Reader {
+        Reader::open(self.places.clone(), start, Gate::Durable).unwrap()
     }
-    fn make_directory(&self) -> io::Result<()> {
-        self.below.make_directory()
-    }
-    fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn DiskFile>> {
-        self.below.create(name, length)
-    }
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+}
+
+fn refusing(ground: &Ground, segment: u64, times: u32, error: i32) -> Refusing {
+    let times = Arc::new(AtomicU32::new(times));
+    let left = Arc::clone(&times);
+    let hook = move |asked: Asked<'_>| {
         let is_left = |times: u32| times.checked_sub(1);
-        if name == segment_name(self.segment)
-            && self.times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_left).is_ok()
-        {
-            return Err(io::Error::from_raw_os_error(self.error));
+        let is_it = matches!(asked, Asked::Open(name) if name == segment_name(segment));
+        match is_it && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_left).is_ok() {
+            true => Err(io::Error::from_raw_os_error(error)),
+            false => Ok(()),
         }
-        self.below.open(name, access)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.below.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.below.remove(name)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.below.sync()
-    }
-    fn free_space(&self) -> io::Result<u64> {
-        self.below.free_space()
-    }
-}
-
-/// A reader of a journal on a disk that refuses.
-fn reader(ground: &Ground, refusing: &Arc<Refusing>, start: Start) -> Reader {
-    let storage: Arc<dyn Storage> = Arc::clone(refusing) as Arc<dyn Storage>;
-    let places = Places { storage, memory_dir: ground.memory.clone() };
-    Reader::open(places, start, Gate::Durable).unwrap()
-}
-
-fn refusing(ground: &Ground, segment: u64, times: u32, error: i32) -> Arc<Refusing> {
-    let below = Arc::clone(&ground.places.storage);
-    Arc::new(Refusing { below, segment, times: AtomicU32::new(times), error })
+    };
+    Refusing { places: hooked(ground, Box::new(hook)), times }
 }
 
 #[test]
@@ -106,7 +79,7 @@ fn neighbours_that_are_refused_and_gone_are_one_range() {
     let firsts = closed(&ground, COUNT);
     std::fs::remove_file(ground.disk.join(segment_name(1))).unwrap();
     let disk = refusing(&ground, 2, u32::MAX, libc::EACCES);
-    let (messages, faults) = read_rest(&mut reader(&ground, &disk, Start::Oldest));
+    let (messages, faults) = read_rest(&mut disk.reader(Start::Oldest));
     let [ReadError::Damage { sequences, refused: Some(why), .. }] = &faults[..] else { panic!("{faults:?}") };
     assert!(*sequences == (firsts[1], firsts[3]) && why.contains("Permission denied"), "{faults:?}");
     assert_eq!(messages.len() as u64, COUNT - (firsts[3] - firsts[1]));
@@ -119,7 +92,7 @@ fn a_refusal_that_passes_costs_no_message() {
     for segment in 0..firsts.len() {
         for error in [libc::EIO, libc::EACCES, libc::ESTALE] {
             let disk = refusing(&ground, segment as u64, 1, error);
-            let (messages, faults) = read_rest(&mut reader(&ground, &disk, Start::Oldest));
+            let (messages, faults) = read_rest(&mut disk.reader(Start::Oldest));
             assert_eq!(faults, [], "segment {segment}, error {error}");
             assert_messages(&messages, COUNT);
             assert_eq!(disk.times.load(Ordering::Relaxed), 0, "the fault fired");
@@ -132,7 +105,7 @@ fn what_the_reader_itself_lacks_is_no_loss_however_long_it_lasts() {
     let ground = Ground::new();
     let firsts = closed(&ground, COUNT);
     let disk = refusing(&ground, 1, 0, libc::EMFILE);
-    let mut reader = reader(&ground, &disk, Start::Oldest);
+    let mut reader = disk.reader(Start::Oldest);
     disk.times.store(50, Ordering::Relaxed);
     let (mut read, mut failed) = (Vec::new(), 0);
     while read.len() < COUNT as usize {

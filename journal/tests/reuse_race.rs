@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Ground, SEGMENT, segment_name};
+use common::{Ground, SEGMENT, long_message as message, segment_name};
 use journal::{
     Cuts, Gate, Journal, Options, PublishError, ReadError, Reader, Retention, Service, Start, Writer,
     storage::{PwriteEngine, simulated::SimulatedDisk},
@@ -30,13 +30,6 @@ const READERS: u64 = 4;
 const REUSES: usize = 100;
 const STAYS: u64 = 60;
 const RETIRED: u64 = 30;
-
-/// Message n: of a length and of bytes that follow from its number.
-fn message(n: u64) -> Vec<u8> {
-    let mut body = vec![n as u8; 8 + (n * 131 % 1_900) as usize];
-    body[..8].copy_from_slice(&n.to_le_bytes());
-    body
-}
 
 struct Random(u64);
 

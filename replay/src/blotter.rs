@@ -6,6 +6,7 @@
 //! messages that were not durable when it ended, and those that its last line counts as late. The last line says what is incomplete. That includes every trade
 //! that the engine has not judged, so of a bus with a live engine the newest trades, whose judgement is on its way.
 
+mod causes;
 mod incomplete;
 mod order;
 
@@ -19,16 +20,17 @@ use bus::agent::{Agent, AgentError};
 use bus::event::market::{MarketEvent, MarketEventRef};
 use bus::event::risk::{EngineConfigured, LimitAlert, LimitSet, RiskEvent};
 use bus::event::trade::{TradeEvent, TradeEventRef};
-use bus::event::{Cause, Event, Message as _, Schema, Symbol, json, market};
+use bus::event::{Event, Message as _, Schema, Symbol, json, market};
 use bus::program::{Failure, Output, note};
 use bus::{Bus, BusError, Gate, Start};
 
 use crate::aside::cut_of;
-use crate::cause::{cause_of, orphan};
+use crate::cause::OrphanRuns;
 use crate::feed::{Feed, Message};
 use crate::gaps::Gaps;
-use crate::{Damage, DamageKind, Findings, Orphan, RISK, TRADES};
-pub use incomplete::{Incomplete, MissingCause, Summary};
+use crate::{Damage, DamageKind, Findings, RISK, TRADES};
+use causes::Extent;
+pub use incomplete::{Incomplete, Summary};
 use order::{HOLD, Order, Pace};
 
 /// Messages of one duty cycle.
@@ -85,24 +87,13 @@ struct Source {
     next: u64,
     /// Of trades: the sequence behind the last one that a journal of risk follows from.
     judged: u64,
-    /// What was durable when the topic was last found without a publisher.
-    at_rest: Option<u64>,
-    /// Epoch of the newest publisher when last asked, and where epochs before it end.
-    epoch: u32,
-    ends: HashMap<u32, u64>,
+    /// Effects here whose causes are in no journal.
+    orphans: OrphanRuns,
+    /// By the index of an input: effects here below this sequence have their causes there, or are orphans.
+    settled: HashMap<u16, u64>,
+    extent: Extent,
     /// For the order.
     pace: Pace,
-}
-
-impl Source {
-    /// Whether the cause of a durable effect is durable here.
-    fn has(&mut self, cause: Cause) -> bool {
-        let Self { feed, at_rest, epoch, ends, .. } = self;
-        let is_of_the_past = cause.epoch > 0 && cause.epoch < *epoch;
-        let mut end_of = |epoch| *ends.entry(epoch).or_insert_with(|| feed.end_of(epoch).unwrap_or(u64::MAX));
-        let is_in_its_epoch = !is_of_the_past || cause.sequence < end_of(cause.epoch);
-        is_in_its_epoch && cause.sequence < feed.durable(at_rest)
-    }
 }
 
 /// Writes the blotter of a bus.
@@ -118,7 +109,6 @@ pub struct Blotter<W: Write + Send> {
     refused: BTreeMap<String, BusError>,
     /// Topics that had lost their schema at the last look.
     undescribed: Vec<String>,
-    orphans: Findings<Orphan>,
     instruments: Instruments,
     lines: BTreeMap<String, u64>,
     line: String,
@@ -184,7 +174,6 @@ impl<W: Write + Send> Blotter<W> {
             looked: None,
             refused: BTreeMap::new(),
             undescribed: Vec::new(),
-            orphans: Findings::default(),
             instruments: Instruments::default(),
             lines: BTreeMap::new(),
             line: String::new(),
@@ -291,10 +280,6 @@ impl<W: Write + Send> Blotter<W> {
     /// incomplete: an earlier blotter may have had it.
     pub fn summary(&self) -> Summary {
         let mut incomplete = self.instruments.missing();
-        incomplete.append(&self.orphans, |orphan| {
-            let Orphan { topic, sequence, input, cause, .. } = orphan.clone();
-            Incomplete::Effect { topic, sequence, cause: MissingCause { topic: input, sequence: cause } }
-        });
         for source in &self.sources {
             incomplete_of(source, &self.bus, &mut incomplete);
         }
@@ -331,9 +316,7 @@ impl<W: Write + Send> Blotter<W> {
     /// Nothing to do at the moment: hands on what is buffered, and asks again how far topics at rest are.
     fn rest(&mut self) -> Result<(), Failure> {
         if self.follows {
-            for source in &mut self.sources {
-                (source.at_rest, source.epoch) = (None, source.feed.newest_epoch());
-            }
+            self.sources.iter_mut().for_each(|source| source.extent = Extent::default());
         }
         self.out.flush()
     }
@@ -345,7 +328,7 @@ impl<W: Write + Send> Blotter<W> {
             let place = self.sources.binary_search_by(|source| (*source.topic).cmp(&topic));
             let Err(place) = place else { continue };
             let open = if self.follows { Feed::following } else { Feed::bounded };
-            let mut feed = match open(&self.bus, &topic, Start::Oldest, Gate::Durable) {
+            let feed = match open(&self.bus, &topic, Start::Oldest, Gate::Durable) {
                 Ok(feed) => feed,
                 // Its publisher is just making it.
                 Err(error) if error.is_missing() => continue,
@@ -363,11 +346,10 @@ impl<W: Write + Send> Blotter<W> {
             self.instruments.is_cut |= carries == Carries::Market && feed.first() > 0;
             let gaps = Gaps::of(feed.schema()).unwrap_or_default();
             let topic = topic.into();
-            let epoch = feed.newest_epoch();
-            let (next, judged, at_rest, ends) = (0, 0, None, HashMap::new());
-            let pace = self.order.pace();
+            let (next, judged, orphans) = (0, 0, OrphanRuns::default());
+            let (settled, extent, pace) = (HashMap::new(), Extent::default(), self.order.pace());
             let source =
-                Source { topic, feed, schema, carries, gaps, next, judged, at_rest, epoch, ends, pace };
+                Source { topic, feed, schema, carries, gaps, next, judged, orphans, settled, extent, pace };
             self.sources.insert(place, source);
         }
         self.undescribed = self.bus.topics_without_schema()?;
@@ -376,7 +358,7 @@ impl<W: Write + Send> Blotter<W> {
 
     /// Takes the message at hand of a source.
     fn take(&mut self, at: usize) -> Result<(), Failure> {
-        self.check_cause(at);
+        self.check_cause(at)?;
         let Source { topic, feed, schema, carries, gaps, next, .. } = &mut self.sources[at];
         let Some(message) = feed.peek() else { return Ok(()) };
         match carries {
@@ -394,31 +376,6 @@ impl<W: Write + Send> Blotter<W> {
         feed.advance();
         Ok(())
     }
-
-    /// Notes which trade the effect at hand judges, and the effect if its cause is not durable, although it is.
-    fn check_cause(&mut self, at: usize) {
-        let Source { topic, feed, schema, carries, .. } = &mut self.sources[at];
-        let is_judgement = *carries == Carries::Risk;
-        let Some(message) = feed.peek() else { return };
-        let sequence = message.info.sequence;
-        let Some(cause) = cause_of(schema, message.info.kind, message.body()) else { return };
-        let (topic, schema) = (Arc::clone(topic), Arc::clone(schema));
-        let orphan = orphan(&topic, &schema, sequence, cause, |input| {
-            let Some(source) = self.sources.iter_mut().find(|source| *source.topic == *input) else {
-                // Whether it is there, nobody can say.
-                let is_unknown =
-                    self.refused.contains_key(input) || self.undescribed.iter().any(|name| name == input);
-                return if is_unknown { u64::MAX } else { 0 };
-            };
-            if is_judgement {
-                source.judged = source.judged.max(cause.sequence.saturating_add(1));
-            }
-            if source.has(cause) { u64::MAX } else { 0 }
-        });
-        if let Some(orphan) = orphan {
-            self.orphans.push(orphan);
-        }
-    }
 }
 
 /// A topic that cannot be opened.
@@ -429,7 +386,10 @@ fn unreadable(topic: &str, why: impl Display) -> Incomplete {
 
 /// What of a topic is incomplete.
 fn incomplete_of(source: &Source, bus: &Bus, incomplete: &mut Findings<Incomplete>) {
-    let Source { topic, feed, carries, gaps, next, judged, .. } = source;
+    let Source { topic, feed, carries, gaps, next, judged, orphans, .. } = source;
+    let (orphans, _) = orphans.clone().finish();
+    incomplete
+        .append(&orphans, |found| Incomplete::Effects { topic: topic.to_string(), effects: found.clone() });
     incomplete.append(&gaps.open(), |gap| {
         let session = gap.session.to_string();
         Incomplete::Gap { topic: topic.to_string(), session, from: gap.from, count: gap.count }

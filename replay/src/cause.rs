@@ -1,25 +1,13 @@
 //! Effects and their causes.
 
+use std::fmt::{self, Display};
+
 use bus::event::schema::Schema;
 use bus::event::{Cause, FieldKind};
+use serde::Serialize;
 use zerocopy::FromBytes;
 
 use crate::Findings;
-
-/// An effect whose cause is in no journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Orphan {
-    /// The effect's topic.
-    pub topic: String,
-    /// Its sequence.
-    pub sequence: u64,
-    /// The topic in which the cause should be; `None` where the effect names an input that its topic does not have.
-    pub input: Option<String>,
-    /// The epoch that the cause should be of; 0 where that is not told.
-    pub epoch: u32,
-    /// The sequence that the cause should have.
-    pub cause: u64,
-}
 
 /// The cause of a message of a derived topic; `None` where no journalled message caused it.
 pub(crate) fn cause_of(schema: &Schema, kind: u16, body: &[u8]) -> Option<Cause> {
@@ -29,43 +17,53 @@ pub(crate) fn cause_of(schema: &Schema, kind: u16, body: &[u8]) -> Option<Cause>
     (cause.input != Cause::NONE).then_some(cause)
 }
 
-/// The effect as an orphan, if its cause does not lie below the end of its input.
-pub(crate) fn orphan(
-    topic: &str,
-    schema: &Schema,
-    sequence: u64,
-    cause: Cause,
-    end_of: impl FnOnce(&str) -> u64,
-) -> Option<Orphan> {
-    let input = schema.inputs().get(usize::from(cause.input));
-    let is_there = input.is_some_and(|input| cause.sequence < end_of(input));
-    (!is_there).then(|| Orphan {
-        topic: topic.into(),
-        sequence,
-        input: input.cloned(),
-        epoch: cause.epoch,
-        cause: cause.sequence,
-    })
-}
-
 /// Effects of a topic whose causes are in no journal, with none between them whose cause in the same epoch of the same
 /// input is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Orphans {
-    /// Sequences of the first and the last of them.
-    pub sequences: (u64, u64),
+    /// Sequence of the first of them.
+    pub first: u64,
+    /// Sequence of the last of them.
+    pub last: u64,
     /// How many they are.
     pub effects: u64,
-    /// The topic in which the causes should be; `None` where the effects name an input that their topic does not have.
-    pub input: Option<String>,
-    /// The epoch that the causes should be of; 0 where that is not told.
+    /// What they follow from.
+    pub causes: MissingCauses,
+}
+
+/// Messages that are in no journal, although effects follow from them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MissingCauses {
+    /// The topic in which they should be; `None` where the effects name an input that their topic does not have.
+    pub topic: Option<String>,
+    /// The epoch that they should be of; 0 where that is not told.
     pub epoch: u32,
-    /// The lowest and the highest sequence that the causes should have.
-    pub causes: (u64, u64),
+    /// The lowest sequence that one of them should have.
+    pub first: u64,
+    /// The highest one.
+    pub last: u64,
+}
+
+impl Display for Orphans {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, last, effects, causes } = self;
+        match effects {
+            1 => write!(f, "effect {first} without its cause, message {}", causes.first)?,
+            _ => write!(
+                f,
+                "{effects} effects from {first} to {last} without their causes, messages {} to {}",
+                causes.first, causes.last
+            )?,
+        }
+        if causes.epoch > 0 {
+            write!(f, " of epoch {}", causes.epoch)?;
+        }
+        write!(f, " of {}", causes.topic.as_deref().unwrap_or("an input that the topic does not have"))
+    }
 }
 
 /// Joins the orphans of a topic as they come.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct OrphanRuns {
     /// By the index of their input, those that the next effect may still belong to.
     open: Vec<(u16, Orphans)>,
@@ -77,24 +75,27 @@ impl OrphanRuns {
     /// An effect has its cause.
     pub(crate) fn meet(&mut self, cause: Cause) {
         if !self.open.is_empty() {
-            self.end(|input, open| input == cause.input && open.epoch == cause.epoch);
+            self.end(|input, open| input == cause.input && open.causes.epoch == cause.epoch);
         }
     }
 
-    /// An effect has none.
-    pub(crate) fn push(&mut self, cause: Cause, orphan: Orphan) {
-        let Orphan { sequence, input, epoch, cause: caused, .. } = orphan;
+    /// The effect of this sequence has none; `input` is the topic in which it should be.
+    pub(crate) fn push(&mut self, sequence: u64, cause: Cause, input: Option<&str>) {
+        let Cause { sequence: caused, epoch, .. } = cause;
         self.effects += 1;
         let mut open = self.open.iter_mut();
-        if let Some((_, open)) = open.find(|(index, open)| *index == cause.input && open.epoch == epoch) {
-            (open.sequences.1, open.effects) = (sequence, open.effects + 1);
-            open.causes = (open.causes.0.min(caused), open.causes.1.max(caused));
+        if let Some((_, open)) =
+            open.find(|(index, open)| *index == cause.input && open.causes.epoch == epoch)
+        {
+            (open.last, open.effects) = (sequence, open.effects + 1);
+            let causes = &mut open.causes;
+            (causes.first, causes.last) = (causes.first.min(caused), causes.last.max(caused));
             return;
         }
         // A later epoch of the input: none of the former follows.
         self.end(|input, _| input == cause.input);
-        let (sequences, causes) = ((sequence, sequence), (caused, caused));
-        self.open.push((cause.input, Orphans { sequences, effects: 1, input, epoch, causes }));
+        let causes = MissingCauses { topic: input.map(str::to_owned), epoch, first: caused, last: caused };
+        self.open.push((cause.input, Orphans { first: sequence, last: sequence, effects: 1, causes }));
     }
 
     fn end(&mut self, is_over: impl Fn(u16, &Orphans) -> bool) {
@@ -118,9 +119,8 @@ mod tests {
         let mut runs = OrphanRuns::default();
         let cause = |input, epoch, sequence| Cause { sequence, epoch, input, index: 0 };
         let lost = |runs: &mut OrphanRuns, sequence, of: Cause| {
-            let input = (of.input < 2).then(|| ["market-data", "trades"][usize::from(of.input)].into());
-            let (topic, epoch) = ("risk".into(), of.epoch);
-            runs.push(of, Orphan { topic, sequence, input, epoch, cause: of.sequence });
+            let input = ["market-data", "trades"].get(usize::from(of.input)).copied();
+            runs.push(sequence, of, input);
         };
         lost(&mut runs, 1, cause(0, 1, 10));
         lost(&mut runs, 2, cause(1, 1, 20));
@@ -131,21 +131,18 @@ mod tests {
         lost(&mut runs, 7, cause(0, 1, 11));
         lost(&mut runs, 8, cause(7, 1, 5));
         lost(&mut runs, 9, cause(0, 2, 4));
-        let told = |runs: &Findings<Orphans>| {
-            let told = |run: &Orphans| (run.input.clone(), run.epoch, run.sequences, run.effects, run.causes);
-            runs.listed().iter().map(told).collect::<Vec<_>>()
-        };
+        let told =
+            |runs: &Findings<Orphans>| runs.listed().iter().map(ToString::to_string).collect::<Vec<_>>();
         let (found, effects) = runs.finish();
-        let (market, trades) = (Some("market-data".to_owned()), Some("trades".to_owned()));
         assert_eq!(effects, 7);
         assert_eq!(
             told(&found),
             [
-                (market.clone(), 1, (1, 1), 1, (10, 10)),
-                (market.clone(), 1, (7, 7), 1, (11, 11)),
-                (trades, 1, (2, 6), 3, (20, 22)),
-                (None, 1, (8, 8), 1, (5, 5)),
-                (market, 2, (9, 9), 1, (4, 4)),
+                "effect 1 without its cause, message 10 of epoch 1 of market-data",
+                "effect 7 without its cause, message 11 of epoch 1 of market-data",
+                "3 effects from 2 to 6 without their causes, messages 20 to 22 of epoch 1 of trades",
+                "effect 8 without its cause, message 5 of epoch 1 of an input that the topic does not have",
+                "effect 9 without its cause, message 4 of epoch 2 of market-data",
             ]
         );
     }
@@ -155,10 +152,7 @@ mod tests {
         let mut runs = OrphanRuns::default();
         for n in 0..5_000 {
             let cause = Cause { sequence: n, epoch: n as u32, input: 3, index: 0 };
-            runs.push(
-                cause,
-                Orphan { topic: "t".into(), sequence: n, input: None, epoch: n as u32, cause: n },
-            );
+            runs.push(n, cause, None);
             assert!(runs.open.len() < 2);
         }
         let (found, effects) = runs.finish();

@@ -237,6 +237,11 @@ impl Feed {
         }
     }
 
+    /// Whether what is durable is told some milliseconds later, as [`Reader::is_blind`] says.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.reader.is_blind()
+    }
+
     /// Epoch of the topic's newest publisher.
     pub(crate) fn newest_epoch(&mut self) -> u32 {
         self.reader.watermarks().epoch

@@ -22,7 +22,7 @@ pub mod snapshots;
 pub mod state;
 pub mod verify;
 
-pub use cause::{Orphan, Orphans};
+pub use cause::{MissingCauses, Orphans};
 pub use feed::{Damage, DamageKind};
 pub use findings::Findings;
 pub use gaps::OpenGap;

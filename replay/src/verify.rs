@@ -8,10 +8,10 @@ use bus::program::{Progress, counted};
 use bus::{Bus, BusError, Gate, Reader, Start};
 
 use crate::aside::cut_of;
-use crate::cause::{OrphanRuns, cause_of, orphan};
+use crate::cause::{OrphanRuns, cause_of};
 use crate::feed::{Feed, Message};
 use crate::gaps::Gaps;
-use crate::{Damage, DamageKind, Findings, OpenGap, Orphan, Orphans};
+use crate::{Damage, DamageKind, Findings, OpenGap, Orphans};
 
 /// Bytes gathered before they are hashed: the hash works on many blocks at once.
 const GATHERED: usize = 64 << 10;
@@ -99,7 +99,7 @@ pub fn verify(bus: &Bus, topic: &str, progress: &mut Progress) -> Result<TopicRe
     let inputs = feed.schema().inputs().iter().map(|input| Input::ask(bus, input)).collect();
     let mut contents = Contents::new(&feed, inputs);
     while let Some(message) = feed.peek() {
-        contents.add(topic, message);
+        contents.add(message);
         if contents.messages.is_multiple_of(BETWEEN) {
             let (at, end) = (message.info.sequence + 1, feed.end());
             progress.show(|| format!("{topic}: {at} of {end}"));
@@ -204,7 +204,7 @@ impl Contents {
         }
     }
 
-    fn add(&mut self, topic: &str, message: &Message) {
+    fn add(&mut self, message: &Message) {
         let (info, body) = (message.info, message.body());
         self.messages += 1;
         self.first = self.first.or(Some(info.sequence));
@@ -218,20 +218,21 @@ impl Contents {
             gaps.apply(info.kind, body);
         }
         if let Some(cause) = cause_of(&self.schema, info.kind, body) {
-            self.check_cause(topic, info.sequence, cause);
+            self.check_cause(info.sequence, cause);
         }
     }
 
-    fn check_cause(&mut self, topic: &str, sequence: u64, cause: Cause) {
-        let input = self.inputs.get_mut(usize::from(cause.input));
-        let end = input.map_or(0, |input| input.end_of(cause));
-        match orphan(topic, &self.schema, sequence, cause, |_| end) {
-            Some(orphan) => {
-                self.note_absent(&orphan);
-                self.orphans.push(cause, orphan);
-            }
-            None => self.orphans.meet(cause),
+    fn check_cause(&mut self, sequence: u64, cause: Cause) {
+        let mut input = self.inputs.get_mut(usize::from(cause.input));
+        if input.as_mut().is_some_and(|input| cause.sequence < input.end_of(cause)) {
+            return self.orphans.meet(cause);
         }
+        if let Some(Input { topic, .. }) = input.as_ref().filter(|input| input.is_absent()) {
+            let none = AbsentInput { first: sequence, last: sequence, effects: 0 };
+            let absent = self.absent.entry(topic.clone()).or_insert(none);
+            (absent.last, absent.effects) = (sequence, absent.effects + 1);
+        }
+        self.orphans.push(sequence, cause, input.map(|input| &*input.topic));
     }
 
     /// What a schema that was lost, and written anew from other types, leaves without a meaning.
@@ -241,15 +242,6 @@ impl Contents {
             format!("schema.json does not describe {}; restore it from a copy", counted(count, "message"));
         let (kind, detail) = (DamageKind::Undescribed, Some(detail));
         Some(Damage { kind, from, to, positions: None, detail })
-    }
-
-    fn note_absent(&mut self, orphan: &Orphan) {
-        let is_absent =
-            |name: &&String| self.inputs.iter().any(|input| input.topic == **name && input.is_absent());
-        let Some(input) = orphan.input.as_ref().filter(is_absent) else { return };
-        let (first, last) = (orphan.sequence, orphan.sequence);
-        let absent = self.absent.entry(input.clone()).or_insert(AbsentInput { first, last, effects: 0 });
-        (absent.last, absent.effects) = (last, absent.effects + 1);
     }
 }
 

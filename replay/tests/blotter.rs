@@ -154,12 +154,11 @@ fn without_trades_nothing_is_complete_and_each_effect_is_without_its_cause() {
     let ground = Ground::new();
     day(&ground);
     fs::remove_dir_all(ground.bus.directory().join("trades")).unwrap();
-    let want = |effect, sequence| {
-        let cause = json!({"topic": "trades", "sequence": sequence});
-        json!({"what": "effect without cause", "topic": "risk", "sequence": effect, "cause": cause})
-    };
+    let causes = json!({"topic": "trades", "epoch": 1, "first": 1, "last": 2});
+    let effects = json!({"what": "effect without cause", "topic": "risk",
+        "first": 1, "last": 4, "effects": 4, "causes": causes});
     let lost = json!({"what": "no topic", "topic": "trades"});
-    assert_eq!(incomplete(&ground), [want(1, 1), want(2, 1), want(3, 1), want(4, 2), lost.clone()]);
+    assert_eq!(incomplete(&ground), [effects, lost.clone()]);
     fs::remove_dir_all(ground.bus.directory().join("risk")).unwrap();
     assert_eq!(incomplete(&ground), [lost, json!({"what": "no topic", "topic": "risk"})]);
 }

@@ -120,8 +120,11 @@ fn where_the_gateway_comes_first_the_effects_stay_without_cause_until_the_engine
     let ran = replay(ground.bus.directory(), &["blotter"]);
     let lines = ran.lines();
     let incomplete = lines.last().unwrap()["incomplete"].as_array().unwrap();
-    let lost = incomplete.iter().filter(|found| found["what"] == "effect without cause").count();
-    assert_eq!((ran.code, lost), (1, 50));
+    let lost: Vec<_> = incomplete.iter().filter(|found| found["what"] == "effect without cause").collect();
+    let causes = json!({"topic": "trades", "epoch": 2, "first": 100, "last": 149});
+    let want = json!({"what": "effect without cause", "topic": "risk",
+        "first": 100, "last": 149, "effects": 50, "causes": causes});
+    assert_eq!((ran.code, lost), (1, vec![&want]));
     risk(&ground.bus).close().unwrap();
     assert_eq!(ground.bus.cut_effects(), ["risk"]);
     tells_the_cut(&ground);

@@ -65,7 +65,9 @@ impl<'a> Cursors<'a> {
         source: &Source,
         offset: i64,
     ) -> Result<Option<&mut Cursor>, ResponseError> {
-        if !self.told.knows(name, offset, offset <= source.topic.recent_marks().first) {
+        let is_first = offset <= source.topic.recent_marks().first;
+        let knows = if is_first { self.told.was_told(name, offset) } else { self.told.knows(name, offset) };
+        if !knows {
             return Ok(None);
         }
         self.places.insert(name.to_owned(), Cursor::open(source, offset, true)?);

@@ -62,13 +62,24 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// Whether the client knows that the message at `offset` of a topic is lost; it is then led past it. `is_first`: the
-    /// topic begins there, so that anybody may begin there.
-    pub(crate) fn knows(&mut self, topic: &str, offset: i64, is_first: bool) -> bool {
+    /// Whether the client was told on this connection that the message at `offset` of a topic is lost; it is then led past it.
+    /// All that counts where the topic begins there: anybody may begin there.
+    pub(crate) fn was_told(&mut self, topic: &str, offset: i64) -> bool {
         let is_here = self.topics.get(topic).is_some_and(|telling| telling.offset == offset);
+        self.lead_past(topic, offset, is_here)
+    }
+
+    /// Whether the client knows that the message at `offset` of a topic is lost, also where it was told on an earlier
+    /// connection and comes back; it is then led past it.
+    pub(crate) fn knows(&mut self, topic: &str, offset: i64) -> bool {
         let has_read = self.read.contains(topic) || self.read.len() >= MOST_TOPICS;
-        let may_return = !is_first && !has_read;
-        let knows = is_here || (may_return && self.departed.returns(&self.client, topic, offset));
+        self.was_told(topic, offset) || {
+            let returns = !has_read && self.departed.returns(&self.client, topic, offset);
+            self.lead_past(topic, offset, returns)
+        }
+    }
+
+    fn lead_past(&mut self, topic: &str, offset: i64, knows: bool) -> bool {
         if knows {
             self.note(topic, Telling { offset, is_used: true });
         }
@@ -141,24 +152,21 @@ mod tests {
         let mut told = client(&departed, 1, "a");
         told.tell("quotes", 7);
         assert!(
-            told.knows("quotes", 7, false) && told.knows("quotes", 7, false),
+            told.knows("quotes", 7) && told.knows("quotes", 7),
             "on its own connection as often as it asks"
         );
-        assert!(!told.knows("quotes", 8, false) && !told.knows("trades", 7, false));
+        assert!(!told.knows("quotes", 8) && !told.knows("trades", 7));
         drop(told);
-        assert!(
-            !client(&departed, 1, "a").knows("quotes", 7, false),
-            "it was led past and does not wait for more"
-        );
+        assert!(!client(&departed, 1, "a").knows("quotes", 7), "it was led past and does not wait for more");
 
         client(&departed, 1, "a").tell("quotes", 7);
         for (host, id, topic, offset) in
             [(2, "a", "quotes", 7), (1, "b", "quotes", 7), (1, "a", "trades", 7), (1, "a", "quotes", 8)]
         {
-            assert!(!client(&departed, host, id).knows(topic, offset, false), "{host} {id} {topic} {offset}");
+            assert!(!client(&departed, host, id).knows(topic, offset), "{host} {id} {topic} {offset}");
         }
-        assert!(client(&departed, 1, "a").knows("quotes", 7, false));
-        assert!(!client(&departed, 1, "a").knows("quotes", 7, false), "once");
+        assert!(client(&departed, 1, "a").knows("quotes", 7));
+        assert!(!client(&departed, 1, "a").knows("quotes", 7), "once");
     }
 
     #[test]
@@ -167,14 +175,14 @@ mod tests {
         client(&departed, 1, "a").tell("quotes", 7);
         let mut reading = client(&departed, 1, "a");
         reading.give("quotes");
-        assert!(!reading.knows("quotes", 7, false), "it came there by reading");
+        assert!(!reading.knows("quotes", 7), "it came there by reading");
         reading.tell("quotes", 7);
-        assert!(reading.knows("quotes", 7, false), "on its own connection it was told");
+        assert!(reading.knows("quotes", 7), "on its own connection it was told");
         let mut reading_much = client(&departed, 1, "a");
         (0..=MOST_TOPICS).for_each(|n| reading_much.give(&n.to_string()));
-        assert!(!reading_much.knows("quotes", 7, false), "what it has read is no longer known");
-        assert!(!client(&departed, 1, "a").knows("quotes", 7, true), "anybody may begin at the beginning");
-        assert!(client(&departed, 1, "a").knows("quotes", 7, false));
+        assert!(!reading_much.knows("quotes", 7), "what it has read is no longer known");
+        assert!(!client(&departed, 1, "a").was_told("quotes", 7), "anybody may begin at the beginning");
+        assert!(client(&departed, 1, "a").knows("quotes", 7));
     }
 
     #[test]
@@ -184,8 +192,8 @@ mod tests {
         for name in &names {
             client(&departed, 1, "a").tell(name, 7);
         }
-        assert!(!client(&departed, 1, "a").knows(&names[0], 7, false), "the oldest is told anew");
-        assert!(client(&departed, 1, "a").knows(&names[1], 7, false));
+        assert!(!client(&departed, 1, "a").knows(&names[0], 7), "the oldest is told anew");
+        assert!(client(&departed, 1, "a").knows(&names[1], 7));
         let mut told = client(&departed, 1, "a");
         names.iter().for_each(|name| told.tell(name, 7));
         assert!(told.topics.len() <= MOST_TOPICS);

@@ -145,7 +145,11 @@ impl Reader {
     fn walk_to_end(&mut self, newest: Option<SegmentHeader>) -> (End, Option<LoadError>) {
         let sequence = newest.map_or(self.mark.sequence, |header| header.sequence);
         let mut end = End { sequence, is_on_disk: true, is_sealed: false };
-        let Some(mut number) = newest.map(|header| header.number) else { return (end, None) };
+        let Some(newest) = newest else { return (end, None) };
+        if let Ok(Some(sequence)) = self.marked_end(&newest) {
+            return (End { sequence, ..end }, None);
+        }
+        let mut number = newest.number;
         loop {
             let current = match self.load(number) {
                 Ok(Some(current)) => current,

@@ -48,7 +48,7 @@ impl Reader {
     }
 
     /// The same before something is called lost: an older mark does not know what was retired.
-    fn try_refresh_mark(&mut self) -> Result<(), LoadError> {
+    pub(super) fn try_refresh_mark(&mut self) -> Result<(), LoadError> {
         self.mark = self.newer_mark()?.unwrap_or(self.mark);
         Ok(())
     }
@@ -137,29 +137,6 @@ impl Reader {
             self.skip_to(&later, left.position, has_no_end, refused);
             return Ok(true);
         }
-    }
-
-    /// Reads on in a disk copy that a writer was at, once the mark proves more, or nobody writes any more. False before that.
-    fn reopen(&mut self, left: &Left) -> Result<bool, ReadError> {
-        self.try_refresh_mark()?;
-        let is_behind = left.position < self.mark.durable || self.mark.epoch != left.epoch;
-        if !is_behind && self.may_be_written() {
-            return Ok(false);
-        }
-        let fresh = match self.load(left.number) {
-            Err(LoadError::Refused(_)) => None,
-            fresh => fresh?.filter(|fresh| fresh.epoch == left.epoch),
-        };
-        let fresh = fresh.map(|fresh| fresh.from(left.offset, left.anchor_time));
-        let is_open = fresh.as_ref().and_then(|fresh| fresh.copy.as_ref()).is_some_and(|copy| copy.is_open);
-        let goes_on = fresh.as_ref().is_some_and(|fresh| fresh.reaches_beyond(left.offset));
-        if fresh.is_some() {
-            self.current = fresh;
-        } else if let Some(copy) = self.current.as_mut().and_then(|current| current.copy.as_mut()) {
-            // Retired, or gone: judged as one without a writer.
-            copy.is_open = false;
-        }
-        Ok(goes_on || !is_open)
     }
 
     /// Where the reader is in a segment of which it has read all that it holds, if it may have to leave that.
@@ -459,19 +436,6 @@ impl Reader {
         }
     }
 
-    /// Whether a writer is, or may be, at the files, and then what it has proven so far. A file is read after that: what
-    /// the mark proves is in it, and of all else nothing can be said while it is written.
-    fn asks_writer(&mut self) -> Result<bool, LoadError> {
-        let is_written = self.may_be_written();
-        self.try_refresh_mark()?;
-        Ok(is_written)
-    }
-
-    /// Whether the journal has an owner. Where that cannot be asked, it may have one unless it was closed.
-    fn may_be_written(&self) -> bool {
-        self.places.storage.is_locked(names::LOCK).unwrap_or(self.mark.clean == 0)
-    }
-
     /// The beginning of a segment in memory, if it has a header.
     fn of_memory(&self, segment: Segment) -> Option<Current> {
         let header = segment.header(&self.mark.journal)?;
@@ -480,14 +444,14 @@ impl Reader {
 }
 
 /// A place at the end of what a segment holds.
-struct Left {
-    number: u64,
-    epoch: u32,
-    offset: usize,
-    position: u64,
-    anchor_time: u64,
-    is_copy: bool,
-    is_open: bool,
+pub(super) struct Left {
+    pub(super) number: u64,
+    pub(super) epoch: u32,
+    pub(super) offset: usize,
+    pub(super) position: u64,
+    pub(super) anchor_time: u64,
+    pub(super) is_copy: bool,
+    pub(super) is_open: bool,
 }
 
 /// What recovery would keep of a segment that was read from disk.
@@ -496,22 +460,6 @@ fn kept(segment: &Segment, header: &SegmentHeader, mark: &MarkSlot) -> Copied {
     let kept = decide(segment, header, &scan(segment, header, evidence), evidence);
     let holes = kept.holes.into();
     Copied { end: kept.end, sequence: kept.sequence, is_sealed: kept.is_sealed, is_open: false, holes }
-}
-
-impl Copied {
-    /// Leaves out what the mark does not prove of a segment that is written at the moment: its blocks come in any order.
-    fn leave_open(&mut self, segment: &Segment, header: &SegmentHeader, mark: &MarkSlot) {
-        let proven = mark.durable.saturating_sub(segment.position(0));
-        let proven = usize::try_from(proven).map_or(segment.size(), |offset| offset.max(FIRST_FRAME));
-        if self.is_sealed && self.end <= proven {
-            return;
-        }
-        (self.is_open, self.is_sealed) = (true, false);
-        if self.end > proven {
-            (self.end, self.sequence) = (proven, mark.sequence.max(header.sequence));
-        }
-        self.holes.retain(|hole| hole.from < proven);
-    }
 }
 
 impl Current {
@@ -527,7 +475,7 @@ impl Current {
     }
 
     /// Whether there is anything at or behind an offset.
-    fn reaches_beyond(&self, offset: usize) -> bool {
+    pub(super) fn reaches_beyond(&self, offset: usize) -> bool {
         match &self.copy {
             Some(copy) => copy.end > offset,
             None => self.segment.frame(offset).is_some(),
@@ -535,7 +483,7 @@ impl Current {
     }
 
     /// The same segment, read on from an offset.
-    fn from(mut self, offset: usize, anchor_time: u64) -> Self {
+    pub(super) fn from(mut self, offset: usize, anchor_time: u64) -> Self {
         if let Some(copy) = &mut self.copy {
             copy.holes.retain(|hole| hole.to > offset);
         }

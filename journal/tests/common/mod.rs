@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 pub mod given;
+pub mod hooked;
 pub mod watched;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -182,6 +183,13 @@ impl Live {
 pub fn message(n: u64) -> Vec<u8> {
     let mut body = n.to_le_bytes().to_vec();
     body.resize(8 + (n * 37 % 120) as usize, n as u8);
+    body
+}
+
+/// Message n of a test that fills segments: of a length and of bytes that follow from its number.
+pub fn long_message(n: u64) -> Vec<u8> {
+    let mut body = vec![n as u8; 8 + (n * 131 % 1_900) as usize];
+    body[..8].copy_from_slice(&n.to_le_bytes());
     body
 }
 

@@ -12,6 +12,8 @@ use journal::{
 pub enum Act<'a> {
     /// The first block of a longer read; the rest is read next.
     HalfRead(&'a str),
+    /// So many bytes read.
+    Read { name: &'a str, length: usize },
     /// Bytes written, durable at once or not yet.
     Written { name: &'a str, bytes: &'a [u8], offset: u64, durable: bool },
     /// The length was set.
@@ -105,16 +107,16 @@ impl DiskFile for WatchedFile {
         self.below.length()
     }
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if buffer.len() <= 2 * BLOCK {
-            return self.below.read_at(buffer, offset);
+        let (first, rest) = buffer.split_at_mut(buffer.len().min(BLOCK));
+        let mut read = self.below.read_at(first, offset)?;
+        if rest.len() > BLOCK && read == BLOCK {
+            (self.watch)(Act::HalfRead(&self.name));
         }
-        let (first, rest) = buffer.split_at_mut(BLOCK);
-        let read = self.below.read_at(first, offset)?;
-        if read < BLOCK {
-            return Ok(read);
+        if !rest.is_empty() && read == BLOCK {
+            read += self.below.read_at(rest, offset + BLOCK as u64)?;
         }
-        (self.watch)(Act::HalfRead(&self.name));
-        Ok(read + self.below.read_at(rest, offset + BLOCK as u64)?)
+        (self.watch)(Act::Read { name: &self.name, length: read });
+        Ok(read)
     }
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.below.write_at(bytes, offset)?;

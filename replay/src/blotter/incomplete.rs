@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 
 use serde::Serialize;
 
-use crate::Findings;
+use crate::{Findings, Orphans};
 
 /// Something that keeps a blotter from being complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,15 +21,14 @@ pub enum Incomplete {
         /// The instrument, if it says one.
         instrument: Option<String>,
     },
-    /// A conclusion whose cause is in no journal.
+    /// Conclusions whose causes are in no journal.
     #[serde(rename = "effect without cause")]
-    Effect {
-        /// Topic of the effect.
+    Effects {
+        /// Topic of the effects.
         topic: String,
-        /// Its sequence.
-        sequence: u64,
-        /// Where the cause should be.
-        cause: MissingCause,
+        /// Which they are, and where their causes should be.
+        #[serde(flatten)]
+        effects: Orphans,
     },
     /// Messages of the venue that never came.
     #[serde(rename = "open gap")]
@@ -92,14 +91,7 @@ impl Display for Incomplete {
             Self::Fill { topic, sequence, instrument: None } => {
                 write!(f, "fill {sequence} of '{topic}' names no instrument")
             }
-            Self::Effect { topic, sequence, cause } => {
-                let input = cause.topic.as_deref().unwrap_or("an input that the topic does not have");
-                write!(
-                    f,
-                    "effect {sequence} of '{topic}' without its cause, message {} of {input}",
-                    cause.sequence
-                )
-            }
+            Self::Effects { topic, effects } => write!(f, "'{topic}': {effects}"),
             Self::Gap { topic, session, from, count } => {
                 write!(f, "open gap of '{topic}': {count} messages of session {session} from {from}")
             }
@@ -118,15 +110,6 @@ impl Display for Incomplete {
             }
         }
     }
-}
-
-/// Where a cause should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MissingCause {
-    /// The topic, if the effect's topic has such an input.
-    pub topic: Option<String>,
-    /// The sequence.
-    pub sequence: u64,
 }
 
 /// How a blotter ended.

@@ -73,8 +73,8 @@ impl Order {
         self.looked = Some(now);
         let is_over = self.began.is_none_or(|began| now - began >= hold);
         self.began = self.began.filter(|_| !is_over).or(Some(now));
-        for Source { feed, pace, at_rest, .. } in &mut *sources {
-            pace.seen = feed.durable(at_rest);
+        for Source { feed, pace, extent, .. } in &mut *sources {
+            pace.seen = feed.durable(&mut extent.at_rest);
             if is_over {
                 (pace.settled, pace.held) = (pace.held, pace.seen);
             }

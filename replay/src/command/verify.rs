@@ -77,7 +77,7 @@ struct TopicEntry<'a> {
     gaps_count: u64,
     damage: Vec<DamageEntry<'a>>,
     damage_count: u64,
-    effects_without_cause: Vec<OrphanEntry<'a>>,
+    effects_without_cause: &'a [Orphans],
     effects_without_cause_count: u64,
     absent_inputs: Vec<AbsentEntry<'a>>,
     hash: String,
@@ -98,22 +98,6 @@ struct GapEntry {
     count: u64,
 }
 
-#[derive(Serialize)]
-struct OrphanEntry<'a> {
-    first: u64,
-    last: u64,
-    effects: u64,
-    causes: CauseEntry<'a>,
-}
-
-#[derive(Serialize)]
-struct CauseEntry<'a> {
-    topic: Option<&'a str>,
-    epoch: u32,
-    first: u64,
-    last: u64,
-}
-
 impl<'a> From<&'a TopicReport> for TopicEntry<'a> {
     fn from(report: &'a TopicReport) -> Self {
         Self {
@@ -128,7 +112,7 @@ impl<'a> From<&'a TopicReport> for TopicEntry<'a> {
             gaps_count: report.gaps.count(),
             damage: report.damage.listed().iter().map(DamageEntry::from).collect(),
             damage_count: report.damage.count(),
-            effects_without_cause: report.orphans.listed().iter().map(OrphanEntry::from).collect(),
+            effects_without_cause: report.orphans.listed(),
             effects_without_cause_count: report.orphans_count,
             absent_inputs: report.absent.iter().map(AbsentEntry::from).collect(),
             hash: hexadecimal(&report.hash),
@@ -146,14 +130,6 @@ impl<'a> From<(&'a String, &AbsentInput)> for AbsentEntry<'a> {
 impl From<&OpenGap> for GapEntry {
     fn from(gap: &OpenGap) -> Self {
         Self { session: gap.session.to_string(), from: gap.from, count: gap.count }
-    }
-}
-
-impl<'a> From<&'a Orphans> for OrphanEntry<'a> {
-    fn from(orphans: &'a Orphans) -> Self {
-        let &Orphans { sequences: (first, last), effects, ref input, epoch, causes } = orphans;
-        let causes = CauseEntry { topic: input.as_deref(), epoch, first: causes.0, last: causes.1 };
-        Self { first, last, effects, causes }
     }
 }
 
@@ -201,25 +177,14 @@ fn faults(report: &TopicReport) -> Vec<String> {
              restore it from a copy"
         ));
     }
-    let is_told =
-        |orphans: &&Orphans| orphans.input.as_ref().is_some_and(|input| report.absent.contains_key(input));
+    let is_told = |orphans: &&Orphans| {
+        orphans.causes.topic.as_ref().is_some_and(|input| report.absent.contains_key(input))
+    };
     let orphans = report.orphans.listed().iter().filter(|orphans| !is_told(orphans));
-    lines.extend(orphans.map(|orphans| format!("{topic}: {}", orphans_text(orphans))));
+    lines.extend(orphans.map(|orphans| format!("{topic}: {orphans}")));
     let untold = report.orphans.count() - report.orphans.listed().len() as u64;
     if untold > 0 {
         lines.push(format!("{topic}: {untold} more ranges of effects without their causes"));
     }
     lines
-}
-
-fn orphans_text(orphans: &Orphans) -> String {
-    let &Orphans { sequences: (first, last), effects, ref input, epoch, causes: (lowest, highest) } = orphans;
-    let input = input.as_deref().unwrap_or("an input that the topic does not have");
-    let epoch = if epoch == 0 { String::new() } else { format!(" of epoch {epoch}") };
-    match effects {
-        1 => format!("effect {first} without its cause, message {lowest}{epoch} of {input}"),
-        _ => format!(
-            "{effects} effects from {first} to {last} without their causes, messages {lowest} to {highest}{epoch} of {input}"
-        ),
-    }
 }
