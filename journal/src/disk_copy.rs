@@ -1,6 +1,6 @@
 //! A segment's file on disk: its header, and the whole of it read into memory of the caller's own. Never mapped.
 
-use std::{fmt, io};
+use std::{fmt, io, ops::Range};
 
 use crate::{
     error::ReadError,
@@ -67,7 +67,8 @@ pub(crate) fn header(
     Ok(SegmentHeader::read(&bytes).filter(|header| header.journal == *journal && header.number == number))
 }
 
-/// Reads a segment whole; `None` as in [`header`]. Blocks that the disk cannot read are zeros, and so found to be damaged.
+/// Reads a segment whole, of one without a header only the first block; `None` as in [`header`]. Blocks that the disk
+/// cannot read are zeros, and so found to be damaged.
 pub(crate) fn load(
     storage: &dyn Storage,
     mark: &MarkSlot,
@@ -81,18 +82,17 @@ pub(crate) fn load(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    let mut buffer = AlignedBuffer::zeroed(mark.segment_size as usize);
-    match file.read_at(&mut buffer, 0) {
-        Err(error) if error.raw_os_error() == Some(libc::EIO) => salvage(file.as_ref(), &mut buffer),
-        read => drop(read.map_err(failed)?),
-    }
-    let segment = Segment::copied(buffer, number);
+    let mut segment = Segment::copied(AlignedBuffer::zeroed(mark.segment_size as usize), number);
+    fill(file.as_ref(), &mut segment, 0..BLOCK).map_err(failed)?;
+    // One that is made ready for the writer is looked at again and again, and its first block tells.
     let Some(header) = segment.header(&mark.journal) else { return Ok(None) };
     if header.version != VERSION {
         let found = header.version;
         let why = format!("unknown format version {found}: {name}; use the version that wrote it");
         return Err(LoadError::Failed(why));
     }
+    let rest = BLOCK..segment.size();
+    fill(file.as_ref(), &mut segment, rest).map_err(failed)?;
     Ok(Some((segment, header)))
 }
 
@@ -115,10 +115,21 @@ pub(crate) fn read_range(
     file.read_at(bytes, from as u64).map(|read| read == bytes.len()).map_err(failed)
 }
 
+/// Reads whole blocks of a segment into a copy of it; zeros for those that the disk cannot read.
+fn fill(file: &dyn DiskFile, segment: &mut Segment, blocks: Range<usize>) -> io::Result<()> {
+    let from = blocks.start;
+    let bytes = &mut segment.copy_mut().expect("the copy was made here")[blocks];
+    match file.read_at(bytes, from as u64) {
+        Err(error) if error.raw_os_error() == Some(libc::EIO) => salvage(file, bytes, from),
+        read => drop(read?),
+    }
+    Ok(())
+}
+
 /// Reads what can be read, block by block.
-fn salvage(file: &dyn DiskFile, buffer: &mut [u8]) {
-    for (index, block) in buffer.chunks_mut(BLOCK).enumerate() {
-        if file.read_at(block, (index * BLOCK) as u64).is_err() {
+fn salvage(file: &dyn DiskFile, bytes: &mut [u8], from: usize) {
+    for (index, block) in bytes.chunks_mut(BLOCK).enumerate() {
+        if file.read_at(block, (from + index * BLOCK) as u64).is_err() {
             block.fill(0);
         }
     }

@@ -276,3 +276,55 @@ fn blocks_that_reach_the_disk_before_those_in_front_of_them_are_waited_for() {
         assert_messages(&messages, count);
     }
 }
+
+#[test]
+fn a_segment_that_is_only_made_ready_is_not_read_whole_at_each_look() {
+    const LOOKS: usize = 100;
+    for gate in GATES {
+        let ground = Ground::new();
+        let desk = Desk::default();
+        let engine = Backwards { desk: Arc::clone(&desk) };
+        let mut live = ground.open_with(ground.options(), Box::new(engine)).unwrap();
+        let read = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&read);
+        let watch = move |act: Act<'_>| {
+            if let Act::Read { name, length } = act
+                && name == segment_name(1)
+            {
+                counted.fetch_add(length, Ordering::Relaxed); // ORDERING: a count of one thread
+            }
+        };
+        let storage = Arc::new(Watched { below: Arc::clone(&ground.places.storage), watch: Arc::new(watch) });
+        let (mut count, mut last) = (0, 0);
+        // Until the first block of the second segment is on its way, and all before it is on the disk.
+        loop {
+            let body = message(count);
+            count += u64::from(live.journal.writer.append(1, 0, &body, || live.now).is_ok());
+            live.work();
+            let Some(offset) = desk.lock().unwrap().front().map(|(write, _)| write.offset) else { continue };
+            if offset < last {
+                break;
+            }
+            last = offset;
+            end(&mut live, &desk, false);
+        }
+        (0..20).for_each(|_| _ = live.work());
+        let mut follower = reader(&Places { storage, ..blind(&ground) }, gate);
+        let (mut messages, faults) = read_rest(&mut follower);
+        assert_eq!((messages.is_empty(), faults), (false, vec![]));
+        read.store(0, Ordering::Relaxed); // ORDERING: as above
+        for _ in 0..LOOKS {
+            assert_eq!(read_rest(&mut follower), (vec![], vec![]));
+        }
+        let read_ready = read.load(Ordering::Relaxed); // ORDERING: as above
+        assert!(read_ready > 0, "it is looked at");
+        // Each look polls three times.
+        assert!(read_ready <= LOOKS * 4 * BLOCK, "{gate:?}: {read_ready} bytes of it read");
+        while live.work() > 0 || !desk.lock().unwrap().is_empty() {
+            end(&mut live, &desk, false);
+        }
+        live.settle();
+        messages.extend(read_rest(&mut follower).0);
+        assert_messages(&messages, count);
+    }
+}
