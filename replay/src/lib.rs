@@ -17,7 +17,9 @@ pub mod dump;
 mod feed;
 mod findings;
 mod gaps;
+mod late_mark;
 mod not_there;
+mod show;
 pub mod snapshots;
 pub mod state;
 pub mod verify;
@@ -27,6 +29,7 @@ pub use feed::{Damage, DamageKind};
 pub use findings::Findings;
 pub use gaps::OpenGap;
 pub use not_there::NotThere;
+pub use show::Show;
 
 /// The topic of what markets say.
 pub const MARKET_DATA: &str = "market-data";

@@ -1,17 +1,19 @@
 //! Proves what a topic holds: reads all of it, checks every sum, and hashes the contents.
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::fmt::Display;
 
 use bus::event::{Cause, Schema};
-use bus::program::{Progress, counted};
+use bus::program::counted;
 use bus::{Bus, BusError, Gate, Reader, Start};
 
 use crate::aside::cut_of;
 use crate::cause::{OrphanRuns, cause_of};
 use crate::feed::{Feed, Message};
 use crate::gaps::Gaps;
-use crate::{Damage, DamageKind, Findings, OpenGap, Orphans};
+use crate::late_mark::comes;
+use crate::{Damage, DamageKind, Findings, OpenGap, Orphans, Show};
 
 /// Bytes gathered before they are hashed: the hash works on many blocks at once.
 const GATHERED: usize = 64 << 10;
@@ -88,18 +90,19 @@ impl TopicReport {
     }
 }
 
-/// Reads a topic from its oldest message to what is published now.
+/// Reads a topic from its oldest message to what is published now. A cause is waited for, a second at most, where the shared
+/// memory of its topic's live writer is not seen and the mark that proves it may be on its way.
 ///
 /// # Errors
 /// The topic cannot be opened. Whatever is wrong inside is in the report.
-pub fn verify(bus: &Bus, topic: &str, progress: &mut Progress) -> Result<TopicReport, BusError> {
+pub fn verify(bus: &Bus, topic: &str, progress: &mut impl Show) -> Result<TopicReport, BusError> {
     let marks = bus.watermarks(topic)?;
     let mut feed = Feed::bounded(bus, topic, Start::Oldest, Gate::Published)?;
-    // Asked after the end of the effects was settled, so each of them must have its cause by now.
+    // Asked after the end of the effects was settled, so each of them has its cause by now, seen or not.
     let inputs = feed.schema().inputs().iter().map(|input| Input::ask(bus, input)).collect();
     let mut contents = Contents::new(&feed, inputs);
     while let Some(message) = feed.peek() {
-        contents.add(message);
+        contents.add(message, progress);
         if contents.messages.is_multiple_of(BETWEEN) {
             let (at, end) = (message.info.sequence + 1, feed.end());
             progress.show(|| format!("{topic}: {at} of {end}"));
@@ -136,6 +139,8 @@ struct Input {
     ends: HashMap<u32, u64>,
     /// Why it cannot be asked: whether it has a cause, nobody can say. A journal that is not there has none.
     unknown: Option<String>,
+    /// Whether a cause was waited for in vain, so that none is told late any more: all effects were there before.
+    is_settled: bool,
 }
 
 impl Input {
@@ -149,7 +154,7 @@ impl Input {
             Err(error) if error.is_missing() => {}
             Err(error) => unknown = Some(error.to_string()),
         }
-        Self { topic: topic.into(), reader, ends: HashMap::new(), unknown }
+        Self { topic: topic.into(), reader, ends: HashMap::new(), unknown, is_settled: false }
     }
 
     fn is_absent(&self) -> bool {
@@ -159,6 +164,33 @@ impl Input {
     fn unknown(&self) -> Option<Damage> {
         let why = self.unknown.as_ref()?;
         Some(Damage::unreadable(format_args!("causes in '{}' are not proven: {why}", self.topic)))
+    }
+
+    fn is_blind(&self) -> bool {
+        self.reader.as_ref().is_some_and(Reader::is_blind)
+    }
+
+    /// Whether the cause of an effect is there, or nobody can say.
+    fn has(&mut self, cause: Cause, progress: &mut impl Show) -> bool {
+        if cause.sequence < self.end_of(cause) {
+            return true;
+        }
+        if self.is_settled {
+            return false;
+        }
+        let topic = self.topic.clone();
+        let on_pause = || {
+            progress.show(|| format!("{topic}: waiting for its mark"));
+            Ok::<_, Infallible>(())
+        };
+        let Ok(is_there) = comes(self, Self::is_blind, |input| input.has_by_now(cause), on_pause);
+        self.is_settled = !is_there;
+        is_there
+    }
+
+    fn has_by_now(&mut self, cause: Cause) -> bool {
+        self.ends.clear();
+        cause.sequence < self.end_of(cause)
     }
 
     /// The sequence behind the last message of the epoch of a cause; of any where the cause tells none.
@@ -204,7 +236,7 @@ impl Contents {
         }
     }
 
-    fn add(&mut self, message: &Message) {
+    fn add(&mut self, message: &Message, progress: &mut impl Show) {
         let (info, body) = (message.info, message.body());
         self.messages += 1;
         self.first = self.first.or(Some(info.sequence));
@@ -218,13 +250,13 @@ impl Contents {
             gaps.apply(info.kind, body);
         }
         if let Some(cause) = cause_of(&self.schema, info.kind, body) {
-            self.check_cause(info.sequence, cause);
+            self.check_cause(info.sequence, cause, progress);
         }
     }
 
-    fn check_cause(&mut self, sequence: u64, cause: Cause) {
+    fn check_cause(&mut self, sequence: u64, cause: Cause, progress: &mut impl Show) {
         let mut input = self.inputs.get_mut(usize::from(cause.input));
-        if input.as_mut().is_some_and(|input| cause.sequence < input.end_of(cause)) {
+        if input.as_mut().is_some_and(|input| input.has(cause, progress)) {
             return self.orphans.meet(cause);
         }
         if let Some(Input { topic, .. }) = input.as_ref().filter(|input| input.is_absent()) {

@@ -1,5 +1,5 @@
-//! Given a live bus of which an auditor sees no shared memory, expect that its blotter names no effect without cause that has
-//! one, whichever topic it sees farther.
+//! Given a live bus of which an auditor sees no shared memory, expect that it names no effect without cause that has one,
+//! whichever topic it sees farther.
 #![allow(missing_docs)]
 
 mod common;
@@ -12,7 +12,9 @@ use bus::event::trade::TradeEvent;
 use bus::event::{Cause, Side};
 use bus::{Bus, Publisher};
 use common::{Ground, copy, fill};
+use replay::Show;
 use replay::blotter::{Blotter, Summary};
+use replay::verify::{TopicReport, verify};
 
 /// More than a duty cycle of the blotter takes.
 const MANY: u64 = 3_000;
@@ -57,14 +59,20 @@ impl Live {
 
     /// Shows a topic as it is on disk now, and that its writer is at it.
     fn show(&self, topic: &str) {
-        let (of, to) = (self.ground.bus.directory().join(topic), self.ground.path("view").join(topic));
+        self.show_in("view", topic);
+    }
+
+    /// The same to who looks elsewhere.
+    fn show_in(&self, view: &str, topic: &str) {
+        let (of, to) = (self.ground.bus.directory().join(topic), self.ground.path(view).join(topic));
+        let view = Bus::open(self.ground.path(view)).unwrap();
         loop {
             let _ = fs::remove_dir_all(&to);
             copy(&of, &to);
             fs::remove_file(to.join("0/lock")).unwrap();
             fs::hard_link(of.join("0/lock"), to.join("0/lock")).unwrap();
             // The mark follows some milliseconds later.
-            let seen = self.view().watermarks(topic).unwrap().durable;
+            let seen = view.watermarks(topic).unwrap().durable;
             assert!(seen <= self.count);
             if seen == self.count {
                 return;
@@ -93,6 +101,16 @@ impl std::io::Write for Handed {
     fn flush(&mut self) -> std::io::Result<()> {
         (self.0.lock().unwrap())();
         Ok(())
+    }
+}
+
+/// Hears of each pause of an audit that waits.
+struct OnPause<F>(F);
+
+impl<F: FnMut()> Show for OnPause<F> {
+    fn show(&mut self, describe: impl FnOnce() -> String) {
+        assert_eq!(describe(), "trades: waiting for its mark");
+        (self.0)();
     }
 }
 
@@ -153,4 +171,63 @@ fn causes_that_do_not_come_are_waited_for_once() {
     let want = "'risk': 100 effects from 3000 to 3099 without their causes, messages 3000 to 3099 of epoch 1 of trades";
     assert_eq!(told, [want]);
     assert!(*handed.lock().unwrap() < 20, "once, not for each of them");
+}
+
+fn assert_whole(report: &TopicReport, effects: u64) {
+    assert!(report.is_ok(), "{report:?}");
+    assert_eq!(report.messages, effects);
+}
+
+#[test]
+fn a_cause_whose_mark_is_behind_that_of_its_effect_is_waited_for_before_an_effect_is_called_an_orphan() {
+    let mut live = Live::new();
+    live.show("trades");
+    live.trade(MORE);
+    live.show_in("later", "trades");
+    live.trade(MORE);
+    live.show("risk");
+    let (view, mut turn) = (live.view(), 0);
+    // The mark moves twice, and not far enough at once.
+    let report = verify(
+        &view,
+        "risk",
+        &mut OnPause(|| {
+            turn += 1;
+            match turn {
+                1 => {
+                    fs::remove_dir_all(live.ground.path("view/trades")).unwrap();
+                    fs::rename(live.ground.path("later/trades"), live.ground.path("view/trades")).unwrap();
+                }
+                _ => live.show("trades"),
+            }
+        }),
+    );
+    assert_whole(&report.unwrap(), MANY + 2 * MORE);
+    assert_eq!(turn, 2);
+}
+
+#[test]
+fn causes_that_do_not_come_are_orphans_and_waited_for_once() {
+    let mut live = Live::new();
+    live.show("trades");
+    live.trade(MORE);
+    live.show("risk");
+    let mut pauses = 0;
+    let report = verify(&live.view(), "risk", &mut OnPause(|| pauses += 1)).unwrap();
+    let told: Vec<_> = report.orphans.listed().iter().map(ToString::to_string).collect();
+    let want =
+        "100 effects from 3000 to 3099 without their causes, messages 3000 to 3099 of epoch 1 of trades";
+    assert_eq!(told, [want]);
+    assert!(0 < pauses && pauses < 20, "{pauses}: once, not for each of them");
+}
+
+#[test]
+fn causes_that_do_not_come_are_not_waited_for_where_nobody_writes() {
+    let mut live = Live::new();
+    live.show("trades");
+    fs::remove_file(live.ground.path("view/trades/0/lock")).unwrap();
+    live.trade(MORE);
+    live.show("risk");
+    let report = verify(&live.view(), "risk", &mut OnPause(|| panic!("nobody's mark comes"))).unwrap();
+    assert_eq!(report.orphans_count, MORE);
 }

@@ -1,26 +1,15 @@
 //! Whether the effects of a bus have their causes.
-//!
-//! An effect is durable only after its cause is. But topics are asked one after the other how far they are, and of one whose
-//! writer's memory is not seen only the mark tells it, which follows milliseconds later: a cause may be there without being
-//! seen. So none is called missing before its topic was asked after the effect was known to be durable, and was given the
-//! time that a mark takes.
 
 use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use bus::event::Cause;
 use bus::program::Failure;
 
 use super::{Blotter, Carries, Source};
 use crate::cause::cause_of;
-
-/// How long a mark is waited for, and the first pause of that; each one behind it is twice as long. A mark follows within
-/// 10 ms and the time of a write.
-const PATIENCE: Duration = Duration::from_secs(1);
-const FIRST_PAUSE: Duration = Duration::from_millis(4);
+use crate::late_mark::comes;
 
 /// How far a topic is, as far as that was asked.
 #[derive(Debug, Default)]
@@ -42,6 +31,16 @@ impl Source {
         let mut end_of = |epoch| *ends.entry(epoch).or_insert_with(|| feed.end_of(epoch).unwrap_or(u64::MAX));
         let is_in_its_epoch = !is_of_the_past || cause.sequence < end_of(cause.epoch);
         is_in_its_epoch && (cause.sequence < *next || cause.sequence < feed.durable(at_rest))
+    }
+
+    /// The same, asked anew.
+    fn has_by_now(&mut self, cause: Cause) -> bool {
+        self.extent = Extent::default();
+        self.has(cause)
+    }
+
+    fn is_blind(&self) -> bool {
+        self.feed.is_blind()
     }
 }
 
@@ -84,29 +83,12 @@ impl<W: Write + Send> Blotter<W> {
         }
         // All that are durable by now have their causes before the input is asked.
         let durable = self.sources[at].feed.available().max(sequence.saturating_add(1));
-        let is_there = self.comes(from, cause)?;
+        let (input, out) = (&mut self.sources[from], &mut self.out);
+        // Nobody waits for what is written already.
+        let is_there = comes(input, Source::is_blind, |input| input.has_by_now(cause), || out.flush())?;
         if !is_there {
             self.sources[at].settled.insert(cause.input, durable);
         }
         Ok(is_there)
-    }
-
-    /// Whether a source is found to have a cause when it is asked anew, after its mark was waited for where only that tells.
-    fn comes(&mut self, from: usize, cause: Cause) -> Result<bool, Failure> {
-        let (mut pause, mut left) = (FIRST_PAUSE, PATIENCE);
-        loop {
-            let source = &mut self.sources[from];
-            source.extent = Extent::default();
-            if source.has(cause) {
-                return Ok(true);
-            }
-            if left.is_zero() || !source.feed.is_blind() {
-                return Ok(false);
-            }
-            // Nobody waits for what is written already.
-            self.out.flush()?;
-            thread::sleep(pause.min(left));
-            (pause, left) = (2 * pause, left.saturating_sub(pause));
-        }
     }
 }
