@@ -205,6 +205,12 @@ impl Feed {
         self.reader.next_sequence()
     }
 
+    /// Reads on to what is at the gate by now; the sequence behind that.
+    pub(crate) fn extend(&mut self) -> u64 {
+        self.end = self.end.max(self.available());
+        self.end
+    }
+
     /// Reads no message of this sequence or a later one.
     pub(crate) fn stop_at(&mut self, end: u64) {
         self.end = self.end.min(end);

@@ -10,6 +10,7 @@
 //! is damaged is told in both cases.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -17,14 +18,14 @@ use bus::event::market::{MarketEvent, MarketEventRef};
 use bus::event::risk::{RiskEvent, RiskEventRef};
 use bus::event::trade::TradeEvent;
 use bus::event::{Cause, Code, Message as _, Schema};
-use bus::program::Progress;
 use bus::{Bus, BusError, Gate, Start};
-use engine::{Cut, Effect, Effects, Head, INPUTS, MergeReplay, State, Turn};
+use engine::{Cut, Effect, Effects, Head, INPUTS, MergeError, MergeReplay, State, Turn};
 
 use crate::aside::cut_of;
 use crate::feed::Feed;
+use crate::late_mark::comes;
 use crate::snapshots::{self, Snapshot};
-use crate::{Damage, Findings, MARKET_DATA, NotThere, RISK, TRADES};
+use crate::{Damage, Findings, MARKET_DATA, NotThere, RISK, Show, TRADES};
 
 /// The topics of the inputs, in the order of `Cause::input`.
 const TOPICS: [&str; INPUTS] = [MARKET_DATA, TRADES];
@@ -165,11 +166,12 @@ impl From<BusError> for StateError {
     }
 }
 
-/// Derives the state of a bus, of all that is published now or up to a message.
+/// Derives the state of a bus, of all that is published now or up to a message. A recorded message is waited for, a second
+/// at most, where the shared memory of its topic's live writer is not seen and the mark that proves it may be on its way.
 ///
 /// # Errors
 /// [`StateError`]. What is wrong inside the journals is in the result.
-pub fn derive(bus: &Bus, at: Option<&At>, progress: &mut Progress) -> Result<Derived, StateError> {
+pub fn derive(bus: &Bus, at: Option<&At>, progress: &mut impl Show) -> Result<Derived, StateError> {
     let mut derivation = Derivation::open(bus, at)?;
     match at {
         None => while derivation.step(progress).is_some() {},
@@ -216,7 +218,7 @@ impl Expected {
 
 impl Derivation {
     fn open(bus: &Bus, at: Option<&At>) -> Result<Self, StateError> {
-        // The end of `risk` is settled before those of its inputs: then all its causes are below these.
+        // The end of `risk` is settled before those of its inputs: then all its causes are below these, seen or not.
         let mut risk = open(bus, RISK, Start::Oldest, Schema::of::<RiskEvent>(&TOPICS))?;
         let market = open(bus, MARKET_DATA, Start::Oldest, Schema::of::<MarketEvent>(&[]))?;
         let trades = open(bus, TRADES, Start::Oldest, Schema::of::<TradeEvent>(&[]))?;
@@ -256,7 +258,7 @@ impl Derivation {
         })
     }
 
-    fn run_to(&mut self, at: &At, progress: &mut Progress) -> Result<(), StateError> {
+    fn run_to(&mut self, at: &At, progress: &mut impl Show) -> Result<(), StateError> {
         let input = TOPICS
             .iter()
             .position(|topic| *topic == at.topic)
@@ -274,7 +276,7 @@ impl Derivation {
     }
 
     /// Applies the next message.
-    fn step(&mut self, progress: &mut Progress) -> Option<Turn> {
+    fn step(&mut self, progress: &mut impl Show) -> Option<Turn> {
         loop {
             self.read_risk();
             let heads = self.inputs.each_mut().map(|feed| head(feed.as_mut()?));
@@ -285,6 +287,7 @@ impl Derivation {
                     self.count(turn, progress);
                     return Some(turn);
                 }
+                Err(error) if self.comes(error, progress) => {}
                 Err(error) => self.lose_order(&error),
             }
         }
@@ -352,13 +355,30 @@ impl Derivation {
         self.next[input] = sequence + 1;
     }
 
-    fn count(&mut self, turn: Turn, progress: &mut Progress) {
+    fn count(&mut self, turn: Turn, progress: &mut impl Show) {
         let taken = if turn.recorded { &mut self.recorded } else { &mut self.canonical };
         *taken += 1;
         if (self.recorded + self.canonical).is_multiple_of(BETWEEN) {
             let ends = self.inputs.each_ref().map(|feed| feed.as_ref().map_or(0, Feed::end));
             progress.show(|| format!("{MARKET_DATA}: {} of {}", self.next[0], ends[0]));
         }
+    }
+
+    /// Whether a message that the recorded order lacks is behind the end of its input only as that was told late. The input
+    /// is then read on.
+    fn comes(&mut self, error: MergeError, progress: &mut impl Show) -> bool {
+        let MergeError::Missing { input, sequence } = error else { return false };
+        let Some(feed) = &mut self.inputs[usize::from(input)] else { return false };
+        if sequence < feed.end() {
+            return false;
+        }
+        let topic = feed.topic().to_owned();
+        let on_pause = || {
+            progress.show(|| format!("{topic}: waiting for its mark"));
+            Ok::<_, Infallible>(())
+        };
+        let Ok(is_there) = comes(feed, Feed::is_blind, |feed| sequence < feed.extend(), on_pause);
+        is_there
     }
 
     /// Goes on in canonical order where the recorded one contradicts the inputs.

@@ -14,6 +14,7 @@ use bus::{Bus, Publisher};
 use common::{Ground, copy, fill};
 use replay::Show;
 use replay::blotter::{Blotter, Summary};
+use replay::state::{Order, derive};
 use replay::verify::{TopicReport, verify};
 
 /// More than a duty cycle of the blotter takes.
@@ -230,4 +231,28 @@ fn causes_that_do_not_come_are_not_waited_for_where_nobody_writes() {
     live.show("risk");
     let report = verify(&live.view(), "risk", &mut OnPause(|| panic!("nobody's mark comes"))).unwrap();
     assert_eq!(report.orphans_count, MORE);
+}
+
+#[test]
+fn a_recorded_message_whose_mark_is_behind_is_waited_for_before_the_order_is_lost() {
+    let mut live = Live::new();
+    live.show("trades");
+    live.trade(MORE);
+    live.show("risk");
+    let derived = derive(&live.view(), None, &mut OnPause(|| live.show("trades"))).unwrap();
+    assert!(derived.is_ok(), "{:?}", derived.divergence.listed());
+    assert_eq!((derived.cut.trades, derived.order), (MANY + MORE, Order::Recorded));
+}
+
+#[test]
+fn a_recorded_message_that_does_not_come_is_told_once_it_was_waited_for() {
+    let mut live = Live::new();
+    live.show("trades");
+    live.trade(MORE);
+    live.show("risk");
+    let mut pauses = 0;
+    let derived = derive(&live.view(), None, &mut OnPause(|| pauses += 1)).unwrap();
+    let want = "merge order: message 3000 of trades was merged but is not there; verify the journals with `replay verify`";
+    assert_eq!(derived.divergence.listed(), [want]);
+    assert!(0 < pauses && pauses < 20, "{pauses}: once");
 }
