@@ -426,11 +426,24 @@ fn a_run_until_the_end_ends_although_a_jump_was_forged_just_before_it() {
     let wires = Wires::new();
     let market = Market::open(&home, &wires);
     let mut gateway = wires.start(&home);
-    market.wait_for(5_000);
+    let began = Instant::now();
+    while progress(&home.join("bus")).is_none_or(|(published, _)| published < 1_000) {
+        assert!(began.elapsed() < PATIENCE, "it does not begin");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let session = market.now().session();
     forge(&wires, session, 1 << 62);
     market.end();
-    let exit = gateway.wait().unwrap();
+    let exit = loop {
+        match gateway.try_wait().unwrap() {
+            Some(exit) => break exit,
+            None if began.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(1)),
+            None => {
+                gateway.kill().unwrap();
+                panic!("it does not end");
+            }
+        }
+    };
     assert!(exit.success(), "{exit}: {}", std::fs::read_to_string(home.join("notes")).unwrap());
     assert_whole(&home, &market.now());
 }
