@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::OpenGap;
 use super::ranges::Ranges;
 
-/// Ranges of messages that are journalled, all behind the next one that is to be. See the [module](self).
+/// Ranges of messages that are journalled, all behind the next one that is to be: a refuted jump brought them.
 #[derive(Debug, Clone, Default)]
 pub struct Ahead(Ranges<()>);
 
