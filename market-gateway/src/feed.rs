@@ -63,6 +63,8 @@ pub struct FeedSummary {
     pub unconfirmed: u64,
     /// Packets that contradict the end of their session.
     pub contradictions: u64,
+    /// Messages that were journalled, and that the lines had not sent: each is of a jump that was refuted.
+    pub refuted: u64,
     /// Ranges that were lost or had to be asked for: `(range, recovered)`.
     pub gaps: Vec<(Range<u64>, bool)>,
     /// Lost ranges beyond those listed.
@@ -87,6 +89,7 @@ impl FeedSummary {
         self.postponed += counts.postponed;
         self.unconfirmed += counts.unconfirmed;
         self.contradictions += counts.contradictions;
+        self.refuted += counts.refuted;
         let room = GAPS.saturating_sub(self.gaps.len());
         self.unlisted_gaps +=
             unlisted + gaps.iter().skip(room).filter(|(_, recovered)| !recovered).count() as u64;
@@ -240,9 +243,9 @@ where
     /// # Errors
     /// As [`Feed::packet`].
     pub fn poll(&mut self, now: Time) -> Result<(), O::Error> {
-        let Self { normaliser, output, current, totals, .. } = self;
+        let Self { normaliser, output, current, totals, lines, .. } = self;
         let Some((current, arbiter)) = current else { return Ok(()) };
-        arbiter.poll(now, &mut Sink { normaliser, output, current, totals, now })
+        arbiter.poll(now, &mut Sink { normaliser, output, current, totals, lines, now })
     }
 
     /// The next request that is due and the session it is about. Each counts as made.
@@ -354,9 +357,9 @@ where
         if let Some(line) = self.line(source) {
             line.packet(packet.sequence, packet.end());
         }
-        let Self { normaliser, output, current, totals, .. } = self;
+        let Self { normaliser, output, current, totals, lines, .. } = self;
         let Some((current, arbiter)) = current else { return Ok(()) };
-        let mut sink = Sink { normaliser, output, current, totals, now: receive_time };
+        let mut sink = Sink { normaliser, output, current, totals, lines, now: receive_time };
         arbiter.packet(source, packet, receive_time, &mut sink)
     }
 
@@ -397,9 +400,9 @@ where
     }
 
     fn finish_session(&mut self, now: Time) -> Result<(), O::Error> {
-        let Self { normaliser, output, current, totals, .. } = self;
+        let Self { normaliser, output, current, totals, lines, .. } = self;
         let Some((current, arbiter)) = current else { return Ok(()) };
-        arbiter.finish(&mut Sink { normaliser, output, current, totals, now })
+        arbiter.finish(&mut Sink { normaliser, output, current, totals, lines, now })
     }
 
     fn leave(&mut self) {
@@ -421,6 +424,7 @@ struct Sink<'a, N, O> {
     output: &'a mut O,
     current: &'a mut Current,
     totals: &'a mut FeedSummary,
+    lines: &'a mut [Line],
     now: Time,
 }
 
@@ -441,16 +445,16 @@ where
         Ok(())
     }
 
-    fn gap(&mut self, gap: &OpenGap, state: u8) -> Result<(), O::Error> {
+    fn gap(&mut self, range: &Range<u64>, cause: GapCause, state: u8) -> Result<(), O::Error> {
         self.announce()?;
-        let cause = match gap.cause {
+        let cause = match cause {
             GapCause::Network => "network",
             GapCause::Local => "local",
         };
         self.output.publish(&Gap {
             receive_time: self.now,
-            venue_sequence: gap.from,
-            count: gap.count,
+            venue_sequence: range.start,
+            count: range.end - range.start,
             cause: Text::new(cause).expect("a short word"),
             state: Code(state),
             ..Gap::default()
@@ -482,11 +486,19 @@ where
     }
 
     fn gap_opened(&mut self, gap: &OpenGap) -> Result<(), O::Error> {
-        self.gap(gap, b'O')
+        self.gap(&(gap.from..gap.end()), gap.cause, b'O')
     }
 
     fn gap_closed(&mut self, gap: &OpenGap) -> Result<(), O::Error> {
-        self.gap(gap, b'C')
+        self.gap(&(gap.from..gap.end()), gap.cause, b'C')
+    }
+
+    fn gap_withdrawn(&mut self, range: &Range<u64>, cause: GapCause) -> Result<(), O::Error> {
+        self.gap(range, cause, b'W')
+    }
+
+    fn refuted(&mut self, from: u64) {
+        self.lines.iter_mut().for_each(|line| line.refuted(from));
     }
 
     fn ended(&mut self, sequence: u64) -> Result<(), O::Error> {

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use bus::event::market::{Gap, Session};
-use bus::event::{Code, Text};
+use bus::event::{Code, Text, Time};
 use bus::{Bus, BusError, Gate, ReadError, Start};
 
-use crate::arbiter::{self, GapCause, OpenGap};
+use crate::arbiter::{self, Ahead, GapCause, OpenGap};
 use crate::mold::SessionId;
 use crate::{Normalise, Recall, snapshot};
 
@@ -26,6 +26,10 @@ pub struct Past {
     pub next: u64,
     /// Open gaps, in ascending order.
     pub open: Vec<OpenGap>,
+    /// What is journalled behind `next`, of jumps that the lines refuted.
+    pub ahead: Ahead,
+    /// When the last gap was told.
+    pub told: Time,
     /// Where the session has ended, if it has.
     pub ended: Option<u64>,
 }
@@ -38,17 +42,20 @@ impl Past {
 
     fn message(&mut self, sequence: u64) {
         if sequence >= self.next {
-            self.next = sequence.saturating_add(1);
+            self.goes_on_at(sequence.saturating_add(1));
         } else if let Some(gap) = self.open.iter_mut().find(|gap| gap.holds(sequence)) {
             gap.arrived(sequence);
         }
     }
 
     fn gap(&mut self, gap: &Gap) {
+        self.told = self.told.max(gap.receive_time);
         if gap.state == Code(b'C') {
             self.open.retain(|open| open.from != gap.venue_sequence);
+        } else if gap.state == Code(b'W') {
+            self.withdrawn(gap.venue_sequence);
         } else if gap.venue_sequence >= self.next {
-            self.next = gap.venue_sequence.saturating_add(gap.count);
+            self.goes_on_at(gap.venue_sequence.saturating_add(gap.count));
             if self.open.len() < OPEN_GAPS {
                 let local = gap.cause == Text::new("local").expect("five letters");
                 let cause = if local { GapCause::Local } else { GapCause::Network };
@@ -57,11 +64,26 @@ impl Past {
         }
     }
 
+    /// Its last gap ends at `from`, and behind that nothing of it was sent.
+    fn withdrawn(&mut self, from: u64) {
+        let Some(index) = self.open.iter().rposition(|gap| gap.holds(from)) else { return };
+        self.ahead.withdraw(&mut self.open[index], from, self.next);
+        self.open.retain(|gap| gap.count > 0);
+        self.next = self.next.min(from);
+    }
+
+    fn goes_on_at(&mut self, next: u64) {
+        self.next = next;
+        self.ahead.pass(next);
+    }
+
     /// Where to take the session up, whose first packet begins with the message `first`. Captures begin anew, and what
     /// they repeat is recognised; a live session goes on where the journal ends.
     pub(crate) fn start(&self, first: u64, window: u64) -> arbiter::Start {
         let next = if first < self.next && first <= window { 1 } else { first.min(self.next) };
-        arbiter::Start { next, journalled: self.next, open: self.open.clone(), ended: self.ended }
+        let Self { next: journalled, told, ended, .. } = *self;
+        let (open, ahead) = (self.open.clone(), self.ahead.clone());
+        arbiter::Start { next, journalled, open, ahead, told, ended }
     }
 }
 

@@ -17,12 +17,12 @@ use std::thread::JoinHandle;
 
 use bus::Bus;
 use bus::event::PartOf;
-use bus::event::Text;
 use bus::event::market::{Gap, Session};
+use bus::event::{Text, Time};
 use bus::program::note;
 use serde::{Deserialize, Serialize};
 
-use crate::arbiter::{GapCause, OpenGap};
+use crate::arbiter::{Ahead, GapCause, OpenGap};
 use crate::feed::Feed;
 use crate::resume::{History, Past};
 use crate::{Normalise, Output};
@@ -69,6 +69,10 @@ struct PastSession {
     next: u64,
     ended: Option<u64>,
     open: Vec<Open>,
+    #[serde(default)]
+    ahead: Vec<(u64, u64)>,
+    #[serde(default)]
+    told: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,9 +98,10 @@ impl Open {
 impl PastSession {
     fn past(&self) -> Option<Past> {
         let open = self.open.iter().map(Open::gap).collect::<Option<Vec<_>>>()?;
-        let Self { date, next, ended, .. } = *self;
+        let ahead = Ahead::of(&self.ahead)?;
+        let Self { date, next, ended, told, .. } = *self;
         let ascending = open.is_sorted_by(|a, b| a.from.saturating_add(a.count) <= b.from);
-        (next > 0 && ascending).then_some(Past { date, next, open, ended })
+        (next > 0 && ascending).then_some(Past { date, next, open, ahead, told: Time(told), ended })
     }
 }
 
@@ -108,6 +113,8 @@ pub(crate) fn write(sequence: u64, history: &History, learned: Vec<u8>) -> Vec<u
         next: past.next,
         ended: past.ended,
         open: past.open.iter().map(Open::of).collect(),
+        ahead: past.ahead.iter().map(|range| (range.start, range.end)).collect(),
+        told: past.told.0,
     };
     let contents = Contents {
         sequence,
@@ -273,7 +280,9 @@ mod tests {
     fn history() -> History {
         let mut gap = OpenGap::new(5, 10, GapCause::Local);
         gap.arrived(7);
-        let past = Past { date: 20_260_105, next: 99, open: vec![gap], ended: Some(99) };
+        let (date, ended, told) = (20_260_105, Some(99), Time(7));
+        let ahead = Ahead::of(&[(100, 101), (1 << 63, u64::MAX)]).expect("they ascend");
+        let past = Past { date, next: 99, open: vec![gap], ahead, told, ended };
         let id = session_id(*b"20260105  ");
         History::new([(id, past)].into(), Some(id), Some(3..7))
     }

@@ -1,6 +1,7 @@
 //! The live path against the simulated exchange: whatever dies, the topics are what an undisturbed run would have
 //! written.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
@@ -18,16 +19,16 @@ use bus::event::trade::{TradeEvent, TradeEventRef};
 use bus::event::{PartOf, as_bytes};
 use bus::program::{Date, Size};
 use bus::{Bus, Gate, Start};
-use market_gateway::Output;
 use market_gateway::feed::{Feed, FeedConfig};
 use market_gateway::fix::session::SessionConfig;
 use market_gateway::itch::day_file;
 use market_gateway::live::{DropCopyConfig, LiveConfig, LiveGateway};
-use market_gateway::mold::SessionId;
+use market_gateway::mold::{PacketWriter, SessionId};
 use market_gateway::net::{UdpConfig, Wait};
 use market_gateway::normalise::Itch;
 use market_gateway::resume::History;
 use market_gateway::simulate::{Exchange, ExchangeConfig, Faults};
+use market_gateway::{Normalise as _, Output, Recall};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -354,6 +355,95 @@ fn a_gateway_killed_at_any_moment_ends_with_the_topics_of_an_undisturbed_one() {
     market.wait_for(60_000);
     market.end();
     let exit = gateway.wait().unwrap();
+    assert!(exit.success(), "{exit}: {}", std::fs::read_to_string(home.join("notes")).unwrap());
+    assert_whole(&home, &market.now());
+}
+
+/// Sends a packet that is not the exchange's on both lines: one message, far beyond what was sent.
+fn forge(wires: &Wires, session: SessionId, number: u64) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut writer = PacketWriter::new(100);
+    writer.begin(&session, number);
+    assert!(writer.push(b"Zforged"));
+    for line in &wires.lines {
+        socket.send_to(writer.datagram(), line).unwrap();
+    }
+}
+
+/// How often each message of the venue is in the topic.
+fn message_counts(bus: &Bus) -> BTreeMap<u64, u64> {
+    let mut events = bus.subscriber::<MarketEvent>("market-data", Start::Oldest, Gate::Published).unwrap();
+    let (mut itch, mut counts) = (Itch::new(), BTreeMap::new());
+    while let Some(event) = events.poll().unwrap() {
+        if let Recall::Message(number) = itch.recall(event) {
+            *counts.entry(number).or_default() += 1;
+        }
+    }
+    counts
+}
+
+#[test]
+fn a_forged_jump_heals_while_the_market_lives_and_over_a_restart() {
+    let (_directory, home) = home();
+    let wires = Wires::new();
+    let bus = Bus::open(home.join("bus")).unwrap();
+    let config = LiveConfig { patience: Some(Duration::from_millis(100)), ..wires.gateway() };
+    let open = || LiveGateway::open(&bus, &config, Itch::new()).unwrap();
+    let market = Market::open(&home, &wires);
+    let session = market.now().session();
+    let is_at = |gateway: &LiveGateway<Itch>, what: &dyn Fn(u64) -> bool| {
+        gateway.reached().is_some_and(|reached| what(reached.next))
+    };
+    let far = |round: u64| (1 << 62) + (round << 40);
+    let mut gateway = open();
+    for round in 0..2 {
+        work_until(&mut gateway, |gateway| is_at(gateway, &|next| next > 1_000));
+        forge(&wires, session, far(round));
+        work_until(&mut gateway, |gateway| is_at(gateway, &|next| next > far(round)));
+        if round == 1 {
+            gateway.close().unwrap();
+            gateway = open();
+        }
+        let is_healed =
+            |gateway: &LiveGateway<Itch>| gateway.reached().is_some() && gateway.missing() < 1 << 32;
+        work_until(&mut gateway, is_healed);
+    }
+    market.end();
+    work_until(&mut gateway, |gateway| gateway.is_ended() && gateway.missing() == 0);
+    let (summary, _) = gateway.close().unwrap();
+    assert!(!summary.is_incomplete(), "{summary:?}");
+    let sent = market.now().sent();
+    let counts = message_counts(&bus);
+    assert!(counts.into_iter().eq((1..=sent).map(|number| (number, 1))), "each message once");
+    let history = History::read(&bus, "market-data", &mut Itch::new()).unwrap();
+    let past = history.past(&session).unwrap();
+    assert_eq!((past.next, past.open.len(), past.ended), (sent + 1, 0, Some(sent + 1)));
+}
+
+#[test]
+fn a_run_until_the_end_ends_although_a_jump_was_forged_just_before_it() {
+    let (_directory, home) = home();
+    let wires = Wires::new();
+    let market = Market::open(&home, &wires);
+    let mut gateway = wires.start(&home);
+    let began = Instant::now();
+    while progress(&home.join("bus")).is_none_or(|(published, _)| published < 1_000) {
+        assert!(began.elapsed() < PATIENCE, "it does not begin");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let session = market.now().session();
+    forge(&wires, session, 1 << 62);
+    market.end();
+    let exit = loop {
+        match gateway.try_wait().unwrap() {
+            Some(exit) => break exit,
+            None if began.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(1)),
+            None => {
+                gateway.kill().unwrap();
+                panic!("it does not end");
+            }
+        }
+    };
     assert!(exit.success(), "{exit}: {}", std::fs::read_to_string(home.join("notes")).unwrap());
     assert_whole(&home, &market.now());
 }

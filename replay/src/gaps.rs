@@ -133,7 +133,7 @@ impl Gaps {
                 let end = from.saturating_add(count);
                 match state {
                     Code(b'O') => self.missing.add(from, end),
-                    Code(b'C') => self.missing.take(from, end),
+                    Code(b'C' | b'W') => self.missing.take(from, end),
                     _ => {}
                 }
             }

@@ -325,6 +325,32 @@ fn of_a_gap_that_was_filled_in_part_only_the_rest_is_told() {
     assert_eq!(told, [(json!(10), json!(2)), (json!(13), json!(2))]);
 }
 
+#[test]
+fn of_a_gap_that_was_withdrawn_only_what_was_sent_is_missing() {
+    let ground = Ground::new();
+    let mut market = ground.market();
+    market.publish(&session("DAY1", b'S')).unwrap();
+    market.publish(&gap(b'O', 10, 1 << 62)).unwrap();
+    market.publish(&add(11)).unwrap();
+    market.publish(&gap(b'W', 14, (1 << 62) - 4)).unwrap();
+    market.publish(&add(13)).unwrap();
+    let missing =
+        || replay(ground.bus.directory(), &["verify", "--json"]).json()["topics"][0]["gaps"].clone();
+    let left =
+        json!([{"session": "DAY1", "from": 10, "count": 2}, {"session": "DAY1", "from": 13, "count": 1}]);
+    assert_eq!(missing(), left);
+    market.publish(&gap(b'C', 10, 4)).unwrap();
+    market.publish(&gap(b'O', 20, 5)).unwrap();
+    market.publish(&gap(b'W', 20, 5)).unwrap();
+    market.close().unwrap();
+    assert_eq!(missing(), json!([]));
+    let ran = replay(ground.bus.directory(), &["blotter"]);
+    let lines = ran.lines();
+    assert_eq!(lines.iter().filter(|line| line["state"] == "W").count(), 2);
+    let told = lines.last().unwrap()["incomplete"].as_array().unwrap();
+    assert!(!told.iter().any(|found| found["what"] == "open gap"), "{told:?}");
+}
+
 /// A venue of the user's own, with a kind under a number that the market has too.
 #[derive(Event, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[event(kind = 3)]

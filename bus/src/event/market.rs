@@ -328,7 +328,9 @@ pub struct BrokenTrade {
 }
 
 /// Messages lost before they reached the journal (`state` `O` open), or a lost range that arrived after all (`C`
-/// closed: its messages stand between the two in the journal). An open gap makes every book of the session stale.
+/// closed: its messages stand between the two in the journal), or the end of an open gap that the venue never sent (`W`
+/// withdrawn: what told of it, a forged or damaged packet, was refuted by the lines; what is journalled of it and behind
+/// it stays, and counts as the messages of these numbers). An open gap makes every book of the session stale.
 #[derive(Event, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[event(kind = 14)]
 #[repr(C)]
@@ -343,7 +345,7 @@ pub struct Gap {
     pub count: u64,
     /// `network` (both lines and the re-request server lost it) or `local` (refused here for lack of room).
     pub cause: Text<8>,
-    /// `O` open, `C` closed.
+    /// `O` open, `C` closed, `W` withdrawn.
     pub state: Code,
     /// Zero.
     pub _pad: [u8; 7],

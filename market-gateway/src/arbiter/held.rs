@@ -59,6 +59,13 @@ impl Held {
         Some(piece)
     }
 
+    /// Drops all pieces that begin at `at` or behind it; returns how many.
+    pub(crate) fn truncate(&mut self, at: u64) -> u64 {
+        let beyond = self.pieces.split_off(&at);
+        self.bytes -= beyond.values().map(|piece| Self::cost(piece.blocks())).sum::<usize>();
+        beyond.len() as u64
+    }
+
     /// Memory that these messages would need, in bytes.
     pub(crate) fn cost(blocks: Blocks<'_>) -> usize {
         blocks.bytes().len() + OVERHEAD

@@ -56,6 +56,12 @@ impl Line {
         self.expected = Some(expected.max(end));
     }
 
+    /// A jump was refuted: no line has sent the message `from` or a later one.
+    pub(crate) fn refuted(&mut self, from: u64) {
+        self.counts.lost -= self.missing.truncate(from);
+        self.expected = self.expected.map(|expected| expected.min(from));
+    }
+
     fn late(&mut self, first: u64, end: u64) {
         self.counts.duplicates += end - first;
         while let Some(part) = self.missing.first_within(&(first..end)) {
@@ -100,6 +106,16 @@ mod tests {
     fn a_heartbeat_tells_of_a_lost_tail() {
         let want = LineCounts { packets: 2, messages: 3, lost: 7, ..LineCounts::default() };
         assert_eq!(after(&[(1, 4), (11, 11)]), want);
+    }
+
+    #[test]
+    fn a_refuted_jump_lost_nothing() {
+        let mut line = Line::default();
+        [(1, 4), (6, 9), (900, 901)].iter().for_each(|&(first, end)| line.packet(first, end));
+        line.refuted(9);
+        line.packet(9, 12);
+        let want = LineCounts { packets: 4, messages: 10, lost: 2, ..LineCounts::default() };
+        assert_eq!(line.counts, want);
     }
 
     #[test]

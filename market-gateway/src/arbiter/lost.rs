@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bus::event::Time;
 
+use super::ahead::Ahead;
 use super::machine::after;
 use super::pace::pause;
 use super::ranges::Ranges;
@@ -82,12 +83,18 @@ impl OpenGap {
         (self.from..self.end()).contains(&sequence)
     }
 
+    /// Takes from it what lies at or beyond `from`.
+    pub(crate) fn cut(&mut self, from: u64) {
+        self.missing.truncate(from);
+        self.count = self.count.min(from.saturating_sub(self.from));
+    }
+
     /// Whether all of it has arrived.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty()
     }
 
-    fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.from.saturating_add(self.count)
     }
 }
@@ -174,6 +181,24 @@ impl Lost {
         index
     }
 
+    /// Of the last gap, which is not complete: the first number from `reach` on that has not arrived, where there is one.
+    pub(super) fn last_from(&self, reach: u64) -> Option<(&OpenGap, u64)> {
+        let gap = &self.gaps.last()?.gap;
+        gap.missing.first_within(&(reach..u64::MAX)).map(|part| (gap, part.start))
+    }
+
+    /// Withdraws from the last gap what lies at or beyond `from`; see [`Ahead::withdraw`].
+    pub(super) fn withdraw(&mut self, from: u64, next: u64, ahead: &mut Ahead) {
+        let Some(Asked { gap, .. }) = self.gaps.last_mut() else { return };
+        self.parts -= gap.missing.len();
+        ahead.withdraw(gap, from, next);
+        self.parts += gap.missing.len();
+        self.changed |= gap.is_complete();
+        if gap.count == 0 {
+            self.gaps.pop();
+        }
+    }
+
     pub(super) fn get(&self, index: usize) -> &OpenGap {
         &self.gaps[index].gap
     }
@@ -185,11 +210,14 @@ impl Lost {
     /// A range below `limit` to ask for. The next request for it is due after `first`, and later and later without an
     /// answer.
     pub(super) fn due(&mut self, limit: u64, now: Time, first: Duration) -> Option<Range<u64>> {
-        let mut passed = self.gaps.iter_mut().take_while(|asked| asked.gap.end() <= limit);
-        let asked = passed.find(|asked| asked.due <= now && !asked.gap.is_complete())?;
+        let mut begun = self.gaps.iter_mut().take_while(|asked| asked.gap.from < limit);
+        let (asked, range) = begun.find_map(|asked| {
+            let range = asked.gap.missing.first_within(&(0..limit)).filter(|_| asked.due <= now)?;
+            Some((asked, range))
+        })?;
         asked.tries = asked.tries.saturating_add(1);
         asked.due = after(now, pause(first, asked.tries));
-        asked.gap.missing.first().map(|(range, ())| range)
+        Some(range)
     }
 
     /// Messages that have not arrived.

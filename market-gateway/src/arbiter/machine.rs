@@ -1,5 +1,7 @@
 //! The state machine. See the [module above](super).
 
+mod refute;
+
 use std::ops::Range;
 use std::time::Duration;
 
@@ -10,9 +12,10 @@ use super::lost::{Lost, Report};
 use super::pace::{OUTSTANDING, Pace, pause};
 use super::ranges::Ranges;
 use super::suspects::{Suspect, Suspects};
-use super::{Counts, GapCause, Limits, OpenGap, Release, Released, Source, Standing, Start};
+use super::{Ahead, Counts, GapCause, Limits, OpenGap, Release, Released, Source, Standing, Start};
 use crate::mold::{Blocks, Body, Packet, Request};
 use crate::resume::Past;
+use refute::Behind;
 
 /// Most missing ranges at once. Messages that would make more are not held.
 const MISSING_RANGES: usize = 4_096;
@@ -44,6 +47,11 @@ pub struct Arbiter {
     /// Numbers up to here are released, held or missing.
     end: u64,
     journalled: u64,
+    /// Released or journalled behind `next` and `journalled`.
+    ahead: Ahead,
+    /// When the journal's last gap was told.
+    told: Time,
+    behind: Behind,
     held: Held,
     missing: Ranges<Wait>,
     lost: Lost,
@@ -70,6 +78,9 @@ impl Arbiter {
             next: start.next,
             end: start.next,
             journalled: start.journalled,
+            ahead: start.ahead,
+            told: start.told,
+            behind: Behind::default(),
             held: Held::default(),
             missing: Ranges::new(),
             lost: Lost::new(start.open),
@@ -104,7 +115,8 @@ impl Arbiter {
 
     /// What happened so far.
     pub fn counts(&self) -> Counts {
-        Counts { unconfirmed: self.suspects.unconfirmed(), ..self.counts }
+        let unconfirmed = self.counts.unconfirmed + self.suspects.unconfirmed();
+        Counts { unconfirmed, ..self.counts }
     }
 
     /// The ranges that an answer to a request recovered, and those that are still lost: `(range, recovered)`.
@@ -120,7 +132,8 @@ impl Arbiter {
     /// How far the journal has the session now.
     pub(crate) fn past(&self, date: u32) -> Past {
         let next = self.next.max(self.journalled);
-        Past { date, next, open: self.lost.gaps(), ended: self.ended }
+        let (open, ahead, told) = (self.lost.gaps(), self.ahead.clone(), self.told.max(self.now));
+        Past { date, next, open, ahead, told, ended: self.ended }
     }
 
     /// Takes a packet of the session and releases what is next.
@@ -141,15 +154,20 @@ impl Arbiter {
         }
         match packet.body {
             Body::Messages(blocks) => {
-                let first = packet.sequence;
-                if first == self.next && first == self.end && first >= self.journalled {
-                    self.end = packet.end();
+                let (first, end) = (packet.sequence, packet.end());
+                let is_next = first == self.next && first == self.end && first >= self.journalled;
+                if is_next && self.ahead.is_clear(end) {
+                    self.end = end;
                     self.release(blocks, receive_time, out)?;
                 } else {
                     self.out_of_order(source, first, blocks, receive_time, out)?;
                 }
             }
-            Body::Heartbeat => drop(self.heard_of(source, packet.sequence, out)?),
+            Body::Heartbeat => {
+                if self.heard_of(source, packet.sequence, out)? {
+                    self.says(source, packet.sequence, None);
+                }
+            }
             Body::End => self.closes(source, packet.sequence, out)?,
         }
         self.settle(out)
@@ -227,6 +245,7 @@ impl Arbiter {
             }
             self.confirm(first, out)?;
         }
+        self.says(source, first + blocks.count() as u64, None);
         self.accept(source, Rest { first, blocks, receive_time }, out)
     }
 
@@ -240,15 +259,17 @@ impl Arbiter {
         let (first, end, count) = (rest.first, rest.end(), rest.blocks.count() as u64);
         let mut taken = self.late(source, &mut rest, end.min(self.next), out)?;
         taken += self.fill(source, &mut rest, end.min(self.end), out)?;
-        if end > self.end {
-            self.skip_to(first);
-            let fresh = self.end..end;
-            taken += end - self.end;
+        self.skip_to(first);
+        let mut appended = Ok(());
+        while let Some(fresh) = self.fresh(end) {
+            taken += fresh.end - fresh.start;
             let blocks = rest.cut(&fresh);
-            self.append(fresh, blocks, rest.receive_time, out)?;
+            while self.pass_ahead() {}
+            // What is behind a range that was refused is held, too.
+            appended = appended.and(self.append(fresh, blocks, rest.receive_time, out));
         }
         self.counts.copies += count - taken;
-        Ok(())
+        appended
     }
 
     /// Releases what was lost of the messages before `end`; returns how many.
@@ -352,7 +373,7 @@ impl Arbiter {
 
     /// All up to `first` exists: what was not seen of it is missing.
     fn skip_to(&mut self, first: u64) {
-        if first > self.end {
+        while let Some(Range { end: first, .. }) = self.fresh(first) {
             // What is journalled is waited for, but no loss, and asked for only where the journal itself lacks it.
             let split = self.journalled.clamp(self.end, first);
             let lacks = self.lost.first_within(&(self.end..split)).is_some();
@@ -429,10 +450,13 @@ impl Arbiter {
 
     /// Releases what is held and has become next.
     fn advance<R: Release>(&mut self, out: &mut R) -> Result<(), R::Error> {
-        while let Some(piece) = self.held.take(self.next) {
-            self.release(piece.blocks(), piece.receive_time(), out)?;
+        loop {
+            if let Some(piece) = self.held.take(self.next) {
+                self.release(piece.blocks(), piece.receive_time(), out)?;
+            } else if !self.pass_ahead() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Gives up the first missing range, which is next.
@@ -460,10 +484,9 @@ impl Arbiter {
         while self.missing.first().is_some_and(|(_, wait)| wait.deadline <= self.now) {
             self.give_up_first(out)?;
         }
-        while let Some(index) = self.lost.complete() {
-            out.gap_closed(self.lost.get(index))?;
-            let gap = self.lost.remove(index);
-            self.report.recovered(&(gap.from..gap.from.saturating_add(gap.count)));
+        self.close_complete(out)?;
+        if self.behind.refutes() {
+            self.refute(out)?;
         }
         let Some(closing) = self.closing else { return Ok(()) };
         if self.end > closing {
@@ -472,6 +495,15 @@ impl Arbiter {
         } else if self.next == closing && self.ended != Some(closing) {
             out.ended(closing)?;
             self.ended = Some(closing);
+        }
+        Ok(())
+    }
+
+    fn close_complete<R: Release>(&mut self, out: &mut R) -> Result<(), R::Error> {
+        while let Some(index) = self.lost.complete() {
+            out.gap_closed(self.lost.get(index))?;
+            let gap = self.lost.remove(index);
+            self.report.recovered(&(gap.from..gap.end()));
         }
         Ok(())
     }
@@ -490,8 +522,9 @@ impl Arbiter {
     }
 
     fn closes<R: Release>(&mut self, source: Source, end: u64, out: &mut R) -> Result<(), R::Error> {
-        if end < self.end {
+        if end < self.end || self.lost.last_from(end).is_some() {
             self.counts.contradictions += 1;
+            self.says(source, end, Some(end));
         } else if self.heard_of(source, end, out)? {
             self.closing = Some(end);
         }

@@ -20,9 +20,18 @@
 //! - Few requests wait for their answers at once, so that the answers do not overrun the socket.
 //! - A packet that jumps further ahead than the window moves nothing until another one vouches for it: of another line,
 //!   a later one of the same line, or an answer to a re-request.
+//! - Two may vouch for each other and lie, and within the window one packet may. So a jump is refuted where for some
+//!   seconds all packets of the lines, and not few, said lower numbers than the highest that is known: what they have not
+//!   reached is waited for no longer, and withdrawn from the gaps that the journal has; the lines are followed from where
+//!   they are, and what they lose from there on opens gaps of its own. Answers to requests refute nothing. Messages that
+//!   were released beyond a jump stay ([`Ahead`]), and count as those of their numbers when the lines come there. So a
+//!   line that is seconds late, and heard alone, costs no message and makes none come twice.
+//! - The end of the session below what is known is a contradiction, until that is refuted. Nobody can end a session below
+//!   what its lines still say.
 //! - What the journal already has ([`Start::journalled`]) is recognised and never released as new.
 //! - A refusing output loses nothing at once: what it refused is held, within the same limits, and offered again.
 
+mod ahead;
 mod held;
 mod line;
 mod lost;
@@ -32,12 +41,16 @@ mod ranges;
 mod suspects;
 
 #[cfg(test)]
+mod jump_tests;
+#[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bus::event::Time;
 
+pub use ahead::Ahead;
 pub(crate) use line::Line;
 pub use line::LineCounts;
 pub use lost::{GapCause, OpenGap};
@@ -97,6 +110,10 @@ pub struct Start {
     pub journalled: u64,
     /// Gaps that the journal opened and did not close, in ascending order.
     pub open: Vec<OpenGap>,
+    /// What is journalled of the messages behind `journalled`.
+    pub ahead: Ahead,
+    /// When the journal's last gap was told: what was received earlier, as a capture that is given again, refutes none.
+    pub told: Time,
     /// Where the session has ended, according to the journal.
     pub ended: Option<u64>,
 }
@@ -144,6 +161,16 @@ pub trait Release {
     /// # Errors
     /// It cannot be taken now.
     fn gap_closed(&mut self, gap: &OpenGap) -> Result<(), Self::Error>;
+    /// These messages of a gap were never sent: what told of them was refuted. What was released of them, and behind
+    /// them, stays. The gap that is left is closed after that if all of it has arrived.
+    ///
+    /// # Errors
+    /// It cannot be taken now.
+    fn gap_withdrawn(&mut self, range: &Range<u64>, cause: GapCause) -> Result<(), Self::Error>;
+    /// The lines have not sent the message `from` or a later one, whatever was heard before.
+    fn refuted(&mut self, from: u64) {
+        let _ = from;
+    }
     /// The venue ended the session, and all before `sequence` is released or given up.
     ///
     /// # Errors
@@ -170,4 +197,6 @@ pub struct Counts {
     pub unconfirmed: u64,
     /// Packets that contradict the end of the session.
     pub contradictions: u64,
+    /// Messages that were released, and that the lines had not sent: each is of a jump that was refuted.
+    pub refuted: u64,
 }

@@ -70,6 +70,32 @@ impl<T: Copy> Ranges<T> {
         }
     }
 
+    /// Adds a range and joins it with all that it overlaps or touches.
+    pub(crate) fn join(&mut self, mut range: Range<u64>, value: T) {
+        if range.is_empty() {
+            return;
+        }
+        let touching = |(first, (end, _)): (&u64, &(u64, T))| (*first, *end);
+        while let Some((first, end)) = self.by_first.range(..=range.end).next_back().map(touching)
+            && end >= range.start
+        {
+            self.by_first.remove(&first);
+            range = range.start.min(first)..range.end.max(end);
+        }
+        self.by_first.insert(range.start, (range.end, value));
+    }
+
+    /// Drops all numbers from `at` on; returns how many.
+    pub(crate) fn truncate(&mut self, at: u64) -> u64 {
+        let beyond = self.by_first.split_off(&at);
+        let mut count = beyond.iter().map(|(first, (end, _))| end - first).sum();
+        if let Some(mut last) = self.by_first.last_entry().filter(|last| last.get().0 > at) {
+            count += last.get().0 - at;
+            last.get_mut().0 = at;
+        }
+        count
+    }
+
     /// Moves the end of the last range, if there is one, to `end`.
     pub(crate) fn extend_last(&mut self, end: u64) {
         if let Some(mut last) = self.by_first.last_entry() {
@@ -107,6 +133,7 @@ mod tests {
         fn behaves_as_a_set_of_numbers(
             appended in prop::collection::vec((0u64..4, 1u64..6), 0..12),
             removed in prop::collection::vec((0u64..60, 1u64..10), 0..12),
+            inserted in prop::collection::vec((0u64..60, 1u64..10), 0..12), cut in 0u64..70,
         ) {
             let (mut ranges, mut model, mut at) = (Ranges::new(), BTreeSet::new(), 0);
             for (skip, length) in appended {
@@ -124,6 +151,14 @@ mod tests {
                 }
                 prop_assert!(!model.iter().any(|n| within.contains(n)));
             }
+            for (first, length) in inserted {
+                let range = first..first + length;
+                ranges.join(range.clone(), ());
+                let around = (first + length).min(69);
+                prop_assert!(!ranges.iter().any(|(its, ())| its.start == around), "it is joined");
+                model.extend(range);
+            }
+            prop_assert_eq!(ranges.truncate(cut), model.split_off(&cut).len() as u64);
             prop_assert!((0..70).all(|n| ranges.contains(n) == model.contains(&n)));
             let listed: Vec<u64> = ranges.iter().flat_map(|(range, ())| range).collect();
             prop_assert!(model.iter().eq(listed.iter()));

@@ -9,13 +9,13 @@ use super::*;
 use crate::mold::{Packet, PacketWriter, SessionId};
 
 /// A message says its own number; its length varies.
-fn message(number: u64) -> Vec<u8> {
+pub(super) fn message(number: u64) -> Vec<u8> {
     let length = 8 + usize::try_from(number % 7).unwrap();
     number.to_be_bytes().into_iter().chain(std::iter::repeat(0xEE)).take(length).collect()
 }
 
 /// A datagram with the messages of `range`; a heartbeat if it is empty.
-fn datagram(range: Range<u64>) -> Vec<u8> {
+pub(super) fn datagram(range: Range<u64>) -> Vec<u8> {
     let mut writer = PacketWriter::new(60_000);
     writer.begin(&SessionId::default(), range.start);
     range.for_each(|number| assert!(writer.push(&message(number))));
@@ -78,6 +78,9 @@ impl Release for Recorder {
         self.closed.push(gap.from);
         Ok(())
     }
+    fn gap_withdrawn(&mut self, range: &Range<u64>, _: GapCause) -> Result<(), Refused> {
+        panic!("{range:?} is not to be withdrawn: so little time passes here");
+    }
     fn ended(&mut self, sequence: u64) -> Result<(), Refused> {
         self.refuses()?;
         self.ended.push(sequence);
@@ -122,14 +125,14 @@ impl Bench {
 
 /// How a line cuts, loses, repeats and moves its packets: for each packet its length, whether it is lost or sent twice,
 /// and how far behind it comes.
-type Habits = Vec<(u64, u8, usize)>;
+pub(super) type Habits = Vec<(u64, u8, usize)>;
 
-fn habits() -> impl Strategy<Value = Habits> {
+pub(super) fn habits() -> impl Strategy<Value = Habits> {
     prop::collection::vec((1u64..9, 0u8..8, 0usize..4), 1..40)
 }
 
 /// The packets of one line that carries the messages 1 to `last`.
-fn packets(habits: &Habits, last: u64) -> Vec<Range<u64>> {
+pub(super) fn packets(habits: &Habits, last: u64) -> Vec<Range<u64>> {
     let (mut sent, mut first) = (Vec::new(), 1);
     for (i, &(length, fate, delay)) in habits.iter().cycle().enumerate().take(100) {
         if first > last {
@@ -148,7 +151,7 @@ fn packets(habits: &Habits, last: u64) -> Vec<Range<u64>> {
 }
 
 /// Both lines' packets in one order, each line's own kept.
-fn interleave(a: Vec<Range<u64>>, b: Vec<Range<u64>>, order: &[bool]) -> Vec<(usize, Range<u64>)> {
+pub(super) fn interleave(a: Vec<Range<u64>>, b: Vec<Range<u64>>, order: &[bool]) -> Vec<(usize, Range<u64>)> {
     let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
     let mut merged = Vec::new();
     for pick in order.iter().cycle() {
@@ -218,7 +221,7 @@ proptest! {
             }
             at += count;
         }
-        let mut bench = Bench::new(limits, Start { next: next.min(journalled), journalled, open, ended: None });
+        let mut bench = Bench::new(limits, Start { next: next.min(journalled), journalled, open, ..Start::default() });
         bench.out.refusals = refusals;
         let mut wild = wild.into_iter().cycle();
         let sent = interleave(packets(&a, last), packets(&b, last), &order);
@@ -340,7 +343,7 @@ fn an_open_gap_is_asked_for_on_and_on_and_less_and_less_often() {
 #[test]
 fn many_open_gaps_are_asked_for_a_few_at_a_time() {
     let open = (0..200).map(|n| OpenGap::new(10 * n + 1, 5, GapCause::Network)).collect();
-    let start = Start { next: 3_000, journalled: 3_000, open, ended: None };
+    let start = Start { open, ..start(3_000) };
     let mut bench = Bench::new(limits(true), start);
     let ask = |bench: &mut Bench, now| bench.arbiter.request(Time(now)).map(|request| request.sequence);
     let first: Vec<u64> = std::iter::from_fn(|| ask(&mut bench, 1)).collect();
@@ -400,7 +403,8 @@ fn what_a_full_output_refused_is_offered_again_and_lost_only_beyond_the_limits()
 #[test]
 fn the_journals_own_messages_are_met_again_and_only_its_gaps_are_filled() {
     let open = vec![OpenGap::new(3, 2, GapCause::Network)];
-    let mut bench = Bench::new(limits(false), Start { next: 1, journalled: 6, open, ended: Some(8) });
+    let mut bench =
+        Bench::new(limits(false), Start { next: 1, journalled: 6, open, ended: Some(8), ..Start::default() });
     bench.line(0, 1..8);
     bench.end(8);
     assert_eq!(bench.out.journalled, [1, 2, 5]);

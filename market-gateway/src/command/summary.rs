@@ -33,6 +33,8 @@ pub(crate) struct Summary {
     unknown: u64,
     /// Packets too far ahead that nothing confirmed.
     unconfirmed: u64,
+    /// Messages of jumps that the lines refuted.
+    refuted: u64,
     lines: Vec<LineCounts>,
     /// What only live lines have.
     #[serde(flatten)]
@@ -100,6 +102,7 @@ impl Summary {
             foreign: feed.foreign,
             unknown: itch.unknown(),
             unconfirmed: feed.unconfirmed,
+            refuted: feed.refuted,
             lines: feed.lines.clone(),
             live: None,
         }

@@ -93,7 +93,7 @@ impl Market {
         let Some(end) = first.checked_add(gap.count).filter(|&end| end > first) else {
             return self.books.oddities.note(Oddity::UnknownGap);
         };
-        if gap.state == Code(b'C') {
+        if matches!(gap.state, Code(b'C' | b'W')) {
             if !self.session.close(first, end) {
                 self.books.oddities.note(Oddity::UnknownGap);
             }
@@ -105,7 +105,7 @@ impl Market {
         }
     }
 
-    /// The lost range is here: what waited for its orders now finds them.
+    /// Nothing is lost any more: what waited for its orders now finds them.
     fn apply_waiting(&mut self) {
         for (order, change) in std::mem::take(&mut self.session.waiting) {
             self.change(order, change);

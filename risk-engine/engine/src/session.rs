@@ -61,7 +61,7 @@ impl Session {
         true
     }
 
-    /// Notes that a range has arrived after all; false if nothing of it was open.
+    /// Notes that a range has arrived after all, or was never sent; false if nothing of it was open.
     pub(crate) fn close(&mut self, first: u64, end: u64) -> bool {
         let mut found = false;
         while let Some((&from, &to)) = self.gaps.range(..end).next_back().filter(|&(_, &to)| to > first) {

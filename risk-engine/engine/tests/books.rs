@@ -238,6 +238,17 @@ fn an_open_gap_makes_every_book_stale_until_all_gaps_are_closed() {
     assert!(!stale(&state));
 }
 
+#[test]
+fn what_is_withdrawn_of_a_gap_makes_no_book_stale() {
+    let mut state = run(&[add(1, "Z", Side::BUY, 1, 1), gap(b'O', 5, 1 << 62), gap(b'W', 7, (1 << 62) - 2)]);
+    assert_eq!(state.open_gaps().collect::<Vec<_>>(), [(5, 7)]);
+    state.apply_market(gap(b'C', 5, 2).message());
+    assert!(!state.is_stale());
+    let whole = run(&[gap(b'O', 5, 9), gap(b'W', 5, 9)]);
+    assert!(!whole.is_stale());
+    assert_eq!(whole.oddities().count(Oddity::UnknownGap), 0);
+}
+
 /// What was lost and arrives late gives the books that it would have given in time.
 #[test]
 fn a_closed_gap_repairs_the_books() {
