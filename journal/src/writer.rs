@@ -190,9 +190,9 @@ impl Writer {
 
     /// Writes the body of the next frame, of which nobody sees anything yet, and says when.
     ///
-    /// What lies on other lines than the frame's word goes first, and the clock is read while they are on their way to this
-    /// core. The word's own line is written last and at one go: a reader that looks at the word meanwhile takes the line
-    /// away, and who comes back to it waits for it twice.
+    /// What is certainly on another line than the frame's word goes first, and the clock is read while that line is on its
+    /// way to this core. The rest follows at one go: a reader that looks at the word meanwhile takes its line away, and who
+    /// comes back to it waits for it twice.
     #[inline]
     fn write(&mut self, word: Word, body: &[u8], clock: impl Fn() -> u64) -> u64 {
         self.segment.clear(self.offset + word.stride());
@@ -200,15 +200,13 @@ impl Writer {
         let room = unsafe { self.segment.claimed(self.offset, padded(body.len())) };
         let (room, padding) = room.split_at_mut(body.len());
         padding.fill(0);
-        let (near, far) = body.split_at(body.len().min(beside_word(self.offset)));
+        let (near, far) = body.split_at(body.len().min(LINE - FRAME_HEADER));
         let (near_room, far_room) = room.split_at_mut(near.len());
         far_room.copy_from_slice(far);
         // ORDERING: only the compiler is kept from moving the copies; correctness asks for no order here.
         compiler_fence(Ordering::Release);
         let now = clock();
-        // ORDERING: as above.
-        compiler_fence(Ordering::Release);
-        near_room.copy_from_slice(near);
+        copy_backwards(near_room, near);
         now
     }
 
@@ -370,10 +368,15 @@ fn padded(length: usize) -> usize {
     stride(FRAME_HEADER + length) - FRAME_HEADER
 }
 
-/// Bytes of the body of a frame at `offset` that lie on the line of its word.
+/// Copies so that what lies beside the frame's word is written last.
 #[inline]
-fn beside_word(offset: usize) -> usize {
-    LINE - FRAME_HEADER - offset % LINE
+fn copy_backwards(into: &mut [u8], from: &[u8]) {
+    const CHUNK: usize = 16;
+    for (into, from) in into.rchunks_mut(CHUNK).zip(from.rchunks(CHUNK)) {
+        // ORDERING: only the compiler is kept from joining the copies; correctness asks for no order here.
+        compiler_fence(Ordering::Release);
+        into.copy_from_slice(from);
+    }
 }
 
 /// Writes and commits the SEAL frame of a segment at `end`.
