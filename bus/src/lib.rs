@@ -192,9 +192,10 @@ mod upstream;
 pub mod wait;
 
 pub use error::BusError;
+pub use evidence::effects_cut;
 pub use journal::{
     Keeper, OpenError, Owner, Proof, ReaderStatus, Recovery, Room, SegmentStatus, SetAside, Survey,
 };
 pub use publisher::{Batch, Claim, PublishError, Publisher};
 pub use subscriber::{Delivery, Frame, Gate, ReadError, Reader, Start, Subscriber, Watermarks};
-pub use topic::{Bus, JSON_VIEW, effects_cut, mark_lost, schema_lost};
+pub use topic::{Bus, JSON_VIEW, mark_lost, schema_lost};
