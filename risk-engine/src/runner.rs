@@ -409,7 +409,7 @@ impl Runner {
         incomplete.extend(self.bus.lost_schemas().iter().map(|topic| schema_lost(topic)));
         incomplete.extend(self.bus.cut_effects().iter().map(|topic| effects_cut(topic)));
         if !is_sent {
-            incomplete.push("conclusions found no room: topic 'risk'; make some and start again".into());
+            incomplete.push(self.outbox.unsent());
         }
         incomplete.extend(self.waiting.take().and_then(|(_, said)| said));
         incomplete.extend(self.passed());
