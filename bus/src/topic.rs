@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! BUS/bus.id                      identity of the bus
+//! BUS/bus.topics                  names of the topics that it has had
 //! BUS/TOPIC/schema.json           what the topic carries
 //! BUS/TOPIC/0/                    its journal (see the crate `journal`)
 //! /dev/shm/busbar-UID-INSTANCE/TOPIC/0/   the journal's live segments
@@ -30,7 +31,7 @@ use crate::{
     error::BusError,
     event::{Message, schema::Schema},
     evidence::effects_cut,
-    memory,
+    known, memory,
     plan::{self, WRITE_OUT},
     program::{Size, note},
     publisher::Publisher,
@@ -245,6 +246,8 @@ impl Bus {
         let has_lost_schema =
             writer.next_sequence() > 0 && self.schema(topic).is_err_and(|error| error.is_missing());
         self.settle_schema(topic, schema)?;
+        // Only evidence against a later loss: no reason to refuse where the bus directory takes nothing.
+        let _ = known::note_topic(self.directory(), topic);
         if has_lost_schema {
             note(&schema_lost(topic));
             self.shared.lost_schemas.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
