@@ -39,7 +39,7 @@ impl Lost {
     /// Adds what is lost behind them.
     pub(crate) fn join(&mut self, other: Self) {
         self.sequences.1 = self.sequences.1.max(other.sequences.1);
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         self.refused = self.refused.take().or(other.refused);
     }
 

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -20,6 +20,16 @@ fn small(bus: &Path, program: &str) -> Command {
     command
 }
 
+/// Ends with the test, however that ends.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_full_disk_is_named_while_the_path_runs_and_when_it_ends() {
     let directory = tempfile::tempdir().unwrap();
@@ -32,15 +42,15 @@ fn a_full_disk_is_named_while_the_path_runs_and_when_it_ends() {
     path.args(["--kafka", "off", "--rate", "200k", "--json", "--bus"]).arg(&bus);
     let summary = directory.path().join("summary");
     path.stderr(File::create(&notes).unwrap()).stdout(File::create(&summary).unwrap());
-    let mut path = path.spawn().unwrap();
+    let mut path = Ended(path.spawn().unwrap());
     let (told, began) = ("market-data waits for room: the disk is full: make room", Instant::now());
     let notes = || fs::read_to_string(&notes).unwrap();
     while !notes().contains(told) {
-        assert!(began.elapsed() < PATIENCE && path.try_wait().unwrap().is_none(), "{}", notes());
+        assert!(began.elapsed() < PATIENCE && path.0.try_wait().unwrap().is_none(), "{}", notes());
         std::thread::sleep(Duration::from_millis(5));
     }
-    Command::new("kill").args(["-INT", &path.id().to_string()]).status().unwrap();
-    assert_eq!(path.wait().unwrap().code(), Some(1), "{}", notes());
+    Command::new("kill").args(["-INT", &path.0.id().to_string()]).status().unwrap();
+    assert_eq!(path.0.wait().unwrap().code(), Some(1), "{}", notes());
     let summary: Value = serde_json::from_slice(&fs::read(&summary).unwrap()).unwrap();
     let incomplete = summary["incomplete"].to_string();
     assert!(incomplete.contains("are missing; ") && incomplete.contains(told), "{summary}");
