@@ -22,7 +22,8 @@ fn told(topic: &str, cut: SetAside) -> Damage {
     let files = if first == last { first } else { format!("{first} to {last}") };
     let detail = format!(
         "{} of epoch {epoch}, cut {when}, as an input lacked their causes: these are lost, or it was replaced by an older \
-         copy, or by another bus's; restore its newest copy; they are kept in {topic}/0/{files}, which is to be moved away once that is settled",
+         copy, or by another bus's; restore its newest copy; they are kept in {topic}/0/{files}, \
+         which is to be moved away once that is settled",
         counted(to - from, "message")
     );
     Damage { kind: DamageKind::Cut, from, to, positions: Some(positions), detail: Some(detail) }

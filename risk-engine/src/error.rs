@@ -122,7 +122,8 @@ impl fmt::Display for EngineError {
                 }
                 write!(
                     f,
-                    "; restore them from a copy; where there is none {ANEW}, and `replay verify` goes on telling all that is lost"
+                    "; restore them from a copy; where there is none {ANEW}, and `replay verify` goes on telling all \
+                     that is lost"
                 )
             }
             Self::Gone { topic, next } => write!(
