@@ -67,3 +67,12 @@ impl Bus {
         before
     }
 }
+
+/// What it means for a derived topic that effects at its end were cut, and what to do.
+pub fn effects_cut(topic: &str) -> String {
+    format!(
+        "effects at the end of topic '{topic}' are cut, as an input lacks their causes: these are lost, or it is an older \
+         copy, or another bus's; their bytes are kept in {topic}/0/torn-*; restore the newest copy of the input and start \
+         again"
+    )
+}

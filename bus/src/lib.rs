@@ -180,6 +180,7 @@ mod disk;
 mod error;
 pub mod event;
 mod evidence;
+mod known;
 pub mod machine;
 pub mod memory;
 pub mod plan;
@@ -192,9 +193,11 @@ mod upstream;
 pub mod wait;
 
 pub use error::BusError;
+pub use evidence::effects_cut;
 pub use journal::{
     Keeper, OpenError, Owner, Proof, ReaderStatus, Recovery, Room, SegmentStatus, SetAside, Survey,
 };
+pub use known::TOPIC_GONE;
 pub use publisher::{Batch, Claim, PublishError, Publisher};
 pub use subscriber::{Delivery, Frame, Gate, ReadError, Reader, Start, Subscriber, Watermarks};
-pub use topic::{Bus, JSON_VIEW, effects_cut, mark_lost, schema_lost};
+pub use topic::{Bus, JSON_VIEW, mark_lost, schema_lost};

@@ -16,6 +16,8 @@ topics, epochs, watermarks, segments, readers with their lag, I/O, health
     poisoned    writing to disk failed                                                        attention, exit code 1
     damaged     something is missing or destroyed                                             attention, exit code 1
     unreadable  this user may not read it, or this version cannot                             attention, exit code 1
+  Retention, I/O and what was written are told while a topic has a publisher, or shared memory that one left: `-` without,
+  and `all` for a topic that keeps everything.
   The floor is the number of the oldest segment that retention has left. A keeper is a program that declared to need the
   past; overruled counts the segments that retention removed all the same. The topic `session` holds the outbound numbers
   of the FIX drop copy.";

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! BUS/bus.id                      identity of the bus
+//! BUS/bus.topics                  names of the topics that it has had
 //! BUS/TOPIC/schema.json           what the topic carries
 //! BUS/TOPIC/0/                    its journal (see the crate `journal`)
 //! /dev/shm/busbar-UID-INSTANCE/TOPIC/0/   the journal's live segments
@@ -29,7 +30,8 @@ use crate::{
     disk,
     error::BusError,
     event::{Message, schema::Schema},
-    memory,
+    evidence::effects_cut,
+    known, memory,
     plan::{self, WRITE_OUT},
     program::{Size, note},
     publisher::Publisher,
@@ -180,18 +182,41 @@ impl Bus {
         topic: &str,
         inputs: &[&str],
     ) -> Result<Publisher<M>, BusError> {
+        self.derive(topic, inputs, None)
+    }
+
+    /// As [`Bus::derived_publisher`], where the topic does not follow any more from what its inputs hold from the message
+    /// `from` on: it is cut at the batch of that message. What was there is kept beside, and told by [`Bus::set_aside`].
+    ///
+    /// # Errors
+    /// As [`Bus::publisher`].
+    pub fn derived_publisher_cut<M: Message>(
+        &self,
+        topic: &str,
+        inputs: &[&str],
+        from: u64,
+    ) -> Result<Publisher<M>, BusError> {
+        self.derive(topic, inputs, Some(from))
+    }
+
+    fn derive<M: Message>(
+        &self,
+        topic: &str,
+        inputs: &[&str],
+        cut_from: Option<u64>,
+    ) -> Result<Publisher<M>, BusError> {
         check_new_name(topic)?;
         let schema =
             Schema::of::<M>(inputs).map_err(|source| BusError::Schema { topic: topic.into(), source })?;
         self.fits_schema(topic, &schema)?;
         self.make_directory(&self.topic_dir(topic))?;
         self.recover_inputs(inputs);
-        match self.open_publisher(topic, inputs, &schema) {
+        match self.open_publisher(topic, inputs, &schema, cut_from) {
             // A publisher of an input that was killed just now still had its lock when it was asked for.
             Err(BusError::Journal { source: OpenError::NotDurable { .. }, .. })
                 if self.recover_inputs(inputs) > 0 =>
             {
-                self.open_publisher(topic, inputs, &schema)
+                self.open_publisher(topic, inputs, &schema, cut_from)
             }
             opened => opened,
         }
@@ -202,13 +227,14 @@ impl Bus {
         topic: &str,
         inputs: &[&str],
         schema: &Schema,
+        cut_from: Option<u64>,
     ) -> Result<Publisher<M>, BusError> {
         let clock = Clock::new();
         let mut writing = self.writing()?;
         let Some(held) = writing.as_mut() else { unreachable!("`writing` has made it") };
         held.occupancy.make_topic(topic, 0).map_err(BusError::Memory)?;
         let places = self.places(topic)?;
-        let options = self.options(topic, inputs, clock.now().0)?;
+        let options = Options { cut_from, ..self.options(topic, inputs, clock.now().0)? };
         let (segment, before) = (segment_size(&places, &options), held.free_before);
         self.check_memory(topic, segment, &held.occupancy)?;
         self.note_retention(topic, Size(segment));
@@ -220,6 +246,8 @@ impl Bus {
         let has_lost_schema =
             writer.next_sequence() > 0 && self.schema(topic).is_err_and(|error| error.is_missing());
         self.settle_schema(topic, schema)?;
+        // Only evidence against a later loss: no reason to refuse where the bus directory takes nothing.
+        let _ = known::note_topic(self.directory(), topic);
         if has_lost_schema {
             note(&schema_lost(topic));
             self.shared.lost_schemas.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
@@ -456,6 +484,7 @@ impl Bus {
             retention,
             inputs,
             proven: self.proven(topic),
+            cut_from: None,
             lock: self.topic_dir(topic).join("0").join(journal::LOCK),
             now,
             patience: PATIENCE,
@@ -523,14 +552,6 @@ pub fn schema_lost(topic: &str) -> String {
     format!(
         "the schema of topic '{topic}' was lost and is written anew from its publisher's types; nothing proves that the \
          messages before are of these; compare {topic}/schema.json with a copy"
-    )
-}
-
-/// What it means for a derived topic that effects at its end were cut, and what to do.
-pub fn effects_cut(topic: &str) -> String {
-    format!(
-        "effects at the end of topic '{topic}' are cut, as an input lacks their causes: it is an older copy, or another \
-         bus's; their bytes are kept in {topic}/0/torn-*; restore the newest copy of the input and start again"
     )
 }
 

@@ -59,6 +59,7 @@ fn hold(bus: &Bus) {
         retention: None,
         inputs: Vec::new(),
         proven: Vec::new(),
+        cut_from: None,
         lock: disk.join(journal::LOCK),
         now: 0,
         patience: Duration::ZERO,

@@ -279,7 +279,7 @@ fn a_header_that_is_destroyed_is_told_from_a_segment_that_is_gone_and_neither_is
     };
     assert!(error(report(&bus)).starts_with("the header of segment 0 is destroyed; "));
     std::fs::remove_file(&segment).unwrap();
-    assert!(error(report(&bus)).starts_with("segments 0 to 0 are missing; "));
+    assert!(error(report(&bus)).starts_with("segment 0 is missing; restore it"));
 }
 
 /// The status as a user sees it who owns nothing; none where this test has no such user to give.
@@ -431,4 +431,44 @@ fn what_is_no_bus_is_refused_and_one_without_topics_is_told() {
     let (code, report) = report(&bus);
     assert_eq!((code, &report["topics"]), (Some(0), &Value::Array(Vec::new())));
     assert!(text(&bus).contains("no topics"));
+}
+
+#[test]
+fn a_topic_whose_directory_is_gone_is_damaged_until_its_name_is_taken_out() {
+    let (_directory, bus) = ground();
+    assert!(Process::start("process", &bus, "close").end().success());
+    std::fs::create_dir(bus.join("empty")).unwrap();
+    std::fs::remove_dir_all(bus.join("quotes")).unwrap();
+    let (code, report_of) = report(&bus);
+    let topic = &report_of["topics"][0];
+    assert_eq!((code, &topic["topic"], &topic["state"]), (Some(1), &"quotes".into(), &"damaged".into()));
+    let error = topic["error"].as_str().unwrap();
+    assert!(error.starts_with("its directory is gone; restore it from a copy"), "{error}");
+    // As a crash may leave the file, and as anybody may.
+    let names = b"../up\n\xff\xfe\nquotes";
+    std::fs::write(bus.join("bus.topics"), names).unwrap();
+    assert_eq!(report(&bus).0, Some(1));
+    assert!(Process::start("process", &bus, "close").end().success());
+    assert_eq!(report(&bus).0, Some(0), "it is there again");
+    assert_eq!(std::fs::read(bus.join("bus.topics")).unwrap(), names, "it is known, and not added again");
+    std::fs::remove_dir_all(bus.join("quotes")).unwrap();
+    std::fs::write(bus.join("bus.topics"), "").unwrap();
+    assert_eq!(report(&bus).0, Some(0), "it was removed on purpose");
+}
+
+#[test]
+fn retention_is_told_as_far_as_it_is_known() {
+    let (_directory, bus) = ground();
+    let mut process = Process::start("process", &bus, "stay");
+    process.told("published");
+    let retention = || {
+        let text = text(&bus);
+        let row = text.lines().filter(|line| line.starts_with("quotes ")).nth(1).unwrap();
+        row.split_whitespace().nth(2).unwrap().to_owned()
+    };
+    assert_eq!(retention(), "all");
+    process.kill();
+    assert_eq!(retention(), "all", "what its dead publisher left says so");
+    bus::Bus::open(&bus).unwrap().finish_dead("quotes").unwrap();
+    assert_eq!(retention(), "-");
 }

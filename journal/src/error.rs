@@ -28,6 +28,18 @@ impl fmt::Display for Room {
     }
 }
 
+impl Room {
+    /// What helps.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Memory => "make room there, or lower the key 'memory' of [bus]",
+            Self::Group => "raise it (a container: --memory)",
+            Self::Disk => "make room there",
+            Self::Retention => "see with `bus status` who holds it, or raise the topic's retention",
+        }
+    }
+}
+
 /// Why a journal could not be opened.
 #[derive(Debug)]
 pub enum OpenError {

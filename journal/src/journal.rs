@@ -41,6 +41,9 @@ pub struct Options {
     pub inputs: Vec<Box<dyn Input>>,
     /// What journals derived from this one prove of it, by [`last_cause`](crate::last_cause).
     pub proven: Vec<Proof>,
+    /// Where a derived journal is to be cut, whatever its inputs hold: at the batch with the first message from this
+    /// sequence on. What follows is kept beside, and told by [`set_aside`](crate::set_aside) as far as it was durable.
+    pub cut_from: Option<u64>,
     /// The lock file, which lies in the journal's directory on disk.
     pub lock: PathBuf,
     /// Nanoseconds since the Unix epoch.
@@ -86,7 +89,7 @@ pub fn open(places: &Places, mut options: Options) -> Result<Journal, OpenError>
     let size = slot.segment_size as usize;
     fs::create_dir_all(&places.memory_dir)
         .map_err(OpenError::io("make", &places.memory_dir.to_string_lossy()))?;
-    let found = recover(places, &slot, &options.proven, &mut options.inputs, options.now)?;
+    let found = recover(places, &slot, &mut options)?;
     if !found.epoch.checked_add(1).is_some_and(is_epoch) {
         let what = format!("{shown}: no epoch follows {}", found.epoch);
         return Err(OpenError::Damaged { what });

@@ -180,7 +180,7 @@ impl Holder {
 
     /// Whether no process of this account runs where we look, so that waiting a little makes sense. It decides nothing
     /// else: the lock does.
-    fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         start_of(&self.process.to_string()) != Some(self.start)
     }
 

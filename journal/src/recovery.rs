@@ -52,9 +52,9 @@ use crate::{
     checksum::Salt,
     disk_copy,
     error::OpenError,
+    journal::Options,
     layout::{MarkSlot, SegmentHeader},
     names,
-    progress::Input,
     reader::Places,
     retention::Retired,
     scan::{Evidence, has_frames},
@@ -103,16 +103,15 @@ pub(crate) struct Recovered {
     pub(crate) report: Recovery,
 }
 
-/// Recovers a journal whose lock this process holds; `now` in nanoseconds since the Unix epoch.
+/// Recovers a journal whose lock this process holds.
 pub(crate) fn recover(
     places: &Places,
     mark: &MarkSlot,
-    proven: &[Proof],
-    inputs: &mut [Box<dyn Input>],
-    now: u64,
+    options: &mut Options,
 ) -> Result<Recovered, OpenError> {
+    let (now, cut_from) = (options.now, options.cut_from);
     let mut report = Recovery { mark_lost: mark.unmarked_before > mark.epoch, ..Recovery::default() };
-    let mut causes = Causes::new(inputs);
+    let mut causes = Causes::new(&mut options.inputs);
     let beside = aside::kept(places.storage.as_ref())?;
     let live = memory::live_segments(places, mark, &mut report)?;
     let cut_behind = memory::complete_all(places, &live, &mut causes, now, &mut report)?;
@@ -123,7 +122,7 @@ pub(crate) fn recover(
         report.without_cause += ends::set_aside_behind(places, &mut headers, last)?;
     }
     let mut next_segment = headers.last().map_or(0, |newest| newest.number + 1);
-    let believed = proof::believe(proven, mark, &headers, &numbers, &mut report);
+    let believed = proof::believe(&options.proven, mark, &headers, &numbers, &mut report);
     let evidence = Evidence { caused: believed.sequence, ..Evidence::of(mark) };
     let end = match headers.last() {
         Some(newest) => Some(ends::end_newest(places, mark, evidence, newest, &mut report)?),
@@ -134,7 +133,12 @@ pub(crate) fn recover(
     }
     let mut sequence;
     (sequence, next_segment) = lost_behind(places, mark, &believed, &numbers, end, next_segment, &mut report);
-    if let Some(cut) = effects::first_without_cause(places, mark, evidence, &headers, &mut causes)? {
+    let without = effects::first_without_cause(places, mark, evidence, &headers, &mut causes)?;
+    let asked = match cut_from {
+        Some(from) => effects::first_from(places, mark, evidence, &headers, from)?,
+        None => None,
+    };
+    if let Some(cut) = without.into_iter().chain(asked).min_by_key(|cut| (cut.header.number, cut.offset)) {
         sequence = cut.sequence;
         report.without_cause += ends::cut(places, &mut headers, &cut, now)?;
     }

@@ -1,6 +1,12 @@
 //! What there is of a journal, for people: found out from outside, changing nothing, whether or not it has a writer.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::{
     control::Control,
@@ -14,6 +20,11 @@ use crate::{
     readers::{self, ReaderStatus},
     storage::Access,
 };
+
+/// How long the lock of a process that is gone is expected to be free.
+const LAST_MOMENTS: Duration = Duration::from_millis(200);
+/// Between two looks meanwhile.
+const STEP: Duration = Duration::from_millis(2);
 
 /// Who may write a journal now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,10 +140,24 @@ pub fn survey(places: &Places, lock: &Path) -> Result<Survey, OpenError> {
 }
 
 fn owner(lock: &Path) -> Owner {
-    match lock::is_held(lock) {
+    settled(LAST_MOMENTS, || match lock::is_held(lock) {
         Ok(true) => Owner::Live(lock::holder(lock)),
         Ok(false) => Owner::Nobody,
         Err(_) => Owner::Unknown,
+    })
+}
+
+/// The owner, for whom that is waited a little if no such process runs: the system is just taking it apart. One that
+/// still has the lock then runs where its process is not seen, as in another container.
+fn settled(patience: Duration, look: impl Fn() -> Owner) -> Owner {
+    let began = Instant::now();
+    loop {
+        match look() {
+            Owner::Live(Some(holder)) if holder.is_gone() && began.elapsed() < patience => {
+                thread::sleep(STEP)
+            }
+            owner => return owner,
+        }
     }
 }
 
@@ -175,4 +200,24 @@ fn shortened(reader: &mut Reader, segments: &[SegmentStatus], disk: &BTreeMap<St
     let is_short = |number| disk[&names::segment(number)] < reader.segment_size();
     let short: Vec<u64> = numbers.filter(|number| is_short(*number)).collect();
     short.into_iter().filter(|number| !reader.is_sealed(*number)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn the_lock_of_a_process_that_is_just_gone_is_not_its_owner() {
+        let gone = Holder { process: u32::MAX, boot: String::new(), start: 1, program: "gone".into() };
+        let looks = Cell::new(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            if looks.get() < 3 { Owner::Live(Some(gone.clone())) } else { Owner::Nobody }
+        };
+        assert_eq!(settled(Duration::MAX, look), Owner::Nobody);
+        let elsewhere = || Owner::Live(Some(gone.clone()));
+        assert_eq!(settled(Duration::from_millis(1), elsewhere), elsewhere(), "it runs where it is not seen");
+    }
 }

@@ -267,6 +267,45 @@ fn a_cut_may_lie_segments_back() {
     assert_eq!(given.set_aside(), [(100, 3_000, 1, Some(NOW), false)], "as one range");
 }
 
+/// As its owner asks, because what it followed from is lost though the input knows that it had it.
+#[test]
+fn a_journal_is_cut_where_its_owner_asks_and_that_is_told_too() {
+    let given = Given::on_disk(3_000, 1_000);
+    let cut_from = |from| {
+        let input = FakeInput::at(u64::MAX, &[(1, 3_000)]);
+        let options = Options { now: NOW, cut_from: Some(from), ..given.options(&input) };
+        let live = given.ground.open_with(options, Box::new(PwriteEngine::new())).unwrap();
+        let (next, cut) = (live.journal.writer.next_sequence(), live.journal.recovery.without_cause);
+        live.close();
+        (next, cut > 0)
+    };
+    assert_eq!(cut_from(3_000), (3_000, false), "nothing is there");
+    assert_eq!(cut_from(100), (100, true));
+    assert_eq!(given.sequences(), (0..100).collect::<Vec<_>>());
+    assert_eq!(given.set_aside(), [(100, 3_000, 1, Some(NOW), false)]);
+    assert_eq!(cut_from(100), (100, false), "once is enough");
+    assert_eq!(cut_from(0), (0, true));
+    assert_eq!(given.sequences(), [0; 0]);
+}
+
+#[test]
+fn a_cut_behind_damage_takes_what_is_behind() {
+    let given = Given::on_disk(3_000, 1_000);
+    given.disk.remove(&segment_name(1)).unwrap();
+    let (_, faults) = given.ground.read_all(Gate::Durable);
+    let [ReadError::Damage { sequences: (first, next), .. }] = faults[..] else { panic!("{faults:?}") };
+    let input = FakeInput::at(u64::MAX, &[(1, 3_000)]);
+    let options = Options { now: NOW, cut_from: Some(first), ..given.options(&input) };
+    let live = given.ground.open_with(options, Box::new(PwriteEngine::new())).unwrap();
+    assert_eq!(live.journal.writer.next_sequence(), next, "no sequence of what is lost is used again");
+    live.close();
+    assert_eq!(given.set_aside(), [(next, 3_000, 1, Some(NOW), true)]);
+    let (messages, faults) = given.ground.read_all(Gate::Durable);
+    assert_eq!(messages.len() as u64, first);
+    let [ReadError::Damage { sequences, .. }] = faults[..] else { panic!("{faults:?}") };
+    assert_eq!(sequences, (first, next), "the loss goes on being told");
+}
+
 #[test]
 fn a_cut_takes_whole_batches() {
     let given = Given::new();

@@ -60,6 +60,7 @@ impl Machine {
             retention: None,
             inputs: Vec::new(),
             proven: Vec::new(),
+            cut_from: None,
             lock: bus.join("trades/0").join(journal::LOCK),
             now: 1_000,
             patience: Duration::ZERO,

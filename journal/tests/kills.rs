@@ -49,6 +49,7 @@ fn options(disk: &str) -> Options {
         retention: Some(Retention { bytes: KEPT * SEGMENT as u64, cuts: journal::Cuts::Oldest }),
         inputs: Vec::new(),
         proven: Vec::new(),
+        cut_from: None,
         lock: PathBuf::from(disk).join(journal::LOCK),
         now: 0,
         patience: Duration::ZERO,

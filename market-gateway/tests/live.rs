@@ -491,7 +491,7 @@ fn progress(bus: &Path) -> Option<(u64, u64)> {
 }
 
 /// A gateway refuses what finds no room, receives on beside it, and goes on by itself where there is room again.
-fn refuse_and_go_on(gateway: &mut Child, market: &Market, home: &Path, filler: &Path) {
+fn refuse_and_go_on(gateway: &mut Child, market: &Market, home: &Path, filler: &Path, short: &str) {
     let (bus, began) = (home.join("bus"), Instant::now());
     let mut wait = |what: &str, is_done: &dyn Fn() -> bool| {
         while !is_done() {
@@ -501,6 +501,8 @@ fn refuse_and_go_on(gateway: &mut Child, market: &Market, home: &Path, filler: &
         }
     };
     wait("refuses", &|| progress(&bus).is_some_and(|(_, refused)| refused > 1_000));
+    let notes = || std::fs::read_to_string(home.join("notes")).unwrap();
+    wait("says why", &|| notes().contains(&format!("refused for lack of room: {short} is full: make room")));
     let (published, _) = progress(&bus).unwrap();
     let sent = market.now().sent();
     market.wait_for(sent + 5_000);
@@ -523,7 +525,7 @@ fn a_full_disk_is_received_beside_and_gone_on_from_while_the_gateway_runs() {
     let filler = take_room(&home.join("bus"), 16 << 20);
     let market = Market::open(&home, &wires);
     let mut gateway = wires.start(&home);
-    refuse_and_go_on(&mut gateway, &market, &home, &filler);
+    refuse_and_go_on(&mut gateway, &market, &home, &filler, "the disk");
     assert_whole(&home, &market.now());
 }
 
@@ -540,7 +542,7 @@ fn full_shared_memory_is_received_beside_and_gone_on_from_while_the_gateway_runs
     let filler = take_room(&memory, 3 << 19);
     let market = Market::open(&home, &wires);
     let mut gateway = wires.command(&home).spawn().unwrap();
-    refuse_and_go_on(&mut gateway, &market, &home, &filler);
+    refuse_and_go_on(&mut gateway, &market, &home, &filler, "shared memory");
     assert_market_whole(&home, &market.now());
     let left: Vec<_> = std::fs::read_dir(&memory).unwrap().collect();
     assert!(left.is_empty(), "a clean end leaves no memory: {left:?}");

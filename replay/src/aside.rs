@@ -1,4 +1,4 @@
-//! Effects that had been durable and were cut, because an input was replaced by an older copy.
+//! Effects that had been durable and were cut, because an input lost their causes, or was replaced by an older copy.
 
 use bus::event::Time;
 use bus::program::{Date, counted};
@@ -21,8 +21,9 @@ fn told(topic: &str, cut: SetAside) -> Damage {
     let when = time.map_or("at an unknown time".into(), |time| format!("at {}", moment(Time(time))));
     let files = if first == last { first } else { format!("{first} to {last}") };
     let detail = format!(
-        "{} of epoch {epoch}, cut {when}, as an input lacked their causes: it was replaced by an older copy, or by another \
-         bus's; restore its newest copy; they are kept in {topic}/0/{files}, which is to be moved away once that is settled",
+        "{} of epoch {epoch}, cut {when}, as an input lacked their causes: these are lost, or it was replaced by an older \
+         copy, or by another bus's; restore its newest copy; they are kept in {topic}/0/{files}, \
+         which is to be moved away once that is settled",
         counted(to - from, "message")
     );
     Damage { kind: DamageKind::Cut, from, to, positions: Some(positions), detail: Some(detail) }

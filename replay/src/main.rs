@@ -11,7 +11,9 @@ static PROGRAM: Program = Program {
     commands: &[
         Command {
             name: "verify",
-            about: "proves order and integrity: damage, open gaps, effects without cause, a hash of the contents",
+            about: "proves order and integrity: damage, open gaps, effects without cause, a hash of the contents; one flipped bit \
+                    loses all messages from its frame to the next frame of evidence, up to 64 KiB on, as nothing before that \
+                    says which messages follow",
             positional: None,
             flags: &[Flag::value("topic", "T", "only this topic")],
             examples: &["replay verify", "replay verify --topic market-data --json"],

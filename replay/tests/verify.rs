@@ -99,6 +99,8 @@ fn a_flipped_bit_is_damage_with_its_range() {
     assert_eq!((ran.code, &json["from"], &json["to"]), (1, &json!(damage.from), &json!(damage.to)));
     assert_eq!(json["kind"], "damage");
     assert!(json["positions"]["from"].as_u64() < json["positions"]["to"].as_u64());
+    let why = "market-data: damage reaches from the frame that fails to the next frame of evidence, up to 64 KiB on";
+    assert!(replay(ground.bus.directory(), &["verify"]).out.contains(why), "why so many are lost is said");
 }
 
 #[test]
@@ -494,4 +496,18 @@ fn messages_that_a_schema_written_anew_does_not_describe_are_told_for_good() {
         "detail": "schema.json does not describe 3 messages; restore it from a copy",
     });
     assert_eq!(topic["damage"][0], damage);
+}
+
+#[test]
+fn a_topic_that_nothing_follows_from_is_missed_when_it_is_gone() {
+    let ground = filled(100);
+    std::fs::remove_dir_all(ground.bus.directory().join("market-data")).unwrap();
+    for arguments in [&["verify", "--json"][..], &["verify", "--json", "--topic", "market-data"]] {
+        let ran = replay(ground.bus.directory(), arguments);
+        let json = ran.json();
+        let topics = json["topics"].as_array().unwrap();
+        let topic = topics.iter().find(|topic| topic["topic"] == "market-data").unwrap();
+        let detail = topic["damage"][0]["detail"].as_str().unwrap();
+        assert!(ran.code == 1 && detail.starts_with("its directory is gone"), "{json}");
+    }
 }

@@ -17,6 +17,22 @@ pub enum EngineError {
         /// What its reader said.
         source: ReadError,
     },
+    /// Messages are lost that the state follows from, or what it concluded.
+    Lost {
+        /// The topic.
+        topic: &'static str,
+        /// First lost sequence, and the one behind the last; equal where no evidence says that a message was lost.
+        sequences: (u64, u64),
+        /// What the system said, where it refuses them.
+        refused: Option<String>,
+    },
+    /// An input is not there, though the journal follows from its messages.
+    Gone {
+        /// The input.
+        topic: &'static str,
+        /// The first message that the state needs of it.
+        next: u64,
+    },
     /// An input gave another message than the next one.
     Skipped {
         /// The input.
@@ -67,20 +83,55 @@ impl EngineError {
         match self {
             Self::Bus(_) | Self::Publish(_) | Self::Stale(_) | Self::Thread(_) => false,
             Self::Input { source, .. } | Self::Journal(source) => !matches!(source, ReadError::Failed(_)),
-            Self::Skipped { .. }
+            Self::Lost { .. }
+            | Self::Gone { .. }
+            | Self::Skipped { .. }
             | Self::Retired { .. }
             | Self::Regressed { .. }
             | Self::Merge(_)
             | Self::Diverged { .. } => true,
         }
     }
+
+    /// Whether the end of the topic `risk` does not fit its inputs, or what is before it, so that an operator may have it
+    /// derived anew.
+    pub(crate) fn is_misfit(&self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::Merge(_) | Self::Diverged { .. })
+    }
 }
+
+/// The way on where what is lost, or does not fit, is not to be had any more.
+const ANEW: &str = "`risk-engine run --derive-anew` goes on without";
 
 impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bus(source) => source.fmt(f),
             Self::Input { topic, source } => write!(f, "topic '{topic}': {source}"),
+            Self::Lost { topic, sequences: (first, next), refused } => {
+                if first == next {
+                    write!(f, "damage: topic '{topic}': before message {next}")?;
+                } else {
+                    write!(
+                        f,
+                        "messages are lost: topic '{topic}': {first} to before {next}, which are needed here"
+                    )?;
+                }
+                if let Some(why) = refused {
+                    write!(f, ": {why}")?;
+                }
+                write!(
+                    f,
+                    "; restore them from a copy; where there is none {ANEW}, and `replay verify` goes on telling all \
+                     that is lost"
+                )
+            }
+            Self::Gone { topic, next } => write!(
+                f,
+                "the journal is lost: topic '{topic}' is not there, and 'risk' follows from its messages from {next} on; restore \
+                 it from a copy, else start its publisher, which begins it anew, and then this engine, which sets aside what \
+                 followed from the lost ones"
+            ),
             Self::Skipped { topic, expected, found } => {
                 write!(
                     f,
@@ -96,11 +147,12 @@ impl fmt::Display for EngineError {
                 write!(f, "regressed: topic '{topic}' went back to {to}; start the engine again")
             }
             Self::Journal(source) => write!(f, "topic 'risk': {source}"),
-            Self::Merge(source) => source.fmt(f),
+            Self::Merge(source) => write!(f, "{source}; {ANEW} what does not fit"),
             Self::Diverged { sequence, what } => {
                 write!(
                     f,
-                    "divergent: message {sequence} of 'risk': {what}; run `replay state`, which says how far state and journal agree"
+                    "divergent: message {sequence} of 'risk': {what}; run `replay state`, which says how far state and \
+                     journal agree; {ANEW} what does not fit"
                 )
             }
             Self::Publish(source) => write!(f, "topic 'risk': {source}"),

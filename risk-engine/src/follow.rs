@@ -8,6 +8,7 @@ use engine::{Effect, Effects, Head, INPUTS, MergeError, MergeReplay, State, Turn
 
 use crate::RISK;
 use crate::error::EngineError;
+use crate::lost::Lost;
 
 /// What is to be done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +32,21 @@ pub(crate) struct Follow {
     due: VecDeque<Effect>,
     /// They are those of a configuration, which need not go with it in one batch.
     of_configuration: bool,
+    /// The last event that was taken, or the first that will be.
+    taken: u64,
+    /// Whether lost events are gone over, as far as those behind them fit.
+    goes_on: bool,
+    lost: Option<Lost>,
 }
 
 impl Follow {
     /// Begins at message `from` of `risk`, to go to before `end`, with a state that needs `next` of each input.
-    pub(crate) fn new(bus: &Bus, from: u64, end: u64, next: [u64; INPUTS]) -> Result<Self, EngineError> {
+    pub(crate) fn new(
+        bus: &Bus,
+        (from, end): (u64, u64),
+        next: [u64; INPUTS],
+        goes_on: bool,
+    ) -> Result<Self, EngineError> {
         let journal = bus.subscriber(RISK, Start::Sequence(from), Gate::Published)?;
         Ok(Self {
             journal,
@@ -43,6 +54,9 @@ impl Follow {
             order: MergeReplay::new(next),
             due: VecDeque::new(),
             of_configuration: false,
+            taken: from,
+            goes_on,
+            lost: None,
         })
     }
 
@@ -79,6 +93,16 @@ impl Follow {
         Ok(())
     }
 
+    /// Sequence of the last event that was taken, or of the first that will be.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// The lost events that were gone over.
+    pub(crate) fn take_lost(&mut self) -> Option<Lost> {
+        self.lost.take()
+    }
+
     /// Alerts that the last configuration leads to and the journal lacks: their engine ended between two batches.
     pub(crate) fn take_unsaid(&mut self) -> impl Iterator<Item = Effect> + '_ {
         self.due.drain(..)
@@ -86,10 +110,27 @@ impl Follow {
 
     fn take(&mut self, state: &mut State) -> Result<Next, EngineError> {
         let Self { journal, order, due, of_configuration, .. } = self;
-        let Some(delivery) = journal.poll_delivery().map_err(EngineError::Journal)? else {
-            return Ok(Next::Taken);
+        let delivery = match journal.poll_delivery() {
+            Ok(Some(delivery)) => delivery,
+            Ok(None) => return Ok(Next::Taken),
+            Err(source) => {
+                let lost = Lost::of(source).map_err(EngineError::Journal)?;
+                if !self.goes_on {
+                    return Err(lost.error(RISK));
+                }
+                // What they held cannot be compared.
+                state.settle();
+                due.clear();
+                *of_configuration = false;
+                match &mut self.lost {
+                    Some(before) => before.join(lost),
+                    None => self.lost = Some(lost),
+                }
+                return Ok(Next::Taken);
+            }
         };
         let (sequence, event) = (delivery.sequence, delivery.message);
+        self.taken = sequence;
         let diverged = |what| Err(EngineError::Diverged { sequence, what });
         if !event.is_setting() {
             *of_configuration |= conclude(due, state);

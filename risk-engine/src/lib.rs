@@ -10,6 +10,7 @@ mod config;
 mod error;
 mod follow;
 mod inputs;
+mod lost;
 mod outbox;
 mod runner;
 mod snapshots;

@@ -57,6 +57,12 @@ const RUN: Command = Command {
              the limits, and what fees are not given",
         ),
         Flag::value("for", "D", "end after this time, once it has caught up; else at the first Ctrl-C"),
+        Flag::switch(
+            "derive-anew",
+            "go on without messages that are lost for good: those of the inputs are not applied, those of 'risk' are concluded \
+             again, and what of 'risk' does not fit for that is cut, kept beside and told by `replay verify`; first restore \
+             what a copy has; ends with code 1",
+        ),
     ],
     examples: &["risk-engine run", "risk-engine run --for 10s --config busbar.toml --json"],
     run: run::run,

@@ -5,7 +5,7 @@
 
 use bus::event::risk::{EngineConfigured, FeeSet, LimitSet, RiskEvent};
 use bus::program::note;
-use bus::{Batch, PublishError, Publisher};
+use bus::{Batch, PublishError, Publisher, Room};
 use engine::{Effect, Effects, MergeRecorder};
 
 /// The batch to be published next.
@@ -14,8 +14,8 @@ pub(crate) struct Outbox {
     events: Vec<RiskEvent>,
     /// So many of them go together; what is behind may go later.
     together: usize,
-    /// It was said that there is no room.
-    complained: bool,
+    /// What there is no room in, which was said.
+    short_of: Option<Room>,
 }
 
 impl Outbox {
@@ -84,8 +84,8 @@ impl Outbox {
                 Ok(()) => count += 1,
                 Err(PublishError::TooLarge { .. }) if count >= self.together.max(1) => break,
                 Err(PublishError::Full) => return Ok(false),
-                Err(error @ PublishError::NoRoom(_)) => {
-                    self.complain(&error);
+                Err(PublishError::NoRoom(room)) => {
+                    self.complain(room);
                     return Ok(false);
                 }
                 Err(error) => return Err(error),
@@ -93,14 +93,24 @@ impl Outbox {
         }
         batch.commit();
         self.events.drain(..count);
-        (self.together, self.complained) = (0, false);
+        (self.together, self.short_of) = (0, None);
         Ok(true)
     }
 
     #[cold]
-    fn complain(&mut self, error: &PublishError) {
-        if !std::mem::replace(&mut self.complained, true) {
-            note(&format!("the engine waits: {error}"));
+    fn complain(&mut self, room: Room) {
+        if self.short_of.replace(room).is_none() {
+            note(&format!("the engine waits: {}", PublishError::NoRoom(room)));
+        }
+    }
+
+    /// Why what is left could not be published, and what to do.
+    pub(crate) fn unsent(&self) -> String {
+        match self.short_of {
+            Some(room) => {
+                format!("conclusions found no room: topic 'risk': {room}; {} and start again", room.remedy())
+            }
+            None => "conclusions found no room for the moment: topic 'risk'; start again".into(),
         }
     }
 }

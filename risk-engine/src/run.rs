@@ -32,7 +32,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let bus = Bus::with_config(arguments.bus(), config.bus)?;
     let stop = Stop::on_signals();
     let watch = Arc::new(Watch::default());
-    let runner = Runner::open(&bus, settings, config.risk.snapshot_every, Arc::clone(&watch))?;
+    let mut runner = Runner::open(&bus, settings, config.risk.snapshot_every, Arc::clone(&watch))?;
+    if arguments.has("derive-anew") {
+        runner = runner.derive_anew()?;
+    }
     note(&plan.describe());
     plan.make_way().into_iter().for_each(note);
     withdrawn.into_iter().for_each(note);

@@ -4,6 +4,8 @@
 //! follows within a second. A restart takes the journalled order again, from a snapshot or from the beginning, and
 //! compares each effect with the journalled one; so nothing is concluded twice and no conclusion is lost.
 
+mod anew;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use crate::config::Settings;
 use crate::error::EngineError;
 use crate::follow::{Follow, Next};
 use crate::inputs::{self, Input};
+use crate::lost::Lost;
 use crate::outbox::Outbox;
 use crate::snapshots::{self, Saver, Taken};
 use crate::watch::{Measures, Outcome, Watch, receive_time};
@@ -61,8 +64,8 @@ pub struct Runner {
     order: MergeRecorder,
     outbox: Outbox,
     follow: Option<Follow>,
-    /// Since when a message is waited for that the journal says was merged, and whether that was said.
-    waiting: Option<(Time, bool)>,
+    /// Since when a message is waited for that the journal says was merged, and what was said of it.
+    waiting: Option<(Time, Option<String>)>,
     clock: Clock,
     /// When order was journalled last.
     ordered: Time,
@@ -76,6 +79,14 @@ pub struct Runner {
     gauge: Gauge,
     /// Inputs that had lost their mark at the start.
     unmarked: BTreeSet<String>,
+    /// Inputs that were not there before `risk` was opened, so that it could not be asked whether they lack its causes.
+    absent: Vec<&'static str>,
+    /// Whether what does not fit is derived anew.
+    derives_anew: bool,
+    /// Events of `risk` that were lost and gone over.
+    passed: Option<Lost>,
+    /// A restart needs what was decided since the last snapshot.
+    must_save: bool,
     failed: bool,
 }
 
@@ -99,6 +110,7 @@ impl Runner {
     ) -> Result<Self, EngineError> {
         let inputs = [MARKET_DATA, TRADES].into_iter();
         let unmarked = inputs.filter(|topic| inputs::is_unmarked(bus, topic)).map(str::to_owned).collect();
+        let absent = inputs::absent(bus);
         let publisher = publisher(bus)?;
         snapshots::hold_retention(bus);
         let clock = Clock::new();
@@ -122,6 +134,10 @@ impl Runner {
             taken: None,
             gauge: Gauge::new(watch, clock.now()),
             unmarked,
+            absent,
+            derives_anew: false,
+            passed: None,
+            must_save: false,
             failed: false,
             clock,
             bus: bus.clone(),
@@ -150,8 +166,11 @@ impl Runner {
         self.unsaved = 0;
         self.market_data = Input::new(&self.bus, MARKET_DATA, positions.market_data);
         self.trades = Input::new(&self.bus, TRADES, positions.trades);
+        let is_absent = |topic| end > 0 && self.absent.contains(&topic);
+        self.market_data.expect(is_absent(MARKET_DATA), self.derives_anew);
+        self.trades.expect(is_absent(TRADES), self.derives_anew);
         let next = [positions.market_data.next, positions.trades.next];
-        self.follow = Some(Follow::new(&self.bus, from, end, next)?);
+        self.follow = Some(Follow::new(&self.bus, (from, end), next, self.derives_anew)?);
         self.gauge.watch.set_live(false);
         Ok(())
     }
@@ -173,6 +192,10 @@ impl Runner {
                 self.begin_again()?;
                 Ok(1)
             }
+            Err(error) if self.derives_anew && error.is_misfit() => {
+                self.cut(error)?;
+                Ok(1)
+            }
             done => done,
         }
     }
@@ -184,6 +207,7 @@ impl Runner {
         }
         // What the old one still writes is awaited.
         self.saver = Saver::start(&self.bus).map_err(EngineError::Thread)?;
+        self.absent = inputs::absent(&self.bus);
         self.publisher = Some(publisher(&self.bus)?);
         self.begin()
     }
@@ -193,7 +217,13 @@ impl Runner {
             return Ok(0);
         }
         let done = match self.follow.take() {
-            Some(follow) => self.take_again(follow)?,
+            Some(mut follow) => {
+                let taken = self.take_again(&mut follow);
+                if !matches!(taken, Ok((_, true))) {
+                    self.follow = Some(follow);
+                }
+                taken?.0
+            }
             None => self.take_new()?,
         };
         let now = self.clock.now();
@@ -265,51 +295,41 @@ impl Runner {
         Ok(Some(Cause { sequence, epoch, input: engine::MARKET_DATA, index: 0 }))
     }
 
-    /// Merges in the journalled order.
-    fn take_again(&mut self, mut follow: Follow) -> Result<usize, EngineError> {
+    /// Merges in the journalled order; says also whether that was followed to its end.
+    fn take_again(&mut self, follow: &mut Follow) -> Result<(usize, bool), EngineError> {
         for done in 0..STEPS {
             let heads = [self.market_data.head()?, self.trades.head()?];
-            match follow.step(heads, &mut self.state)? {
+            self.look_for_arrivals()?;
+            match follow.step(heads, &mut self.state).map_err(|error| self.explain(error))? {
                 Next::Apply(turn) if turn.input == engine::TRADES => {
+                    self.trades.pass();
                     self.apply_trade()?;
                     follow.applied(&self.effects)?;
                 }
                 Next::Apply(_) => {
+                    self.market_data.pass();
                     self.apply_market_data()?;
                     follow.applied(&Effects::new())?;
                 }
                 Next::Taken => {}
                 Next::Wait { input, sequence } => {
-                    self.wait_for(input, sequence);
-                    self.follow = Some(follow);
-                    return Ok(done);
+                    self.wait_for(input, sequence)?;
+                    return Ok((done, false));
                 }
                 Next::Done => {
                     self.outbox.add_alerts(follow.take_unsaid());
                     if !self.send()? {
-                        self.follow = Some(follow);
-                        return Ok(done);
+                        return Ok((done, false));
                     }
+                    self.passed = follow.take_lost();
+                    self.must_save |= self.passed.is_some();
                     self.go_live();
-                    return Ok(done + 1);
+                    return Ok((done + 1, true));
                 }
             }
         }
         self.waiting = None;
-        self.follow = Some(follow);
-        Ok(STEPS)
-    }
-
-    #[cold]
-    fn wait_for(&mut self, input: u16, sequence: u64) {
-        let now = self.clock.now();
-        let (since, was_said) = self.waiting.get_or_insert((now, false));
-        if !*was_said && now.0.saturating_sub(since.0) >= PATIENCE.as_nanos() as u64 {
-            *was_said = true;
-            self.gauge.watch.set_stuck(true);
-            let topic = if input == engine::TRADES { self.trades.topic() } else { self.market_data.topic() };
-            note(&format!("waiting for message {sequence} of '{topic}', from which 'risk' already follows"));
-        }
+        Ok((STEPS, false))
     }
 
     /// The journal is followed to its end: the configuration takes effect, and new messages are merged.
@@ -341,14 +361,15 @@ impl Runner {
         if let Some(taken) = self.taken.take_if(|taken| publisher.durable() >= taken.risk) {
             self.taken = self.saver.save(taken);
         }
-        let is_due = self.unsaved >= self.snapshot_every || self.is_room_short(now);
+        self.must_save |= self.market_data.has_decided() | self.trades.has_decided();
+        let is_due = self.must_save || self.unsaved >= self.snapshot_every || self.is_room_short(now);
         if !is_due || self.taken.is_some() || self.follow.is_some() || !self.outbox.is_empty() {
             return Ok(());
         }
         self.outbox.add_order(&mut self.order);
         if self.send()? {
             self.ordered = now;
-            self.unsaved = 0;
+            (self.unsaved, self.must_save) = (0, false);
             let risk = self.publisher.as_ref().map_or(0, Publisher::next_sequence);
             let frozen = self.state.freeze(&self.positions());
             self.taken = Some(Taken { risk, frozen });
@@ -388,11 +409,10 @@ impl Runner {
         incomplete.extend(self.bus.lost_schemas().iter().map(|topic| schema_lost(topic)));
         incomplete.extend(self.bus.cut_effects().iter().map(|topic| effects_cut(topic)));
         if !is_sent {
-            incomplete.push("conclusions found no room: topic 'risk'; make some and start again".into());
+            incomplete.push(self.outbox.unsent());
         }
-        if self.waiting.is_some_and(|(_, was_said)| was_said) {
-            incomplete.push("messages are missing from which 'risk' follows; run `replay verify`".into());
-        }
+        incomplete.extend(self.waiting.take().and_then(|(_, said)| said));
+        incomplete.extend(self.passed());
         incomplete.extend(too_late(&self.state));
         incomplete.extend(out_of_range(&self.state));
         let undurable = self.close()?;

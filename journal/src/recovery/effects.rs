@@ -10,7 +10,7 @@ use super::decide;
 use crate::{
     disk_copy,
     error::OpenError,
-    layout::{Cause, FIRST_FRAME, FLAG_MORE, MarkSlot, SegmentHeader},
+    layout::{Cause, FIRST_FRAME, FLAG_MORE, MarkSlot, SegmentHeader, Word},
     progress::Input,
     reader::Places,
     scan::{Evidence, scan},
@@ -90,9 +90,7 @@ pub(super) fn first_without_cause(
         return Ok(cut);
     }
     for header in headers.iter().rev() {
-        let loaded = disk_copy::load(places.storage.as_ref(), mark, header.number, Access::Write)
-            .map_err(|error| OpenError::Damaged { what: error.to_string() })?;
-        let Some((segment, header)) = loaded else { continue };
+        let Some((segment, header)) = load(places, mark, header.number)? else { continue };
         match look(&segment, &header, evidence, causes) {
             Looked::Missing { offset, sequence } => {
                 cut = Some(Cut { header, segment, offset, sequence });
@@ -104,6 +102,35 @@ pub(super) fn first_without_cause(
     Ok(cut)
 }
 
+/// The batch on disk with the first message from a sequence on.
+pub(super) fn first_from(
+    places: &Places,
+    mark: &MarkSlot,
+    evidence: Evidence,
+    headers: &[SegmentHeader],
+    from: u64,
+) -> Result<Option<Cut>, OpenError> {
+    let begun = headers.partition_point(|header| header.sequence <= from).saturating_sub(1);
+    for header in &headers[begun..] {
+        let Some((segment, header)) = load(places, mark, header.number)? else { continue };
+        if let Some((offset, sequence)) =
+            find_batch(&segment, &header, evidence, |_, sequence, word| word.is_user() && sequence >= from)
+        {
+            return Ok(Some(Cut { header, segment, offset, sequence }));
+        }
+    }
+    Ok(None)
+}
+
+fn load(
+    places: &Places,
+    mark: &MarkSlot,
+    number: u64,
+) -> Result<Option<(Segment, SegmentHeader)>, OpenError> {
+    disk_copy::load(places.storage.as_ref(), mark, number, Access::Write)
+        .map_err(|error| OpenError::Damaged { what: error.to_string() })
+}
+
 /// What a look at a segment's causes found.
 enum Looked {
     Whole,
@@ -112,21 +139,38 @@ enum Looked {
 }
 
 fn look(segment: &Segment, header: &SegmentHeader, evidence: Evidence, causes: &mut Causes<'_>) -> Looked {
+    let mut has_effects = false;
+    let missing = find_batch(segment, header, evidence, |at, _, word| {
+        let cause = segment.cause(at, word);
+        has_effects |= cause.is_some();
+        cause.is_some_and(|cause| causes.is_missing(cause))
+    });
+    match missing {
+        Some((offset, sequence)) => Looked::Missing { offset, sequence },
+        None if has_effects => Looked::Whole,
+        None => Looked::NoEffects,
+    }
+}
+
+/// Offset and sequence of the first batch with a frame that is wanted, by its offset, sequence and word.
+fn find_batch(
+    segment: &Segment,
+    header: &SegmentHeader,
+    evidence: Evidence,
+    mut is_wanted: impl FnMut(usize, u64, Word) -> bool,
+) -> Option<(usize, u64)> {
     let found = scan(segment, header, evidence);
     let kept = decide(segment, header, &found, evidence);
     let mut batch = (FIRST_FRAME, header.sequence);
-    let (mut next, mut is_first, mut has_effects) = (FIRST_FRAME, true, false);
+    let (mut next, mut is_first) = (FIRST_FRAME, true);
     for (at, sequence, word) in kept.frames(segment, header.sequence) {
         if is_first || at != next {
             batch = (at, sequence);
         }
-        if let Some(cause) = segment.cause(at, word) {
-            has_effects = true;
-            if causes.is_missing(cause) {
-                return Looked::Missing { offset: batch.0, sequence: batch.1 };
-            }
+        if is_wanted(at, sequence, word) {
+            return Some(batch);
         }
         (next, is_first) = (at + word.stride(), word.flags & FLAG_MORE == 0);
     }
-    if has_effects { Looked::Whole } else { Looked::NoEffects }
+    None
 }

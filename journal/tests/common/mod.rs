@@ -47,6 +47,7 @@ impl Ground {
             retention: None,
             inputs: Vec::new(),
             proven: Vec::new(),
+            cut_from: None,
             lock: self.disk.join(journal::LOCK),
             now: 1_000,
             patience: Duration::ZERO,

@@ -320,7 +320,10 @@ fn interruption(reason: &Reason) -> String {
 fn describe(gateway: &mut Gateway, refused: &mut u64) -> String {
     let summary = gateway.summary();
     let is_full = summary.refused > std::mem::replace(refused, summary.refused);
-    let full = if is_full { ", refused for lack of room: make some" } else { "" };
+    let full = match summary.short_of {
+        Some(room) if is_full => format!(", refused for lack of room: {room}: {}", room.remedy()),
+        _ => String::new(),
+    };
     let dropped = summary.network.dropped;
     format!("{} messages, {dropped} packets dropped by the kernel{full}", summary.feed.messages)
 }

@@ -29,7 +29,7 @@ use bus::clock::Clock;
 use bus::event::market::{Gap, Session};
 use bus::event::trade::TradeEvent;
 use bus::event::{Message, PartOf, Time};
-use bus::{Bus, BusError, PublishError, Publisher, ReadError};
+use bus::{Bus, BusError, PublishError, Publisher, ReadError, Room};
 use zerocopy::IntoBytes;
 
 use crate::arbiter::Source;
@@ -105,6 +105,8 @@ pub struct LiveSummary {
     pub io: &'static str,
     /// How often the topic refused an event for lack of room; each was offered again.
     pub refused: u64,
+    /// What there was no room in, if the topic refused events when this was asked for.
+    pub short_of: Option<Room>,
     /// Requests that could not be sent.
     pub unsent: u64,
     /// What the drop copy did.
@@ -141,6 +143,8 @@ pub struct LiveGateway<N: Normalise> {
     snapshots: Snapshots,
     clock: Clock,
     refused: u64,
+    /// What there was no room in during the last duty cycle.
+    short_of: Option<Room>,
     unsent: u64,
 }
 
@@ -171,6 +175,7 @@ where
             answers: config.udp.lines.len(),
             clock: Clock::new(),
             refused: 0,
+            short_of: None,
             unsent: 0,
             source,
         })
@@ -182,6 +187,7 @@ where
     /// # Errors
     /// What was received cannot be journalled any more, or nothing can be received.
     pub fn do_work(&mut self) -> Result<usize, LiveError> {
+        self.short_of = None;
         let packets = self.receive()?;
         if packets == 0 {
             self.clock.resync();
@@ -201,13 +207,16 @@ where
     }
 
     fn receive(&mut self) -> Result<usize, LiveError> {
-        let Self { source, feed, answers, refused, .. } = self;
+        let Self { source, feed, answers, refused, short_of, .. } = self;
         let mut failure = None;
         let received = source.poll(&mut |packet| {
             let from = if packet.line == *answers { Source::Rerequest } else { Source::Line(packet.line) };
             match feed.packet(from, packet.receive_time, packet.bytes) {
                 Ok(()) => {}
-                Err(error) if is_for_lack_of_room(&error) => *refused += 1,
+                Err(error) if is_for_lack_of_room(&error) => {
+                    *refused += 1;
+                    *short_of = room(&error).or(*short_of);
+                }
                 Err(error) => failure = Some(error),
             }
         });
@@ -221,6 +230,7 @@ where
         match result {
             Err(error) if is_for_lack_of_room(&error) => {
                 self.refused += 1;
+                self.short_of = room(&error).or(self.short_of);
                 Ok(())
             }
             result => result.map_err(LiveError::Journal),
@@ -288,6 +298,7 @@ where
             network: self.source.counters(),
             io: self.source.backend(),
             refused: self.refused,
+            short_of: self.short_of,
             unsent: self.unsent,
             drop_copy: self.drop_copy.as_mut().map(DropCopy::counters),
             undurable: 0,
@@ -354,6 +365,11 @@ fn open_lines(config: &UdpConfig) -> Result<UdpSource, OpenError> {
 /// Whether the topic will take the event later.
 fn is_for_lack_of_room(error: &PublishError) -> bool {
     matches!(error, PublishError::Full | PublishError::NoRoom(_))
+}
+
+/// What there is no room in, where that is more than a moment's want.
+fn room(error: &PublishError) -> Option<Room> {
+    if let PublishError::NoRoom(room) = error { Some(*room) } else { None }
 }
 
 /// The topic, which a live source never waits for: what is refused is held and offered again, and the lines are

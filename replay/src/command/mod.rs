@@ -20,10 +20,10 @@ fn open(arguments: &Arguments, waits: bool) -> Result<Bus, Failure> {
     Ok(bus)
 }
 
-/// The topics of a bus, or the failure that it has none, nor one that lost its schema.
+/// The topics of a bus, or the failure that it has none, nor one that lost its schema or is gone.
 fn topics(bus: &Bus) -> Result<Vec<String>, Failure> {
     let topics = bus.topics()?;
-    if topics.is_empty() && bus.topics_without_schema()?.is_empty() {
+    if topics.is_empty() && bus.topics_without_schema()?.is_empty() && bus.topics_gone()?.is_empty() {
         let place = bus.directory().display();
         return Err(Failure::new("no topics", place, "start a publisher or name another --bus"));
     }

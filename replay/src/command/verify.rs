@@ -1,9 +1,9 @@
 //! `replay verify`: proves order and integrity.
 
 use bus::program::{self, Arguments, Exit, Failure, Progress, Tone};
-use bus::{Bus, BusError};
+use bus::{Bus, BusError, TOPIC_GONE};
 use replay::verify::{AbsentInput, TopicReport, verify};
-use replay::{OpenGap, Orphans};
+use replay::{DamageKind, OpenGap, Orphans};
 use serde::Serialize;
 
 use super::{DamageEntry, damage_text, hexadecimal, table::table};
@@ -30,7 +30,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 fn reports(bus: &Bus, only: Option<String>) -> Result<Vec<TopicReport>, Failure> {
     let without_schema = bus.topics_without_schema()?;
     let mut topics = if only.is_none() { super::topics(bus)? } else { bus.topics()? };
-    topics.extend_from_slice(&without_schema);
+    let gone = bus.topics_gone()?;
+    topics.extend(without_schema.iter().chain(&gone).cloned());
     topics.sort_unstable();
     if let Some(topic) = only {
         if !topics.contains(&topic) {
@@ -45,6 +46,7 @@ fn reports(bus: &Bus, only: Option<String>) -> Result<Vec<TopicReport>, Failure>
         is_any_read |= !verified.as_ref().is_err_and(BusError::is_refused);
         reports.push(match verified {
             Ok(report) => report,
+            Err(_) if gone.contains(&topic) => TopicReport::unreadable(&topic, TOPIC_GONE),
             Err(_) if without_schema.contains(&topic) => {
                 TopicReport::unreadable(&topic, "its schema.json is gone; restore it from a copy")
             }
@@ -170,6 +172,17 @@ fn faults(report: &TopicReport) -> Vec<String> {
     }
     for damage in report.damage.listed() {
         lines.push(format!("{topic}: {}", damage_text(damage)));
+    }
+    if report
+        .damage
+        .listed()
+        .iter()
+        .any(|damage| damage.kind == DamageKind::Damage && damage.from < damage.to)
+    {
+        lines.push(format!(
+            "{topic}: damage reaches from the frame that fails to the next frame of evidence, up to 64 KiB on: where the \
+             frames between begin, and which messages they are, is not certain any more"
+        ));
     }
     for (input, AbsentInput { first, last, effects }) in &report.absent {
         lines.push(format!(

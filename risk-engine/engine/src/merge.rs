@@ -117,11 +117,11 @@ pub enum MergeError {
         /// First sequence of the run.
         first: u64,
     },
-    /// A run does not begin where the last one of its input ended.
+    /// A run begins before the end of the last one of its input, or behind a message that the input holds.
     Discontinuous {
         /// The input.
         input: u16,
-        /// Where the last run ended.
+        /// Where the last run ended, or that message.
         expected: u64,
         /// Where this one begins.
         found: u64,
@@ -187,7 +187,8 @@ impl MergeReplay {
         Self { runs: VecDeque::new(), recorded: next, begun: [false; INPUTS] }
     }
 
-    /// Adds the next recorded run.
+    /// Adds the next recorded run. One that begins later than the last one of its input ended says that what is between
+    /// was lost when it was recorded; that it is lost is seen when it is taken.
     ///
     /// # Errors
     /// The run contradicts itself or those before it; nothing was added.
@@ -203,12 +204,13 @@ impl MergeReplay {
         if !self.begun[place] && end <= expected {
             return Ok(());
         }
-        if first > expected || (first < expected && self.begun[place]) {
+        if first < expected && self.begun[place] {
             return Err(MergeError::Discontinuous { input, expected, found: first });
         }
         self.begun[place] = true;
         self.recorded[place] = end;
-        self.runs.push_back(Run { input, epoch: event.cause.epoch, first: expected, count: end - expected });
+        let first = first.max(expected);
+        self.runs.push_back(Run { input, epoch: event.cause.epoch, first, count: end - first });
         Ok(())
     }
 
@@ -221,12 +223,18 @@ impl MergeReplay {
     /// that message.
     ///
     /// # Errors
-    /// [`MergeError::Missing`]: the recorded order asks for a message that is not the head of its input.
+    /// The recorded order asks for a message that is not the head of its input: [`MergeError::Discontinuous`] where that is
+    /// an earlier one, else [`MergeError::Missing`].
     pub fn next(&mut self, heads: [Option<Head>; INPUTS]) -> Result<Option<Turn>, MergeError> {
         let Some(run) = self.runs.front_mut() else { return Ok(canonical(heads)) };
         let Run { input, first: sequence, .. } = *run;
-        if heads[usize::from(input)].is_none_or(|head| head.sequence != sequence) {
-            return Err(MergeError::Missing { input, sequence });
+        match heads[usize::from(input)] {
+            Some(head) if head.sequence == sequence => {}
+            Some(head) if head.sequence < sequence => {
+                let (expected, found) = (head.sequence, sequence);
+                return Err(MergeError::Discontinuous { input, expected, found });
+            }
+            _ => return Err(MergeError::Missing { input, sequence }),
         }
         run.first += 1;
         run.count -= 1;

@@ -18,6 +18,7 @@ use super::DEADLINE;
 use super::compliance::Verdict;
 use super::exchange::Venue;
 use super::parts::{Part, Parts};
+use super::view::waits_for_room;
 use crate::run::fault;
 
 /// The exchange leaves when nobody has asked for anything for so long.
@@ -82,10 +83,12 @@ impl Parts {
         let has_all = || venue.is_paused() && messages() == 0 && fills() == 0;
         if !wait(|| format!("the gateway, which has {} to go", missing()), || self.has_failed() || has_all())
         {
+            let short = desk.ask().and_then(|gateway| gateway.short_of).map(waits_for_room);
             incomplete.push(format!(
-                "the gateway did not get all that the exchange sent: {} are missing; start again on this directory, it \
+                "the gateway did not get all that the exchange sent: {} are missing; {}start again on this directory, it \
                  asks for them",
-                missing()
+                missing(),
+                short.map_or_else(String::new, |short| format!("{short}; then "))
             ));
             return;
         }

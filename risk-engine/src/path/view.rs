@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bus::event::risk::{PositionUpdate, RiskEvent, RiskEventRef};
 use bus::event::{Money, Symbol, Text};
 use bus::program::{self, Failure, LatencySummary, Tone, counted, decimal, note};
-use bus::{Bus, Gate, Reader, Start, Subscriber};
+use bus::{Bus, Gate, Reader, Room, Start, Subscriber};
 use market_gateway::live::LiveSummary;
 use risk_engine::{MARKET_DATA, Measures, RISK, TRADES};
 
@@ -78,9 +78,8 @@ pub(crate) struct View {
     began: Instant,
     shown: Instant,
     topics: [Topic; 3],
-    /// What the exchange had left out at the last look, and how often the gateway was refused.
+    /// What the exchange had left out at the last look.
     behind: u64,
-    refused: u64,
     risk: Option<Subscriber<RiskEvent>>,
     positions: BTreeMap<(Text<16>, Symbol), PositionUpdate>,
 }
@@ -104,7 +103,6 @@ impl View {
             shown: now,
             topics,
             behind: 0,
-            refused: 0,
             risk,
             positions: BTreeMap::new(),
         }
@@ -189,9 +187,8 @@ impl View {
         if missing > 0 {
             waits.push(format!("the gateway waits for {}", counted(missing, "missing message")));
         }
-        let refused = gateway.map_or(0, |gateway| gateway.refused);
-        if refused > std::mem::replace(&mut self.refused, refused) {
-            waits.push("market-data waits for room".into());
+        if let Some(room) = gateway.and_then(|gateway| gateway.short_of) {
+            waits.push(waits_for_room(room));
         }
         let lag = parts.desk.published().saturating_sub(parts.watch.cut().market_data);
         if lag > LAG {
@@ -292,6 +289,11 @@ fn command(program: &str, command: &str, bus: &Bus) -> String {
         .filter(|path| path.exists())
         .map_or_else(|| format!("cargo run --release --bin {program} --"), |path| path.display().to_string());
     format!("{program} {command} --bus {}", bus.directory().display())
+}
+
+/// What the gateway waits for, and what helps.
+pub(super) fn waits_for_room(room: Room) -> String {
+    format!("market-data waits for room: {room}: {}", room.remedy())
 }
 
 /// That the exchange is held up, where it is by more than a moment.

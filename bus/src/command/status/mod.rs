@@ -6,7 +6,7 @@ mod text;
 use std::{collections::BTreeMap, io, path::Path};
 
 use bus::{
-    Bus, BusError, Gate, Keeper, Owner, ReaderStatus, Survey,
+    Bus, BusError, Gate, Keeper, Owner, ReaderStatus, Survey, TOPIC_GONE,
     program::{Arguments, Exit, Failure, print_json},
 };
 use journal::{instance, storage::space};
@@ -85,7 +85,8 @@ struct Details {
     /// Messages that are published and not durable.
     lag: u64,
     segment_size: u32,
-    /// Bytes that the topic may take on disk, while it has shared memory to say so.
+    /// Bytes that the topic may take on disk, as its publisher was told; none if it keeps all, or has no shared memory
+    /// (`counters` neither) to say so.
     retention: Option<u64>,
     segments: Segments,
     io: Option<String>,
@@ -194,6 +195,7 @@ fn report(bus: &Bus) -> Result<Report, BusError> {
         return Err(error);
     }
     topics.extend(without.into_iter().map(without_schema));
+    topics.extend(bus.topics_gone()?.into_iter().map(gone));
     topics.sort_by(|one, other| one.topic.cmp(&other.topic));
     let mut report = Report {
         bus: bus.directory().display().to_string(),
@@ -218,6 +220,10 @@ fn room(directory: &Path) -> Option<Room> {
 fn without_schema(topic: String) -> Topic {
     let error = Some("its schema.json is gone; restore it from a copy".into());
     Topic { topic, state: State::Damaged, error, details: None }
+}
+
+fn gone(topic: String) -> Topic {
+    Topic { topic, state: State::Damaged, error: Some(TOPIC_GONE.into()), details: None }
 }
 
 fn surveyed(topic: String, survey: Survey) -> Topic {
@@ -253,7 +259,10 @@ fn state(survey: &Survey) -> (State, Option<String>) {
         return (State::Damaged, Some(what));
     }
     if let Some((from, to)) = survey.missing.first() {
-        let what = format!("segments {from} to {} are missing; restore them from a copy", to - 1);
+        let what = match to - from {
+            1 => format!("segment {from} is missing; restore it from a copy"),
+            _ => format!("segments {from} to {} are missing; restore them from a copy", to - 1),
+        };
         return (State::Damaged, Some(what));
     }
     if let Some(number) = survey.shortened.first() {

@@ -66,7 +66,12 @@ fn storage(topic: &str, details: &Details) -> Vec<Cell> {
     let mut row = vec![
         plain(topic),
         plain(about(u64::from(details.segment_size))),
-        plain(details.retention.map_or_else(|| "-".into(), about)),
+        // Only its publisher knows what it was told, and says so in shared memory.
+        plain(match (details.retention, &details.counters) {
+            (Some(bytes), _) => about(bytes),
+            (None, Some(_)) => "all".into(),
+            (None, None) => "-".into(),
+        }),
         plain(segments.floor),
         size(segments.memory, segments.memory_bytes),
         size(segments.disk, segments.disk_bytes),

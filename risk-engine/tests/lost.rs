@@ -1,0 +1,184 @@
+//! Parts of a bus are lost for good: what the engine says, and how it goes on all the same.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use bus::Bus;
+use bus::agent;
+use bus::event::market::MarketEvent;
+use bus::event::trade::TradeEvent;
+use bus::plan::Placement;
+use bus::program::{Progress, Stop};
+use bus::wait::WaitStrategy;
+use common::{Ground, feed};
+use engine::Cut;
+use replay::verify::verify;
+use replay::{Damage, DamageKind};
+use risk_engine::{Runner, Watch};
+use serde_json::Value;
+
+/// Messages of `market-data` in each life, and of `trades`.
+const LIFE: u64 = 400;
+const TRADES: u64 = LIFE / common::MARKET_PER_TRADE;
+
+/// A bus on which gateway and engine lived three times, each time in a segment of its own.
+fn given() -> Ground {
+    let ground = Ground::new();
+    for _ in 0..3 {
+        publish(&ground.bus);
+        assert_eq!(run(&ground, &[]).0, 0);
+    }
+    forget_snapshots(&ground);
+    ground
+}
+
+fn publish(bus: &Bus) {
+    let mut market_data = bus.publisher::<MarketEvent>("market-data").unwrap();
+    let mut trades = bus.publisher::<TradeEvent>("trades").unwrap();
+    feed(&mut market_data, &mut trades, LIFE);
+    market_data.close().unwrap();
+    trades.close().unwrap();
+}
+
+fn forget_snapshots(ground: &Ground) {
+    let directory = ground.path().join("risk/snapshots");
+    if directory.exists() {
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}
+
+fn segment(ground: &Ground, topic: &str, number: u64) -> PathBuf {
+    ground.path().join(topic).join(format!("0/{number:016x}.segment"))
+}
+
+fn start(bus: &Path, flags: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_risk-engine"));
+    command.args(["run", "--json", "--bus"]).arg(bus).args(flags).output().unwrap()
+}
+
+/// Runs the engine until it has caught up: its exit code, what it says, and its summary.
+fn run(ground: &Ground, flags: &[&str]) -> (i32, String, Value) {
+    let output = start(&ground.path(), &[&["--for", "0s"], flags].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let summary = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output.status.code().unwrap(), said, summary)
+}
+
+/// What is told of a topic: how, and the sequences.
+fn told(ground: &Ground, topic: &str) -> Vec<(DamageKind, u64, u64)> {
+    let report = verify(&ground.bus, topic, &mut Progress::new()).unwrap();
+    assert!(report.orphans.is_empty());
+    let range = |damage: &Damage| (damage.kind, damage.from, damage.to);
+    report.damage.listed().iter().map(range).collect()
+}
+
+/// The engine's state is the one that is derived from the journals at the same cut.
+fn assert_is_derived(ground: &Ground, summary: &Value) {
+    let derived = replay::state::derive(&ground.bus, None, &mut Progress::new()).unwrap();
+    assert!(derived.divergence.is_empty(), "{:?}", derived.divergence);
+    let hash: String = derived.state_hash().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(summary["state_hash"], hash);
+}
+
+fn effects(ground: &Ground) -> u64 {
+    ground.bus.watermarks("risk").unwrap().published
+}
+
+#[test]
+fn a_lost_part_of_an_input_is_gone_over_when_told_to_and_never_forgotten() {
+    for (topic, per_life) in [("trades", TRADES), ("market-data", LIFE)] {
+        for number in [1, 2] {
+            let ground = given();
+            let (before, lost) =
+                (effects(&ground), (DamageKind::Missing, number * per_life, (number + 1) * per_life));
+            std::fs::remove_file(segment(&ground, topic, number)).unwrap();
+            for _ in 0..2 {
+                let (code, said, _) = run(&ground, &[]);
+                let what = format!("topic '{topic}': {} to before {}", lost.1, lost.2);
+                assert!(code == 1 && said.contains(&what) && said.contains("run --derive-anew"), "{said}");
+                assert_eq!(effects(&ground), before, "nothing is given up unasked");
+            }
+            let (code, said, _) = run(&ground, &["--derive-anew"]);
+            assert!(code == 1 && said.contains("lost and not applied"), "{said}");
+            assert_eq!(run(&ground, &[]).0, 0, "it goes on from its snapshot");
+            publish(&ground.bus);
+            assert_eq!(run(&ground, &[]).0, 0);
+            // The order that was journalled since goes over them.
+            forget_snapshots(&ground);
+            let (code, said, summary) = run(&ground, &[]);
+            assert!(code == 1 && said.contains("lost and not applied"), "{said}");
+            assert_is_derived(&ground, &summary);
+            assert_eq!(told(&ground, topic), [lost]);
+            let cut = told(&ground, "risk");
+            assert!(cut.iter().all(|(kind, ..)| *kind == DamageKind::Cut), "{cut:?}");
+            assert_eq!(cut.last().map(|cut| cut.2), Some(before), "{topic} {number}: {cut:?}");
+        }
+    }
+}
+
+#[test]
+fn lost_conclusions_are_concluded_again_behind_them() {
+    for number in [1, 2] {
+        let ground = given();
+        let before = effects(&ground);
+        std::fs::remove_file(segment(&ground, "risk", number)).unwrap();
+        let lost = told(&ground, "risk");
+        let [(DamageKind::Missing, first, next)] = lost[..] else { panic!("{lost:?}") };
+        let (code, said, _) = run(&ground, &[]);
+        let what = format!("topic 'risk': {first} to before {next}");
+        assert!(code == 1 && said.contains(&what) && said.contains("run --derive-anew"), "{said}");
+        let (code, said, summary) = run(&ground, &["--derive-anew"]);
+        assert!(code == 1 && said.contains("lost and concluded anew"), "{said}");
+        assert_is_derived(&ground, &summary);
+        assert_eq!(run(&ground, &[]).0, 0, "it goes on from its snapshot");
+        let found = told(&ground, "risk");
+        assert_eq!(found[0], lost[0], "that is not forgotten");
+        let cut = &found[1..];
+        assert!(if number == 2 { cut.is_empty() } else { cut[0].0 == DamageKind::Cut && cut[0].2 == before });
+        assert!(effects(&ground) > next);
+    }
+}
+
+#[test]
+fn an_input_that_is_gone_ends_the_engine_with_a_word() {
+    for topic in ["trades", "market-data"] {
+        let ground = given();
+        let before = effects(&ground);
+        std::fs::remove_dir_all(ground.path().join(topic)).unwrap();
+        // It would go on for ever, if it waited.
+        let output = start(&ground.path(), &[]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let what = format!("the journal is lost: topic '{topic}' is not there");
+        assert!(output.status.code() == Some(1) && said.contains(&what), "{said}");
+        // The way on that it names.
+        publish(&ground.bus);
+        let (code, said, summary) = run(&ground, &[]);
+        assert!(code == 1 && said.contains("are cut, as an input lacks their causes"), "{said}");
+        assert_is_derived(&ground, &summary);
+        assert_eq!(told(&ground, "risk").last().map(|cut| (cut.0, cut.2)), Some((DamageKind::Cut, before)));
+    }
+}
+
+#[test]
+fn an_input_that_comes_anew_while_the_engine_starts_is_asked_for_causes_all_the_same() {
+    let ground = given();
+    let before = effects(&ground);
+    std::fs::remove_dir_all(ground.path().join("trades")).unwrap();
+    let (watch, stop) = (Arc::new(Watch::default()), Stop::new());
+    let runner = Runner::open(&ground.bus, None, u64::MAX, Arc::clone(&watch)).unwrap();
+    publish(&ground.bus);
+    let placement = Placement { role: "risk", core: None, wait: WaitStrategy::Yield };
+    let running = agent::start(&placement, &stop, runner).unwrap();
+    let cut = Cut { market_data: 4 * LIFE, trades: TRADES };
+    while !watch.has_reached(cut) && !running.is_finished() {
+        std::thread::yield_now();
+    }
+    stop.request();
+    running.join().unwrap();
+    assert_eq!(watch.outcome().map(|outcome| outcome.cut), Some(cut));
+    assert_eq!(told(&ground, "risk").last().map(|cut| (cut.0, cut.2)), Some((DamageKind::Cut, before)));
+}
