@@ -120,17 +120,18 @@ pub(crate) fn rate(arguments: &Arguments) -> Result<Exit, Failure> {
     let (rounds, length): (u64, Duration) = (arguments.get("rounds")?, arguments.get("for")?);
     let how = format!("unpinned, {rounds} rounds of {} s sustained", length.as_secs_f64());
     conditions::print(arguments.json(), "64-byte messages one way, one publisher, one subscriber", &how)?;
-    let (mut bursts, mut disk, mut new_blocks) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bursts, mut used, mut new) = (Vec::new(), Vec::new(), Vec::new());
     let (mut fresh, mut recycled) = (Sustained::default(), Sustained::default());
     for _ in 0..rounds {
         bursts.push(burst()?);
-        new_blocks.push(raw_disk(Blocks::New)?);
         for (sustained, retention) in [(&mut fresh, None), (&mut recycled, Some(KEPT))] {
-            let before = raw_disk(Blocks::Old)?;
+            let before = raw_disks()?;
             let flow = flow(length, retention)?;
-            let raw = f64::midpoint(before, raw_disk(Blocks::Old)?);
-            disk.push(raw);
-            sustained.add(flow, raw);
+            let after = raw_disks()?;
+            let beside = [0, 1].map(|blocks| f64::midpoint(before[blocks], after[blocks]));
+            used.push(beside[0]);
+            new.push(beside[1]);
+            sustained.add(flow, beside);
         }
     }
     let figure = |figure, system: &str, unit, value, ratio| Figure {
@@ -140,30 +141,37 @@ pub(crate) fn rate(arguments: &Arguments) -> Result<Exit, Failure> {
         value,
         ratio,
     };
-    figure("durable writes of 256 KiB", "raw disk", "MB/s", median(&mut disk), None)
+    figure("durable writes of 256 KiB", "raw disk", "MB/s", median(&mut used), None)
         .print(arguments.json())?;
-    figure("the same into new blocks", "raw disk", "MB/s", median(&mut new_blocks), None)
-        .print(arguments.json())?;
+    figure("the same into new blocks", "raw disk", "MB/s", median(&mut new), None).print(arguments.json())?;
     figure("burst, published and read", "busbar", "M msg/s", median(&mut bursts), None)
         .print(arguments.json())?;
-    for (name, mut sustained) in [("sustained, all kept", fresh), ("sustained, retention", recycled)] {
-        let share = Some(("raw disk bytes", median(&mut sustained.shares)));
-        figure(name, "busbar", "M msg/s", median(&mut sustained.rates), share).print(arguments.json())?;
+    let names = ["raw disk bytes", "raw disk bytes into new blocks"];
+    for (name, Sustained { mut rates, shares }) in
+        [("sustained, all kept", fresh), ("sustained, retention", recycled)]
+    {
+        let rate = median(&mut rates);
+        for (beside, mut shares) in names.into_iter().zip(shares) {
+            let share = Some((beside, median(&mut shares)));
+            figure(name, "busbar", "M msg/s", rate, share).print(arguments.json())?;
+        }
     }
     Ok(Exit::Good)
 }
 
-/// Rates until all is durable, in millions of messages a second, and what they are of the disk's.
+/// Rates until all is durable, in millions of messages a second, and what they are of the disk's, by [`raw_disks`].
 #[derive(Default)]
 struct Sustained {
     rates: Vec<f64>,
-    shares: Vec<f64>,
+    shares: [Vec<f64>; 2],
 }
 
 impl Sustained {
-    fn add(&mut self, (rate, bytes): (f64, f64), raw: f64) {
+    fn add(&mut self, (rate, bytes): (f64, f64), raw: [f64; 2]) {
         self.rates.push(rate);
-        self.shares.push(bytes / raw);
+        for (shares, raw) in self.shares.iter_mut().zip(raw) {
+            shares.push(bytes / raw);
+        }
     }
 }
 
@@ -232,6 +240,11 @@ enum Blocks {
     Old,
     /// Blocks that are only reserved, as of a file that grows.
     New,
+}
+
+/// Megabytes a second of durable writes into blocks that were written before, and into new ones.
+fn raw_disks() -> Result<[f64; 2], Failure> {
+    Ok([raw_disk(Blocks::Old)?, raw_disk(Blocks::New)?])
 }
 
 /// Megabytes a second of durable writes.
