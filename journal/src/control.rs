@@ -89,8 +89,8 @@ impl Control {
         Self::whole(path).filter(|control| control.is_of(journal))
     }
 
-    /// Whether there is a page, and it is another journal's: of a bus that was at this place before and whose memory nobody
-    /// has removed yet, or of a topic that was made anew.
+    /// Whether there is a page, and it is another journal's: of a bus that was at this place before and whose memory
+    /// nobody has removed yet, or of a topic that was made anew.
     pub(crate) fn is_of_another(path: &Path, journal: &[u8; 16]) -> bool {
         Self::whole(path).is_some_and(|control| !control.is_of(journal))
     }

@@ -118,7 +118,8 @@ impl<'a> Listing<'a> {
     }
 }
 
-/// A segment in shared memory, if it is there and not another journal's. It stays what it is as long as it is mapped here.
+/// A segment in shared memory, if it is there and not another journal's. It stays what it is as long as it is mapped
+/// here.
 ///
 /// # Errors
 /// What is there cannot be used, or for the moment nothing can be opened.
@@ -137,7 +138,7 @@ pub(crate) fn shared(places: &Places, mark: &MarkSlot, number: u64) -> Result<Op
     };
     let is_held = memory.hold(&path).map_err(|error| failed(&error))?;
     let segment = Segment::shared(memory, number);
-    // One that is made ready has no header, and who made it is told by the page, which comes before all segments.
+    // One that is made ready has no header: the page tells who made it, which comes before all segments.
     let is_ours = || {
         let page = places.memory_dir.join(Control::NAME);
         segment.header(&mark.journal).is_some() || !Control::is_of_another(&page, &mark.journal)
