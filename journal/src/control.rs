@@ -86,12 +86,25 @@ impl Control {
 
     /// Maps the page read-only; `None` if there is none, or another journal's.
     pub fn attach(path: &Path, journal: &[u8; 16]) -> Option<Self> {
+        Self::whole(path).filter(|control| control.is_of(journal))
+    }
+
+    /// Whether there is a page, and it is another journal's: of a bus that was at this place before and whose memory
+    /// nobody has removed yet, or of a topic that was made anew.
+    pub(crate) fn is_of_another(path: &Path, journal: &[u8; 16]) -> bool {
+        Self::whole(path).is_some_and(|control| !control.is_of(journal))
+    }
+
+    /// A page that somebody has made to its end, for whatever journal.
+    fn whole(path: &Path) -> Option<Self> {
         let control = Self::over(SegmentMemory::open(path, Access::Read, BLOCK).ok()?, path);
-        let magic = control.load(Slot::Magic);
-        let same = control.load(Slot::Journal) == first_half(journal)
+        (control.load(Slot::Magic) == MAGIC && control.load32(Slot::Version) == VERSION).then_some(control)
+    }
+
+    fn is_of(&self, journal: &[u8; 16]) -> bool {
+        self.load(Slot::Journal) == first_half(journal)
             // ORDERING: read behind the fence of `load(Magic)`, which pairs with the Release in `own`.
-            && control.second_half().load(Ordering::Relaxed) == second_half(journal);
-        (magic == MAGIC && control.load32(Slot::Version) == VERSION && same).then_some(control)
+            && self.second_half().load(Ordering::Relaxed) == second_half(journal)
     }
 
     fn over(memory: SegmentMemory, path: &Path) -> Self {

@@ -3,6 +3,7 @@
 use std::{cell::RefCell, fs, io};
 
 use crate::{
+    control::Control,
     disk_copy::{self, LoadError, is_of_asker},
     layout::{MarkSlot, SegmentHeader},
     memory::{MemoryError, SegmentMemory},
@@ -117,7 +118,8 @@ impl<'a> Listing<'a> {
     }
 }
 
-/// A segment in shared memory, if it is there. It stays what it is as long as it is mapped here.
+/// A segment in shared memory, if it is there and not another journal's. It stays what it is as long as it is mapped
+/// here.
 ///
 /// # Errors
 /// What is there cannot be used, or for the moment nothing can be opened.
@@ -135,5 +137,11 @@ pub(crate) fn shared(places: &Places, mark: &MarkSlot, number: u64) -> Result<Op
         Err(_) => return Ok(None),
     };
     let is_held = memory.hold(&path).map_err(|error| failed(&error))?;
-    Ok(is_held.then(|| Segment::shared(memory, number)))
+    let segment = Segment::shared(memory, number);
+    // One that is made ready has no header: the page tells who made it, which comes before all segments.
+    let is_ours = || {
+        let page = places.memory_dir.join(Control::NAME);
+        segment.header(&mark.journal).is_some() || !Control::is_of_another(&page, &mark.journal)
+    };
+    Ok((is_held && is_ours()).then_some(segment))
 }

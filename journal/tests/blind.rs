@@ -328,3 +328,31 @@ fn a_segment_that_is_only_made_ready_is_not_read_whole_at_each_look() {
         assert_messages(&messages, count);
     }
 }
+
+#[test]
+fn memory_that_another_journal_left_at_its_place_is_none_of_a_journal_s() {
+    let (other, ground) = (Ground::new(), Ground::new());
+    // As a killed writer leaves it: a segment that is written, and others made ready.
+    let mut dead = other.open();
+    dead.publish(&message(0));
+    dead.settle();
+    dead.die();
+    let mut live = ground.open();
+    for n in 0..MOST {
+        live.publish(&message(n));
+    }
+    live.settle();
+    let places = Places { memory_dir: other.memory.clone(), ..ground.places.clone() };
+    let check = |places: &Places| {
+        for gate in GATES {
+            let mut found = reader(places, gate);
+            let (messages, faults) = read_rest(&mut found);
+            assert_eq!(faults, []);
+            assert_messages(&messages, MOST);
+            assert_eq!(found.watermarks().durable, MOST);
+        }
+    };
+    check(&places);
+    live.close();
+    check(&places);
+}

@@ -23,9 +23,10 @@ const MORE: u64 = 100;
 
 /// A live bus, and a directory that shows its topics as they were on disk when the test said so.
 struct Live {
-    ground: Ground,
     trades: Publisher<TradeEvent>,
     risk: Publisher<RiskEvent>,
+    /// Dropped last: while publishers hold their memory, no other directory may get the inode that names it.
+    ground: Ground,
     count: u64,
 }
 
