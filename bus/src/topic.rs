@@ -420,7 +420,9 @@ impl Bus {
     }
 
     pub(crate) fn places(&self, topic: &str) -> Result<Places, BusError> {
-        let memory_dir = Instance::of(&self.shared.directory).map_err(BusError::Memory)?.topic_path(topic, 0);
+        let instance = Instance::of(&self.shared.directory).map_err(BusError::Memory)?;
+        instance.check().map_err(BusError::Memory)?;
+        let memory_dir = instance.topic_path(topic, 0);
         Ok(Places { storage: Arc::new(DiskStorage::new(self.topic_dir(topic).join("0"))), memory_dir })
     }
 

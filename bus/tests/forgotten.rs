@@ -193,6 +193,36 @@ fn memory_whose_messages_are_durable_goes_on_request() {
 }
 
 #[test]
+fn memory_that_a_stranger_may_have_put_there_is_not_believed() {
+    let machine = Machine::new();
+    let bus = machine.path("here/bus");
+    let mut publisher = machine.start(&bus, "flush");
+    publisher.told("published");
+    publisher.kill();
+    let status = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bus"));
+        command.args(["status", "--bus"]).arg(&bus).env("BUSBAR_SHM", machine.memory.path());
+        command.output().unwrap()
+    };
+    assert_eq!(status().status.code(), Some(0));
+    let instance = fs::read_dir(machine.memory.path()).unwrap().next().unwrap().unwrap().path();
+    let elsewhere = machine.path("elsewhere");
+    fs::rename(&instance, &elsewhere).or_else(|_| fs::create_dir(&elsewhere)).unwrap();
+    let _ = fs::remove_dir_all(&instance);
+    // Whatever its owner may be, no directory of the bus is a link.
+    std::os::unix::fs::symlink(&elsewhere, &instance).unwrap();
+    let refused = status();
+    let line = String::from_utf8(refused.stdout).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{line}");
+    assert!(
+        line.contains("unreadable")
+            && line.contains("who does not own the bus")
+            && line.contains("BUSBAR_SHM"),
+        "{line}"
+    );
+}
+
+#[test]
 fn messages_are_given_up_by_name_only_and_counted() {
     let machine = Machine::new();
     let moved = machine.kill_and_rename(&["flush", "hold"]);

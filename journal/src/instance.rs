@@ -107,17 +107,24 @@ impl Instance {
         self.directory.join(topic).join(index.to_string())
     }
 
-    /// Whether the memory there belongs to this bus, as a reader must know before it trusts it. Writes
-    /// nothing.
+    /// Refuses to believe memory that a stranger put there, since any user may make a directory of this name. Writes nothing.
+    ///
+    /// # Errors
+    /// As [`Instance::is_current`].
+    pub fn check(&self) -> Result<(), InstanceError> {
+        match self.check_user() {
+            Err(error) if error.is_missing() => Ok(()),
+            checked => checked,
+        }
+    }
+
+    /// Whether the memory there belongs to this bus. Writes nothing.
     ///
     /// # Errors
     /// [`InstanceError::Foreign`] where somebody else's directory has the name; [`InstanceError::Io`]
     /// where it cannot be read. Missing memory is no error.
     pub fn is_current(&self) -> Result<bool, InstanceError> {
-        match self.check_user() {
-            Err(error) if error.is_missing() => return Ok(false),
-            checked => checked?,
-        }
+        self.check()?;
         let id = identity::read(&self.bus).map_err(|error| InstanceError::io("read", &self.bus, error))?;
         let owner = Owner::read(&self.directory.join(OWNER));
         let owner = owner.map_err(|error| InstanceError::io("read", &self.directory, error))?;
@@ -181,15 +188,11 @@ impl Instance {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 Err(InstanceError::io("make", &self.directory, error))
             }
-            _ => match self.check_user() {
-                // Removed by another's sweep just now: the lock will not be found, and we try again.
-                Err(error) if error.is_missing() => Ok(()),
-                checked => checked,
-            },
+            // Where another's sweep removed it just now, the lock will not be found, and we try again.
+            _ => self.check(),
         }
     }
 
-    /// Refuses what a stranger may have put under the name: the parent is writable for all.
     fn check_user(&self) -> Result<(), InstanceError> {
         let status = fs::symlink_metadata(&self.directory)
             .map_err(|error| InstanceError::io("inspect", &self.directory, error))?;
@@ -397,7 +400,8 @@ impl fmt::Display for InstanceError {
         match self {
             Self::Foreign { directory, user } => write!(
                 f,
-                "shared memory of user {user}: {}; have them remove it, or set BUSBAR_SHM to another place",
+                "shared memory of user {user}, who does not own the bus: {}; have them remove it, make the bus directory \
+                 theirs, or set BUSBAR_SHM to another place",
                 directory.display()
             ),
             Self::InUse { directory } => write!(
