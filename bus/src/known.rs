@@ -2,8 +2,9 @@
 //! stands in the bus directory from when its topic is made, one a line, until somebody takes it out.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -27,16 +28,23 @@ pub(crate) fn note_topic(bus: &Path, topic: &str) -> io::Result<()> {
     // What a crash has cut short ends here.
     let line =
         if text.is_empty() || text.ends_with('\n') { format!("{topic}\n") } else { format!("\n{topic}\n") };
-    let mut file = File::options().append(true).create(true).open(&path)?;
+    let mut file = options().append(true).create(true).open(&path)?;
     file.write_all(line.as_bytes())?;
     file.sync_all()?;
     File::open(bus)?.sync_all()
 }
 
+/// Who may write in the bus directory cannot have anybody wait here, or write elsewhere.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    options
+}
+
 /// What the file says; nothing where there is none.
 fn read(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
-    match File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes)) {
+    match options().read(true).open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(error),
         Ok(_) => Ok(String::from_utf8_lossy(&bytes).into_owned()),

@@ -457,6 +457,20 @@ fn a_topic_whose_directory_is_gone_is_damaged_until_its_name_is_taken_out() {
 }
 
 #[test]
+fn a_list_of_topics_that_is_no_file_of_this_bus_holds_nobody_up_and_changes_nothing() {
+    let (_directory, bus) = ground();
+    let (list, other) = (bus.join("bus.topics"), bus.join("other"));
+    std::fs::create_dir_all(&bus).unwrap();
+    assert!(Command::new("mkfifo").arg(&list).status().unwrap().success());
+    assert!(Process::start("process", &bus, "close").end().success());
+    assert_eq!(report(&bus).0, Some(0));
+    std::fs::remove_file(&list).unwrap();
+    std::os::unix::fs::symlink(&other, &list).unwrap();
+    assert!(Process::start("process", &bus, "close").end().success());
+    assert!(!other.exists(), "nothing is written through a link");
+}
+
+#[test]
 fn retention_is_told_as_far_as_it_is_known() {
     let (_directory, bus) = ground();
     let mut process = Process::start("process", &bus, "stay");

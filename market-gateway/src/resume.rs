@@ -14,7 +14,8 @@ use crate::arbiter::{self, Ahead, GapCause, OpenGap};
 use crate::mold::SessionId;
 use crate::{Normalise, Recall, snapshot};
 
-/// Most open gaps of a session that are remembered; late messages of further ones stay out.
+/// Most open gaps of a session that are remembered, as by the arbiter: a further one takes the place of the last that lacks
+/// anything, and late messages of that one stay out.
 const OPEN_GAPS: usize = 1_024;
 
 /// How far the journal has one session.
@@ -56,11 +57,13 @@ impl Past {
             self.withdrawn(gap.venue_sequence);
         } else if gap.venue_sequence >= self.next {
             self.goes_on_at(gap.venue_sequence.saturating_add(gap.count));
-            if self.open.len() < OPEN_GAPS {
-                let local = gap.cause == Text::new("local").expect("five letters");
-                let cause = if local { GapCause::Local } else { GapCause::Network };
-                self.open.push(OpenGap::new(gap.venue_sequence, gap.count, cause));
+            if self.open.len() >= OPEN_GAPS {
+                let last = self.open.iter().rposition(|open| !open.is_complete());
+                self.open.remove(last.unwrap_or(OPEN_GAPS - 1));
             }
+            let local = gap.cause == Text::new("local").expect("five letters");
+            let cause = if local { GapCause::Local } else { GapCause::Network };
+            self.open.push(OpenGap::new(gap.venue_sequence, gap.count, cause));
         }
     }
 

@@ -144,6 +144,25 @@ fn lost_conclusions_are_concluded_again_behind_them() {
 }
 
 #[test]
+fn where_nothing_is_lost_nothing_is_derived_anew() {
+    let ground = given();
+    let before = effects(&ground);
+    let (code, said, summary) = run(&ground, &["--derive-anew"]);
+    assert_eq!((code, effects(&ground)), (0, before), "{said}");
+    assert_is_derived(&ground, &summary);
+    assert_eq!(told(&ground, "risk"), []);
+    // Beside a live engine it takes nothing away from that.
+    std::fs::remove_file(segment(&ground, "trades", 1)).unwrap();
+    let inputs = ["market-data", "trades"];
+    let live = ground.bus.derived_publisher::<bus::event::risk::RiskEvent>("risk", &inputs).unwrap();
+    let (code, said, _) = run(&ground, &["--derive-anew"]);
+    assert!(code != 0 && said.contains("the journal has a writer"), "{said}");
+    assert_eq!(effects(&ground), before);
+    live.close().unwrap();
+    assert_eq!(told(&ground, "risk"), []);
+}
+
+#[test]
 fn an_input_that_is_gone_ends_the_engine_with_a_word() {
     for topic in ["trades", "market-data"] {
         let ground = given();

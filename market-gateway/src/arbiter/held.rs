@@ -59,11 +59,23 @@ impl Held {
         Some(piece)
     }
 
-    /// Drops all pieces that begin at `at` or behind it; returns how many.
-    pub(crate) fn truncate(&mut self, at: u64) -> u64 {
-        let beyond = self.pieces.split_off(&at);
-        self.bytes -= beyond.values().map(|piece| Self::cost(piece.blocks())).sum::<usize>();
-        beyond.len() as u64
+    /// Takes the first piece, with the number of its first message, if it ends at `end` or before.
+    pub(crate) fn take_before(&mut self, end: u64) -> Option<(u64, Piece)> {
+        let (&first, piece) = self.pieces.first_key_value()?;
+        let is_before = first + piece.count as u64 <= end;
+        Some(first).filter(|_| is_before).and_then(|first| Some((first, self.take(first)?)))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Takes all pieces that begin at `at` or behind it.
+    pub(crate) fn split_off(&mut self, at: u64) -> Self {
+        let pieces = self.pieces.split_off(&at);
+        let bytes = pieces.values().map(|piece| Self::cost(piece.blocks())).sum();
+        self.bytes -= bytes;
+        Self { pieces, bytes }
     }
 
     /// Memory that these messages would need, in bytes.

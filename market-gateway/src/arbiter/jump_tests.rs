@@ -337,6 +337,53 @@ fn a_line_that_is_late_and_alone_for_a_while_costs_nothing() {
 }
 
 #[test]
+fn what_one_line_brought_is_kept_while_the_other_one_is_late_and_alone() {
+    let mut bench = Bench::new(false);
+    bench.limits.patience = Duration::from_secs(120);
+    bench.line(SECOND, 0, 1..5);
+    bench.line(SECOND, 0, 50..60);
+    (0..40).for_each(|n| bench.line(2 * SECOND + n * SECOND / 5, 1, 5 + n..6 + n));
+    bench.line(12 * SECOND, 1, 45..53);
+    bench.line(12 * SECOND, 1, 57..62);
+    bench.poll(200 * SECOND);
+    assert_eq!(bench.out.told(), new(1..62), "the late line lost 53 to before 57");
+}
+
+#[test]
+fn a_line_that_ends_the_session_steadily_is_not_refuted_by_a_late_one() {
+    let mut bench = Bench::new(false);
+    bench.line(SECOND, 0, 1..5);
+    bench.line(SECOND, 0, 50..60);
+    bench.poll(2 * SECOND);
+    for step in 0..20 {
+        bench.end(2 * SECOND + step * SECOND / 2, 0, 60);
+        bench.line(2 * SECOND + step * SECOND / 2, 1, 5 + step..6 + step);
+    }
+    let want = [new(1..5), gap(b'O', 5..50), new(50..60), vec![End(60)], late(5..25)].concat();
+    assert_eq!(bench.out.told(), want);
+}
+
+#[test]
+fn a_jump_is_refuted_however_many_gaps_there_are() {
+    let mut bench = Bench::new(false);
+    (0..1_100).for_each(|n| bench.line(SECOND + n, 0, 2 * n + 1..2 * n + 2));
+    bench.poll(2 * SECOND);
+    let next = 2 * 1_100;
+    bench.line(3 * SECOND, 0, 1 << 40..(1 << 40) + 1);
+    bench.line(3 * SECOND, 1, 1 << 40..(1 << 40) + 1);
+    bench.poll(4 * SECOND);
+    bench.quiet(4 * SECOND, next);
+    bench.line(9 * SECOND, 0, next..next + 10);
+    let told = bench.out.told();
+    assert_eq!(told[told.len() - 11..], [gap(b'W', next..1 << 40), new(next..next + 10)].concat());
+    let facts =
+        |past: &crate::resume::Past| (past.next, past.open.iter().map(|gap| gap.from).collect::<Vec<_>>());
+    let history = bench.out.history();
+    let past = history.past(&SessionId::default()).unwrap();
+    assert_eq!(facts(past), facts(&bench.arbiter().past(0)));
+}
+
+#[test]
 fn a_capture_that_is_given_again_withdraws_no_gap_that_its_journal_has() {
     let play = |bench: &mut Bench| {
         for n in (1..2_000).step_by(2).filter(|n| !(901..911).contains(n)) {
@@ -472,8 +519,10 @@ proptest! {
         a in habits(), b in habits(), last in 1u64..120, order in prop::collection::vec(any::<bool>(), 1..50),
         forged in prop::collection::vec(forged(), 0..6),
         refusals in prop_oneof![Just(Vec::new()), prop::collection::vec(any::<bool>(), 0..200)],
+        patience in prop_oneof![Just(50), Just(8_000)],
     ) {
         let mut bench = Bench::new(false);
+        bench.limits.patience = Duration::from_millis(patience);
         // What is late and refused may be lost.
         let mut refusing = refusals.contains(&true);
         let is_exact = !refusing;

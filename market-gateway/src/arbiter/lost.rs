@@ -124,15 +124,17 @@ impl Lost {
         Self { gaps, changed: true, parts, forgotten: 0 }
     }
 
-    /// Remembers a gap behind all others. Nobody needs to be asked for it again before `due`.
+    /// Remembers a gap behind all others; one too many in place of the last that lacks anything, since what a refuted jump
+    /// opened is always the newest. Nobody needs to be asked for it again before `due`.
     pub(super) fn push(&mut self, gap: OpenGap, due: Time) {
         debug_assert!(self.gaps.last().is_none_or(|last| last.gap.end() <= gap.from));
-        if self.gaps.len() < REMEMBERED {
-            self.parts += gap.missing.len();
-            self.gaps.push(Asked { gap, due, tries: 0 });
-        } else {
+        if self.gaps.len() >= REMEMBERED {
             self.forgotten += 1;
+            let last = self.gaps.iter().rposition(|asked| !asked.gap.is_complete());
+            self.parts -= self.gaps.remove(last.unwrap_or(REMEMBERED - 1)).gap.missing.len();
         }
+        self.parts += gap.missing.len();
+        self.gaps.push(Asked { gap, due, tries: 0 });
     }
 
     /// The open gaps.

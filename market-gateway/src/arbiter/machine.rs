@@ -53,6 +53,8 @@ pub struct Arbiter {
     told: Time,
     behind: Behind,
     held: Held,
+    /// Held until a jump was refuted: one line may have brought them that is ahead of those that are heard.
+    doubted: Held,
     missing: Ranges<Wait>,
     lost: Lost,
     suspects: Suspects,
@@ -82,6 +84,7 @@ impl Arbiter {
             told: start.told,
             behind: Behind::default(),
             held: Held::default(),
+            doubted: Held::default(),
             missing: Ranges::new(),
             lost: Lost::new(start.open),
             suspects: Suspects::new(limits.window),
@@ -480,6 +483,7 @@ impl Arbiter {
     /// session at its end.
     #[inline]
     fn settle<R: Release>(&mut self, out: &mut R) -> Result<(), R::Error> {
+        self.take_doubted(out)?;
         self.advance(out)?;
         while self.missing.first().is_some_and(|(_, wait)| wait.deadline <= self.now) {
             self.give_up_first(out)?;
@@ -526,6 +530,7 @@ impl Arbiter {
             self.counts.contradictions += 1;
             self.says(source, end, Some(end));
         } else if self.heard_of(source, end, out)? {
+            self.says(source, end, None);
             self.closing = Some(end);
         }
         Ok(())

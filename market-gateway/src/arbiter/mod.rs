@@ -24,8 +24,9 @@
 //!   seconds all packets of the lines, and not few, said lower numbers than the highest that is known: what they have not
 //!   reached is waited for no longer, and withdrawn from the gaps that the journal has; the lines are followed from where
 //!   they are, and what they lose from there on opens gaps of its own. Answers to requests refute nothing. Messages that
-//!   were released beyond a jump stay ([`Ahead`]), and count as those of their numbers when the lines come there. So a
-//!   line that is seconds late, and heard alone, costs no message and makes none come twice.
+//!   were released beyond a jump stay ([`Ahead`]), and count as those of their numbers when the lines come there; those
+//!   that were held are kept aside, and taken where the lines come there without them. So a line that is seconds late,
+//!   and heard alone, costs no message and makes none come twice.
 //! - The end of the session below what is known is a contradiction, until that is refuted. Nobody can end a session below
 //!   what its lines still say.
 //! - What the journal already has ([`Start::journalled`]) is recognised and never released as new.

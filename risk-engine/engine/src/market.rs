@@ -98,7 +98,11 @@ impl Market {
                 self.books.oddities.note(Oddity::UnknownGap);
             }
             if self.session.gaps.is_empty() {
+                let unknown = self.books.oddities.count(Oddity::UnknownOrder);
                 self.apply_waiting();
+                // A line that is late may still bring an order that was waited for, and its change is used up.
+                let is_used_up = self.books.oddities.count(Oddity::UnknownOrder) > unknown;
+                self.session.broken |= gap.state == Code(b'W') && is_used_up;
             }
         } else if !self.session.open(first, end) {
             self.books.oddities.note(Oddity::RefusedGap);

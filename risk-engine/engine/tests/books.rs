@@ -249,6 +249,15 @@ fn what_is_withdrawn_of_a_gap_makes_no_book_stale() {
     assert_eq!(whole.oddities().count(Oddity::UnknownGap), 0);
 }
 
+#[test]
+fn a_change_that_waits_for_an_order_of_a_withdrawn_range_leaves_the_books_stale() {
+    let mut state = run(&[gap(b'O', 5, 2), delete(77), gap(b'W', 5, 2)]);
+    assert_eq!(state.open_gaps().count(), 0);
+    // A line that is late brings it all the same, and nobody knows of the change any more.
+    state.apply_market(add(77, "Z", Side::BUY, 1, 1).message());
+    assert!(state.is_stale());
+}
+
 /// What was lost and arrives late gives the books that it would have given in time.
 #[test]
 fn a_closed_gap_repairs_the_books() {

@@ -7,7 +7,7 @@ use bus::event::Time;
 
 use super::super::lost::Lost;
 use super::super::{Ahead, Release, Source};
-use super::{Arbiter, after};
+use super::{Arbiter, Rest, after};
 
 /// How long the lines say only lower numbers than the highest that is known, until that is refuted: venues send a
 /// heartbeat each second.
@@ -72,7 +72,8 @@ impl Arbiter {
         let reach = self.behind.reach;
         if let Some(void) = self.missing.first_within(&(reach..u64::MAX)) {
             self.missing.truncate(void.start);
-            self.counts.unconfirmed += self.held.truncate(void.start);
+            self.doubted = self.held.split_off(void.start);
+            self.counts.unconfirmed += self.doubted.len() as u64;
             self.goes_back(void.start, out, |_, _| {});
         }
         while let Some((gap, from)) = self.lost.last_from(reach) {
@@ -95,6 +96,16 @@ impl Arbiter {
         }
         let closes = std::mem::take(&mut self.behind).closes;
         self.closing = closes.filter(|&end| end == reach && end >= self.end).or(self.closing);
+        Ok(())
+    }
+
+    /// Takes what is doubted of the messages that the lines have come to by now: it fills what they lost.
+    #[inline]
+    pub(super) fn take_doubted<R: Release>(&mut self, out: &mut R) -> Result<(), R::Error> {
+        while let Some((first, piece)) = self.doubted.take_before(self.end) {
+            let (blocks, receive_time) = (piece.blocks(), piece.receive_time());
+            self.accept(Source::Line(0), Rest { first, blocks, receive_time }, out)?;
+        }
         Ok(())
     }
 
