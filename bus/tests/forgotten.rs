@@ -215,7 +215,7 @@ fn memory_that_a_stranger_may_have_put_there_is_not_believed() {
     let line = String::from_utf8(refused.stdout).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{line}");
     assert!(
-        line.contains("unreadable")
+        line.contains("attention")
             && line.contains("who does not own the bus")
             && line.contains("BUSBAR_SHM"),
         "{line}"
