@@ -54,7 +54,11 @@ fn the_path_counts_every_message_at_every_stage() {
         assert_eq!(count(&figures, stage), 300, "{stage}");
     }
     assert!(count(&figures, "kernel stamp to handler") > 0);
-    assert_eq!(named(&figures, "kernel stamp to published")["ratio_to"], "bare receive");
+    // Beside a kernel's clock that neighbours disturb, a median may be nothing; then there is no ratio.
+    let median = |name| named(&figures, name)["latency"]["p50"].as_u64().expect("nanoseconds");
+    let has_ratio = median("kernel stamp to published") > 0 && median("kernel stamp to handler") > 0;
+    let ratio_to = &named(&figures, "kernel stamp to published")["ratio_to"];
+    assert_eq!(ratio_to.as_str(), has_ratio.then_some("bare receive"));
 }
 
 #[test]

@@ -36,6 +36,12 @@ const WRITE_OUT: &str = "write-out";
 
 /// Share of the rate below which it counts as missed.
 const MISSED: f64 = 0.99;
+/// Nanoseconds between the bus's clock and the system's that no stage would notice.
+const AGREED: i64 = 200;
+/// Time between two comparisons of them, somewhat more than the bus's clock wants.
+const INTERVAL: Duration = Duration::from_millis(1_050);
+/// Comparisons after which the figures are taken all the same; what the clocks differ by is said.
+const COMPARISONS: u32 = 6;
 
 /// Prints the percentiles of each stage.
 pub(crate) fn path(arguments: &Arguments) -> Result<Exit, Failure> {
@@ -51,6 +57,7 @@ pub(crate) fn path(arguments: &Arguments) -> Result<Exit, Failure> {
     );
     conditions::print(arguments.json(), "ITCH from its intended send to each stage, open loop", &how)?;
     plan.make_way().into_iter().for_each(note);
+    agree_with_the_kernel();
     let mut bare = bare_receive(rate, length / 4, &plan)?;
     let run = Run::new(rate, length, &plan)?;
     bare.add(&bare_receive(rate, length / 4, &plan)?);
@@ -145,7 +152,6 @@ struct Run {
 impl Run {
     fn new(rate: u64, length: Duration, plan: &Plan) -> Result<Self, Failure> {
         let clock = Clock::new();
-        clock.resync();
         let directory = scratch::directory()?;
         let bus = Bus::open(directory.path())?;
         let (placement, date) = (plan.place(GATEWAY), Date::of(clock.now()));
@@ -243,6 +249,20 @@ impl Run {
             note(&format!("WARNING: the journal refused {} times for lack of room", summary.refused));
         }
         is_lost
+    }
+}
+
+/// Waits until the bus's clock has learned its rate from the system's, which the kernel stamps with: in its first
+/// seconds the two may differ by more than what a stage takes.
+fn agree_with_the_kernel() {
+    let clock = Clock::new();
+    for _ in 0..COMPARISONS {
+        std::thread::sleep(INTERVAL);
+        let has_agreed = ahead(&clock).abs() < AGREED;
+        clock.resync();
+        if has_agreed {
+            break;
+        }
     }
 }
 
