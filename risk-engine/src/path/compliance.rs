@@ -3,13 +3,14 @@
 
 use std::io::{self, Sink};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bus::Bus;
 use bus::agent::{Agent, AgentError};
 use replay::blotter::{Blotter, Summary};
 
-use super::DEADLINE;
+/// Longest time for reading what is left at the end: a market at full speed may be far ahead of it.
+const CATCHING_UP: Duration = Duration::from_secs(30);
 
 /// Where the consumer leaves how it ended, and whether it has read everything.
 pub(crate) type Verdict = Arc<Mutex<Option<(Summary, bool)>>>;
@@ -37,7 +38,7 @@ impl Agent for Compliance {
 
     /// Reads what is durable by now, as far as the time allows.
     fn on_close(&mut self) -> Result<(), AgentError> {
-        let until = Instant::now() + DEADLINE;
+        let until = Instant::now() + CATCHING_UP;
         self.blotter.release();
         let mut has_all = false;
         while !has_all && Instant::now() < until {
