@@ -9,8 +9,8 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use bus::Bus;
 use bus::event::market::MarketEvent;
+use bus::{Bus, Owner};
 use common::{Ran, add, contents, program};
 
 /// Names the bus directory to the process that is killed.
@@ -63,7 +63,12 @@ impl Killed {
         Ran::of(program(&self.bus).args(arguments).env("BUSBAR_SHM", &self.memory).output().unwrap())
     }
 
+    /// As power loss does, which no process outlives: the system takes the killed one apart for a while.
     fn lose_memory(&self) {
+        let owner = || Bus::open(&self.bus).unwrap().survey("market-data").unwrap().owner;
+        while owner() != Owner::Nobody {
+            std::thread::yield_now();
+        }
         for entry in fs::read_dir(&self.memory).unwrap() {
             fs::remove_dir_all(entry.unwrap().path()).unwrap();
         }
