@@ -80,7 +80,7 @@ fn what_lies_beyond_the_end_is_refused_with_the_end_as_state_does() {
     for from in ["3", "99999"] {
         let told = refused(&["dump", "--topic", "market-data", "--from", from]);
         let words = format!(
-            "replay: no message {from}: 'market-data' holds sequences 0 to before 3; name one of these\n"
+            "replay: no message {from} yet: 'market-data' holds sequences 0 to before 3; name one of these\n"
         );
         assert_eq!(told, words);
         assert_eq!(refused(&["state", "--at", &format!("market-data={from}")]), words);
@@ -92,7 +92,7 @@ fn what_lies_beyond_the_end_is_refused_with_the_end_as_state_does() {
     let empty = replay(ground.bus.directory(), &["dump", "--topic", "trades", "--from", "0"]);
     assert_eq!((empty.code, empty.out.as_str(), empty.error.as_str()), (0, "", ""));
     let told = refused(&["dump", "--topic", "trades", "--from", "1"]);
-    assert_eq!(told, "replay: no message 1: 'trades' holds none; publish some or name another topic\n");
+    assert_eq!(told, "replay: no message 1 yet: 'trades' holds none; publish some or name another topic\n");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use bus::program::{Progress, Stop};
 use bus::wait::WaitStrategy;
 use common::{Ground, feed};
 use engine::Cut;
+use replay::state::Derived;
 use replay::verify::verify;
 use replay::{Damage, DamageKind};
 use risk_engine::{Runner, Watch};
@@ -77,11 +78,13 @@ fn told(ground: &Ground, topic: &str) -> Vec<(DamageKind, u64, u64)> {
 }
 
 /// The engine's state is the one that is derived from the journals at the same cut.
-fn assert_is_derived(ground: &Ground, summary: &Value) {
+fn assert_is_derived(ground: &Ground, summary: &Value) -> Derived {
     let derived = replay::state::derive(&ground.bus, None, &mut Progress::new()).unwrap();
     assert!(derived.divergence.is_empty(), "{:?}", derived.divergence);
+    let cut = serde_json::json!({"market-data": derived.cut.market_data, "trades": derived.cut.trades});
     let hash: String = derived.state_hash().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(summary["state_hash"], hash);
+    assert_eq!((&summary["cut"], &summary["state_hash"]), (&cut, &hash.into()));
+    derived
 }
 
 fn effects(ground: &Ground) -> u64 {
@@ -116,6 +119,24 @@ fn a_lost_part_of_an_input_is_gone_over_when_told_to_and_never_forgotten() {
             let cut = told(&ground, "risk");
             assert!(cut.iter().all(|(kind, ..)| *kind == DamageKind::Cut), "{cut:?}");
             assert_eq!(cut.last().map(|cut| cut.2), Some(before), "{topic} {number}: {cut:?}");
+        }
+    }
+}
+
+#[test]
+fn the_state_derived_from_the_journals_goes_over_a_lost_end_as_the_engine_does() {
+    for (topic, per_life) in [("trades", TRADES), ("market-data", LIFE)] {
+        let ground = given();
+        std::fs::remove_file(segment(&ground, topic, 2)).unwrap();
+        let (code, said, summary) = run(&ground, &["--derive-anew"]);
+        assert!(code == 1 && said.contains("lost and not applied"), "{said}");
+        let ends_lost = assert_is_derived(&ground, &summary);
+        // With more behind, and with the engine on its snapshot.
+        publish(&ground.bus);
+        let (_, _, summary) = run(&ground, &[]);
+        for derived in [ends_lost, assert_is_derived(&ground, &summary)] {
+            assert_eq!(derived.lost().collect::<Vec<_>>(), [(topic, per_life)]);
+            assert_eq!((derived.is_ok(), derived.is_stale()), (false, topic == "market-data"));
         }
     }
 }

@@ -6,7 +6,7 @@ use replay::verify::{AbsentInput, TopicReport, verify};
 use replay::{DamageKind, OpenGap, Orphans};
 use serde::Serialize;
 
-use super::{DamageEntry, damage_text, hexadecimal, table::table};
+use super::{DamageEntry, hexadecimal, table::table};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let bus = super::open(arguments, false)?;
@@ -171,7 +171,7 @@ fn faults(report: &TopicReport) -> Vec<String> {
         lines.push(format!("{topic}: open gap: {count} messages of session {session} from {from}"));
     }
     for damage in report.damage.listed() {
-        lines.push(format!("{topic}: {}", damage_text(damage)));
+        lines.push(format!("{topic}: {damage}"));
     }
     if report
         .damage
