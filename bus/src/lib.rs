@@ -192,6 +192,7 @@ mod topic;
 mod upstream;
 pub mod wait;
 
+pub use directory::SCHEMA_GONE;
 pub use error::BusError;
 pub use evidence::effects_cut;
 pub use journal::{

@@ -135,13 +135,11 @@ pub enum StateError {
         /// The bus directory.
         bus: String,
     },
-    /// A topic is there, but not all that makes it one.
+    /// A topic is there, but not its journal.
     Lost {
         /// The topic.
         topic: String,
-        /// What is gone.
-        what: &'static str,
-        /// Where it should be.
+        /// Where the journal should be.
         path: PathBuf,
     },
     /// A cut in a topic that is no input.
@@ -163,8 +161,8 @@ impl fmt::Display for StateError {
                     "neither '{MARKET_DATA}' nor '{TRADES}': {bus}; start a gateway or name another --bus"
                 )
             }
-            Self::Lost { topic, what, path } => {
-                write!(f, "topic '{topic}' lost its {what}: {}; restore it from a copy", path.display())
+            Self::Lost { topic, path } => {
+                write!(f, "topic '{topic}' lost its journal: {}; restore it from a copy", path.display())
             }
             Self::NoInput { topic } => {
                 write!(f, "not an input of the state: '{topic}'; use '{MARKET_DATA}' or '{TRADES}'")
@@ -520,18 +518,11 @@ fn open(
     Ok(Some(feed))
 }
 
-/// What a topic that cannot be found has lost; `None` where it never was.
+/// The error that a topic without its journal is; `None` where it never was.
 fn lost(bus: &Bus, topic: &str) -> Result<Option<StateError>, BusError> {
-    let is_among = |topics: Vec<String>| topics.iter().any(|known| known == topic);
-    let (what, name) = if is_among(bus.topics()?) {
-        ("journal", "0")
-    } else if is_among(bus.topics_without_schema()?) {
-        ("schema", "schema.json")
-    } else {
-        return Ok(None);
-    };
-    let path = bus.directory().join(topic).join(name);
-    Ok(Some(StateError::Lost { topic: topic.into(), what, path }))
+    let is_there = bus.topics()?.iter().any(|known| known == topic);
+    let path = bus.directory().join(topic).join("0");
+    Ok(is_there.then(|| StateError::Lost { topic: topic.into(), path }))
 }
 
 fn head(feed: &mut Feed) -> Option<Head> {

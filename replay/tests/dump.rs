@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
+use bus::SCHEMA_GONE;
 use bus::event::market::AddOrder;
 use bus::event::{Event, Price, Symbol};
 use common::{Ground, Ran, add, program, replay, text};
@@ -93,6 +95,15 @@ fn what_lies_beyond_the_end_is_refused_with_the_end_as_state_does() {
     assert_eq!((empty.code, empty.out.as_str(), empty.error.as_str()), (0, "", ""));
     let told = refused(&["dump", "--topic", "trades", "--from", "1"]);
     assert_eq!(told, "replay: no message 1 yet: 'trades' holds none; publish some or name another topic\n");
+}
+
+#[test]
+fn a_topic_that_lost_its_schema_is_not_taken_for_one_that_never_was() {
+    let ground = filled(3);
+    fs::remove_file(ground.bus.directory().join("market-data/schema.json")).unwrap();
+    let ran = replay(ground.bus.directory(), &["dump", "--topic", "market-data"]);
+    let told = format!("replay: topic 'market-data': {}: {SCHEMA_GONE}\n", ground.bus.directory().display());
+    assert_eq!((ran.code, ran.error), (2, told));
 }
 
 #[test]

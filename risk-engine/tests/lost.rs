@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use bus::Bus;
 use bus::agent;
 use bus::event::market::MarketEvent;
 use bus::event::trade::TradeEvent;
 use bus::plan::Placement;
 use bus::program::{Progress, Stop};
 use bus::wait::WaitStrategy;
+use bus::{Bus, SCHEMA_GONE};
 use common::{Ground, feed};
 use engine::Cut;
 use replay::state::Derived;
@@ -200,6 +200,28 @@ fn an_input_that_is_gone_ends_the_engine_with_a_word() {
         assert!(code == 1 && said.contains("are cut, as an input lacks their causes"), "{said}");
         assert_is_derived(&ground, &summary);
         assert_eq!(told(&ground, "risk").last().map(|cut| (cut.0, cut.2)), Some((DamageKind::Cut, before)));
+    }
+}
+
+#[test]
+fn an_input_that_lost_its_schema_is_told_with_the_ways_to_mend_it_each_of_which_does() {
+    for topic in ["trades", "market-data"] {
+        let ground = given();
+        let schema = ground.path().join(topic).join("schema.json");
+        let copy = std::fs::read(&schema).unwrap();
+        let mends: [&dyn Fn(); 2] = [&|| std::fs::write(&schema, &copy).unwrap(), &|| publish(&ground.bus)];
+        for mend in mends {
+            std::fs::remove_file(&schema).unwrap();
+            let output = start(&ground.path(), &[]);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let told = format!("risk-engine: topic '{topic}': {}: {SCHEMA_GONE}", ground.path().display());
+            assert!(output.status.code() == Some(2) && said.lines().any(|line| line == told), "{said}");
+            mend();
+            let (code, said, summary) = run(&ground, &[]);
+            assert_eq!(code, 0, "{said}");
+            assert_is_derived(&ground, &summary);
+            assert_eq!(std::fs::read(&schema).unwrap(), copy);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `replay verify`: proves order and integrity.
 
 use bus::program::{self, Arguments, Exit, Failure, Progress, Tone};
-use bus::{Bus, BusError, TOPIC_GONE};
+use bus::{Bus, BusError, SCHEMA_GONE, TOPIC_GONE};
 use replay::verify::{AbsentInput, TopicReport, verify};
 use replay::{DamageKind, OpenGap, Orphans};
 use serde::Serialize;
@@ -47,9 +47,7 @@ fn reports(bus: &Bus, only: Option<String>) -> Result<Vec<TopicReport>, Failure>
         reports.push(match verified {
             Ok(report) => report,
             Err(_) if gone.contains(&topic) => TopicReport::unreadable(&topic, TOPIC_GONE),
-            Err(_) if without_schema.contains(&topic) => {
-                TopicReport::unreadable(&topic, "its schema.json is gone; restore it from a copy")
-            }
+            Err(_) if without_schema.contains(&topic) => TopicReport::unreadable(&topic, SCHEMA_GONE),
             Err(error) => {
                 let report = TopicReport::unreadable(&topic, &error);
                 refused = refused.or(Some(error));
