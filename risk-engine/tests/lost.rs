@@ -11,7 +11,7 @@ use bus::agent;
 use bus::event::market::MarketEvent;
 use bus::event::trade::TradeEvent;
 use bus::plan::Placement;
-use bus::program::{Progress, Stop};
+use bus::program::{Progress, Stop, counted};
 use bus::wait::WaitStrategy;
 use bus::{Bus, SCHEMA_GONE};
 use common::{Ground, feed};
@@ -107,7 +107,12 @@ fn a_lost_part_of_an_input_is_gone_over_when_told_to_and_never_forgotten() {
             }
             let (code, said, _) = run(&ground, &["--derive-anew"]);
             assert!(code == 1 && said.contains("lost and not applied"), "{said}");
-            assert_eq!(run(&ground, &[]).0, 0, "it goes on from its snapshot");
+            let cut_before = told(&ground, "risk").iter().map(|(_, from, to)| to - from).sum::<u64>();
+            let (code, said, _) = run(&ground, &[]);
+            assert_eq!(code, 0, "it goes on from its snapshot: {said}");
+            let what =
+                format!("as an input lacked their causes: {} of 'risk'", counted(cut_before, "message"));
+            assert!(said.contains(&what), "that is not forgotten: {said}");
             publish(&ground.bus);
             assert_eq!(run(&ground, &[]).0, 0);
             // The order that was journalled since goes over them.
@@ -170,6 +175,7 @@ fn where_nothing_is_lost_nothing_is_derived_anew() {
     let before = effects(&ground);
     let (code, said, summary) = run(&ground, &["--derive-anew"]);
     assert_eq!((code, effects(&ground)), (0, before), "{said}");
+    assert!(!said.contains("cut"), "{said}");
     assert_is_derived(&ground, &summary);
     assert_eq!(told(&ground, "risk"), []);
     // Beside a live engine it takes nothing away from that.
