@@ -2,12 +2,12 @@
 //!
 //!     cargo run -p bus --example quotes_publish [DIRECTORY]
 
-use std::{error::Error, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use bus::{
     Bus,
     event::{Event, Price, Quantity, Symbol},
-    program::Stop,
+    program::{self, Failure, Stop},
 };
 
 #[derive(Event, Clone, Copy, Debug)]
@@ -20,16 +20,10 @@ struct Quote {
 }
 
 fn main() -> ExitCode {
-    match publish() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("quotes_publish: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::attempt("quotes_publish", publish)
 }
 
-fn publish() -> Result<(), Box<dyn Error>> {
+fn publish() -> Result<(), Failure> {
     let directory = std::env::args().nth(1).unwrap_or("busbar-data".into());
     let stop = Stop::on_signals();
 

@@ -2,11 +2,12 @@
 //!
 //!     cargo run -p bus --example quotes_subscribe [DIRECTORY]
 
-use std::{error::Error, process::ExitCode};
+use std::process::ExitCode;
 
 use bus::{
     Bus, Gate, Start,
     event::{Event, Price, Quantity, Symbol},
+    program::{self, Failure},
 };
 
 /// The publisher's message type. A difference between the two is refused.
@@ -20,16 +21,10 @@ struct Quote {
 }
 
 fn main() -> ExitCode {
-    match subscribe() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("quotes_subscribe: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::attempt("quotes_subscribe", subscribe)
 }
 
-fn subscribe() -> Result<(), Box<dyn Error>> {
+fn subscribe() -> Result<(), Failure> {
     let directory = std::env::args().nth(1).unwrap_or("busbar-data".into());
 
     let mut quotes = Bus::open(directory)?.subscriber::<Quote>("quotes", Start::Oldest, Gate::Published)?;

@@ -11,6 +11,9 @@ use crate::{
     topic::{Bus, SCHEMA, check_name, check_new_name, is_name},
 };
 
+/// What it means for a topic that its schema is lost, and what to do.
+pub const SCHEMA_GONE: &str =
+    "its schema.json is gone; restore it from a copy, or start its publisher once, which writes it anew";
 /// The file that a bus's first writer leaves there.
 const ID: &str = "bus.id";
 
@@ -71,22 +74,25 @@ impl Bus {
     /// As [`Bus::topics`].
     pub fn topics_without_schema(&self) -> Result<Vec<String>, BusError> {
         let mut names = self.names()?;
-        names.retain(|name| {
-            let journal = self.topic_dir(name).join("0");
-            // A publisher that makes a topic holds the lock until the schema is there.
-            let is_in_the_making = || journal::lock::is_held(&journal.join(journal::LOCK)).unwrap_or(false);
-            journal.is_dir()
-                && !is_in_the_making()
-                && self.described(name) == Described::No
-                && self.has_messages(name)
-        });
+        names.retain(|name| self.has_lost_schema(name));
         Ok(names)
+    }
+
+    fn has_lost_schema(&self, topic: &str) -> bool {
+        let journal = self.topic_dir(topic).join("0");
+        // A publisher that makes a topic holds the lock until the schema is there.
+        let is_in_the_making = || journal::lock::is_held(&journal.join(journal::LOCK)).unwrap_or(false);
+        journal.is_dir()
+            && !is_in_the_making()
+            && self.described(topic) == Described::No
+            && self.has_messages(topic)
     }
 
     /// What a topic carries.
     ///
     /// # Errors
-    /// [`BusError::Missing`] where there is no such topic, [`BusError::Name`] and [`BusError::ViewName`] where there can be
+    /// [`BusError::Missing`] where there is no such topic, [`BusError::SchemaGone`] where it lost what it carries,
+    /// [`BusError::Name`] and [`BusError::ViewName`] where there can be
     /// none.
     pub fn schema(&self, topic: &str) -> Result<Schema, BusError> {
         check_name(topic)?;
@@ -97,7 +103,13 @@ impl Bus {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 check_new_name(topic)?;
-                Err(BusError::Missing { topic: topic.into(), bus: self.directory().into() })
+                let (topic, bus) = (topic.to_owned(), self.directory().into());
+                let is_lost = self.has_lost_schema(&topic);
+                Err(if is_lost {
+                    BusError::SchemaGone { topic, bus }
+                } else {
+                    BusError::Missing { topic, bus }
+                })
             }
             Err(source) => Err(BusError::Io { what: "read", path, source }),
         }

@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 use journal::{OpenError, instance::InstanceError};
 
-use crate::{event::schema::SchemaError, topic::JSON_VIEW};
+use crate::{directory::SCHEMA_GONE, event::schema::SchemaError, topic::JSON_VIEW};
 
 /// Why a topic could not be opened.
 #[derive(Debug)]
@@ -16,6 +16,13 @@ pub enum BusError {
     },
     /// There is no such topic on the bus.
     Missing {
+        /// The topic.
+        topic: String,
+        /// The bus directory.
+        bus: PathBuf,
+    },
+    /// A topic has messages and lost its schema.
+    SchemaGone {
         /// The topic.
         topic: String,
         /// The bus directory.
@@ -95,6 +102,7 @@ impl fmt::Display for BusError {
             Self::Missing { topic, bus } => {
                 write!(f, "no topic '{topic}': {}; start its publisher or name another --bus", bus.display())
             }
+            Self::SchemaGone { topic, bus } => write!(f, "topic '{topic}': {}: {SCHEMA_GONE}", bus.display()),
             Self::Name { topic } => write!(
                 f,
                 "not a topic name: '{topic}'; use 1 to 64 of letters, digits, '.', '_', '-', not beginning with '.'"

@@ -34,7 +34,7 @@
 //! # Ok(()) }
 //! ```
 //! [`Subscriber::wait`] sleeps where there is nothing and ends with `None` when the publisher has closed the topic and
-//! all was delivered; [`Subscriber::poll`] never waits; [`Subscriber::poll_delivery`] also tells sequence, time and
+//! all was delivered; [`Subscriber::poll`] never waits, and [`Subscriber::is_closed`] says whether its publisher has ended; [`Subscriber::poll_delivery`] also tells sequence, time and
 //! epoch. A subscriber that comes before the topic exists gets an error for which [`BusError::is_missing`] holds, and may
 //! try again later. The programs `quotes_publish` and `quotes_subscribe` in `examples/` are this, in two processes.
 //!
@@ -192,6 +192,7 @@ mod topic;
 mod upstream;
 pub mod wait;
 
+pub use directory::SCHEMA_GONE;
 pub use error::BusError;
 pub use evidence::effects_cut;
 pub use journal::{

@@ -200,6 +200,35 @@ impl<M: Message> Subscriber<M> {
         self.reader.watermarks()
     }
 
+    /// Whether the topic was closed cleanly by its publisher and has none now. Messages may be left all the same:
+    /// ```
+    /// # use bus::{Bus, Gate, Start, event::Event};
+    /// # #[derive(Event, Clone, Copy, Debug, Default)]
+    /// # #[repr(C)]
+    /// # struct Quote { bid: u64 }
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bus = Bus::open(directory.path().join("bus"))?;
+    /// # let mut publisher = bus.publisher::<Quote>("quotes")?;
+    /// # publisher.publish(&Quote::default())?;
+    /// # publisher.close()?;
+    /// let mut quotes = bus.subscriber::<Quote>("quotes", Start::Oldest, Gate::Published)?;
+    /// let mut count = 0;
+    /// loop {
+    ///     let is_closed = quotes.is_closed(); // before it is asked for more, so that nothing comes in between
+    ///     match quotes.poll()? {
+    ///         Some(_) => count += 1,
+    ///         None if is_closed => break,
+    ///         None => {} // whatever else there is to do
+    ///     }
+    /// }
+    /// assert_eq!(count, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn is_closed(&mut self) -> bool {
+        self.reader.is_closed()
+    }
+
     /// The next message, if there is one at the gate.
     ///
     /// # Errors

@@ -243,8 +243,7 @@ impl Bus {
             opened.map_err(|source| disk::refusal(self, topic, segment, before, source))?;
         self.note_recovery(topic, &recovery);
         // A topic in the making has neither schema nor messages.
-        let has_lost_schema =
-            writer.next_sequence() > 0 && self.schema(topic).is_err_and(|error| error.is_missing());
+        let has_lost_schema = writer.next_sequence() > 0 && !self.topic_dir(topic).join(SCHEMA).exists();
         self.settle_schema(topic, schema)?;
         // Only evidence against a later loss: no reason to refuse where the bus directory takes nothing.
         let _ = known::note_topic(self.directory(), topic);
@@ -517,7 +516,7 @@ impl Bus {
                 old.goes_on_as(schema).map_err(different)?;
                 Ok(false)
             }
-            Err(BusError::Missing { .. }) => Ok(false),
+            Err(BusError::Missing { .. } | BusError::SchemaGone { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use bus::{
-    Bus, BusError, Gate, Publisher, ReadError, Start,
+    Bus, BusError, Gate, Publisher, ReadError, SCHEMA_GONE, Start,
     event::{Cause, Event, Price, Quantity, Symbol},
 };
 
@@ -210,6 +210,9 @@ fn a_lost_schema_is_told_by_the_publisher_that_writes_it_anew() {
     assert_eq!(publish(0), Vec::<String>::new());
     let written = std::fs::read(&schema).unwrap();
     std::fs::remove_file(&schema).unwrap();
+    let refused = bus.subscriber::<Quote>("quotes", Start::Oldest, Gate::Published).unwrap_err();
+    let told = format!("topic 'quotes': {}: {SCHEMA_GONE}", bus.directory().display());
+    assert_eq!((refused.to_string(), refused.is_missing()), (told, false), "waiting for it mends nothing");
     assert_eq!(publish(1), ["quotes"]);
     assert_eq!(std::fs::read(&schema).unwrap(), written);
     assert_eq!(publish(0), Vec::<String>::new(), "it is there again");

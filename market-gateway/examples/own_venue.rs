@@ -2,10 +2,9 @@
 //! hand into the topic `ticks`; live, `LiveGateway::open(&bus, &config, Venue)` receives into `market-data`.
 use bus::event::market::{Gap, Session};
 use bus::event::{Event, Price, Quantity, Time};
-use market_gateway::arbiter::Source;
 use market_gateway::feed::{Feed, FeedConfig};
 use market_gateway::mold::{PacketWriter, session_id};
-use market_gateway::{Normalise, Output, Raw, Recall, resume::History};
+use market_gateway::{Normalise, Output, Raw, Recall, arbiter::Source, resume::History};
 
 #[derive(Event, Clone, Copy, Debug)]
 #[event(kind = 2)]
@@ -42,16 +41,19 @@ impl Normalise for Venue {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let bus = bus::Bus::open(std::env::temp_dir().join("own-venue"))?;
-    let ticks = bus.publisher::<VenueEvent>("ticks")?;
-    let mut feed = Feed::new(Venue, ticks, History::read(&bus, "ticks", &mut Venue)?, FeedConfig::new(false));
-    let mut packet = PacketWriter::new(1400);
-    for (line, number) in [(0, 1), (1, 1), (1, 2), (0, 2), (0, 4), (1, 3)] {
-        packet.begin(&session_id(*b"20260105  "), number);
-        assert!(packet.push(&[100 * number, 5].map(u64::to_be_bytes).concat()));
-        feed.packet(Source::Line(line), Time(1_767_600_000_000_000_000), packet.datagram())?;
-    }
-    println!("{} messages in {}", feed.summary().published, bus.directory().display());
-    Ok(feed.into_parts().1.close()?)
+fn main() -> std::process::ExitCode {
+    bus::program::attempt("own_venue", || {
+        let bus = bus::Bus::open(std::env::temp_dir().join("own-venue"))?;
+        let ticks = bus.publisher::<VenueEvent>("ticks")?;
+        let mut feed =
+            Feed::new(Venue, ticks, History::read(&bus, "ticks", &mut Venue)?, FeedConfig::new(false));
+        let mut packet = PacketWriter::new(1400);
+        for (line, number) in [(0, 1), (1, 1), (1, 2), (0, 2), (0, 4), (1, 3)] {
+            packet.begin(&session_id(*b"20260105  "), number);
+            assert!(packet.push(&[100 * number, 5].map(u64::to_be_bytes).concat()));
+            feed.packet(Source::Line(line), Time(1_767_600_000_000_000_000), packet.datagram())?;
+        }
+        println!("{} messages in {}", feed.summary().published, bus.directory().display());
+        Ok(feed.into_parts().1.close()?)
+    })
 }

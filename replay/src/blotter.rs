@@ -22,7 +22,7 @@ use bus::event::risk::{EngineConfigured, LimitAlert, LimitSet, RiskEvent};
 use bus::event::trade::{TradeEvent, TradeEventRef};
 use bus::event::{Event, Message as _, Schema, Symbol, json, market};
 use bus::program::{Failure, Output, note};
-use bus::{Bus, BusError, Gate, Start};
+use bus::{Bus, BusError, Gate, SCHEMA_GONE, Start};
 
 use crate::aside::cut_of;
 use crate::cause::OrphanRuns;
@@ -308,8 +308,8 @@ impl<W: Write + Send> Blotter<W> {
                 unopened.insert(topic, error.to_string());
             }
         }
-        let lost = "its schema.json is gone; restore it from a copy";
-        unopened.extend(self.bus.topics_without_schema()?.into_iter().map(|topic| (topic, lost.to_owned())));
+        let without = self.bus.topics_without_schema()?.into_iter();
+        unopened.extend(without.map(|topic| (topic, SCHEMA_GONE.to_owned())));
         Ok(unopened)
     }
 

@@ -69,8 +69,8 @@ impl Dump {
             false => Feed::bounded(bus, topic, start, gate)?,
         };
         if !follow && asked > 0 && asked >= feed.end() {
-            let range = (feed.begins(), feed.end());
-            return Err(DumpError::NotThere(NotThere { topic: topic.into(), sequence: asked, range }));
+            let (range, why) = ((feed.begins(), feed.end()), feed.why_not(asked));
+            return Err(DumpError::NotThere(NotThere { topic: topic.into(), sequence: asked, range, why }));
         }
         let end = if follow { None } else { Some(feed.end()) };
         feed.stop_at(last.saturating_add(1));

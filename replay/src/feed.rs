@@ -1,6 +1,6 @@
 //! A topic read message by message, with the next one at hand and what could not be read noted.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use bus::event::Time;
 use bus::event::json::FrameInfo;
@@ -8,7 +8,7 @@ use bus::event::schema::Schema;
 use bus::{Bus, BusError, Frame, Gate, ReadError, Reader, Start};
 use zerocopy::IntoBytes;
 
-use crate::Findings;
+use crate::{Findings, WhyNot};
 
 /// Looks at a journal that has nothing more, although it was said to have more, after which the rest is missing.
 const PATIENCE: u32 = 1024;
@@ -33,6 +33,21 @@ impl Damage {
     pub(crate) fn unreadable(why: impl Display) -> Self {
         let (kind, detail) = (DamageKind::Unreadable, Some(why.to_string()));
         Self { kind, from: 0, to: 0, positions: None, detail }
+    }
+}
+
+/// For people: how it fails, which sequences and positions, and what more is known.
+impl Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, from, to, positions, detail } = self;
+        f.write_str(kind.name())?;
+        if from < to || positions.is_some() {
+            write!(f, ": sequences {from} to before {to}")?;
+        }
+        if let Some((from, to)) = positions {
+            write!(f, ", positions {from} to before {to}")?;
+        }
+        detail.as_ref().map_or(Ok(()), |detail| write!(f, " ({detail})"))
     }
 }
 
@@ -203,6 +218,25 @@ impl Feed {
     /// The sequence to be read next.
     pub(crate) fn next(&self) -> u64 {
         self.reader.next_sequence()
+    }
+
+    /// The sequence before which every message was taken or is lost.
+    pub(crate) fn reached(&self) -> u64 {
+        if self.is_at_hand { self.message.info.sequence } else { self.next().min(self.end) }
+    }
+
+    /// Why a message was not given that was asked for and read up to.
+    pub(crate) fn why_not(&mut self, sequence: u64) -> WhyNot {
+        // A beginning that is damaged is met by reading only.
+        self.peek();
+        let holds = |damage: &&Damage| (damage.from..damage.to).contains(&sequence);
+        let lost = self.damage.listed().iter().find(holds).cloned();
+        let doubt = || self.doubt().filter(|_| sequence >= self.end && !self.reader.is_end_proven());
+        match lost.or_else(doubt) {
+            Some(damage) => WhyNot::Lost(damage),
+            None if sequence < self.begins => WhyNot::Removed,
+            None => WhyNot::NotYet,
+        }
     }
 
     /// Reads on to what is at the gate by now; the sequence behind that.

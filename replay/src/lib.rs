@@ -28,7 +28,7 @@ pub use cause::{MissingCauses, Orphans};
 pub use feed::{Damage, DamageKind};
 pub use findings::Findings;
 pub use gaps::OpenGap;
-pub use not_there::NotThere;
+pub use not_there::{NotThere, WhyNot};
 pub use show::Show;
 
 /// The topic of what markets say.

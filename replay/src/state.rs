@@ -25,7 +25,7 @@ use crate::aside::cut_of;
 use crate::feed::Feed;
 use crate::late_mark::comes;
 use crate::snapshots::{self, Snapshot};
-use crate::{Damage, Findings, MARKET_DATA, NotThere, RISK, Show, TRADES};
+use crate::{Damage, Findings, MARKET_DATA, NotThere, RISK, Show, TRADES, WhyNot};
 
 /// The topics of the inputs, in the order of `Cause::input`.
 const TOPICS: [&str; INPUTS] = [MARKET_DATA, TRADES];
@@ -67,7 +67,7 @@ impl Order {
 pub struct Derived {
     /// Books and positions.
     pub state: State,
-    /// How far each input was applied.
+    /// How far each input was applied, or gone over as lost.
     pub cut: Cut,
     /// Where each input begins, by its first message or a snapshot; not 0 where what came before was removed by
     /// retention or is damaged.
@@ -82,6 +82,8 @@ pub struct Derived {
     pub damage: Vec<(String, Damage)>,
     /// Where the journals contradict each other, each in one line.
     pub divergence: Findings<String>,
+    /// Messages of the market were gone over as lost, and no session has begun since.
+    lacks_market: bool,
 }
 
 impl fmt::Debug for Derived {
@@ -98,7 +100,21 @@ impl Derived {
 
     /// Whether a book may differ from the venue's: messages of the session are missing, in the market or in its journal.
     pub fn is_stale(&self) -> bool {
-        self.state.is_stale() || self.missing.iter().any(|(topic, _)| *topic == MARKET_DATA)
+        self.lacks_market
+            || self.state.is_stale()
+            || self.missing.iter().any(|(topic, _)| *topic == MARKET_DATA)
+    }
+
+    /// The inputs of which the state lacks lost messages, and how many. What was lost before it begins is not among these.
+    pub fn lost(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let count = |topic, begin: u64| {
+            let damage = self.damage.iter().filter(|(of, _)| of == topic);
+            damage.map(|(_, damage)| damage.to.saturating_sub(damage.from.max(begin))).sum()
+        };
+        let Cut { market_data, trades } = self.from;
+        let lost =
+            [(MARKET_DATA, market_data), (TRADES, trades)].map(|(topic, begin)| (topic, count(topic, begin)));
+        lost.into_iter().filter(|(_, count)| *count > 0)
     }
 
     /// Whether nothing is missing, damaged or contradictory, and no position lacks what could not be applied to it.
@@ -119,13 +135,11 @@ pub enum StateError {
         /// The bus directory.
         bus: String,
     },
-    /// A topic is there, but not all that makes it one.
+    /// A topic is there, but not its journal.
     Lost {
         /// The topic.
         topic: String,
-        /// What is gone.
-        what: &'static str,
-        /// Where it should be.
+        /// Where the journal should be.
         path: PathBuf,
     },
     /// A cut in a topic that is no input.
@@ -147,8 +161,8 @@ impl fmt::Display for StateError {
                     "neither '{MARKET_DATA}' nor '{TRADES}': {bus}; start a gateway or name another --bus"
                 )
             }
-            Self::Lost { topic, what, path } => {
-                write!(f, "topic '{topic}' lost its {what}: {}; restore it from a copy", path.display())
+            Self::Lost { topic, path } => {
+                write!(f, "topic '{topic}' lost its journal: {}; restore it from a copy", path.display())
             }
             Self::NoInput { topic } => {
                 write!(f, "not an input of the state: '{topic}'; use '{MARKET_DATA}' or '{TRADES}'")
@@ -197,6 +211,8 @@ struct Derivation {
     /// The recorded order contradicts the inputs and is no longer followed.
     is_order_lost: bool,
     divergence: Findings<String>,
+    /// See [`Derived`].
+    lacks_market: bool,
     /// What was cut of `risk`.
     cuts: Vec<Damage>,
 }
@@ -254,6 +270,7 @@ impl Derivation {
             expected: Expected { effects: VecDeque::new(), is_known },
             is_order_lost: false,
             divergence: Findings::default(),
+            lacks_market: false,
             cuts: cut_of(bus, RISK),
         })
     }
@@ -267,12 +284,20 @@ impl Derivation {
             && let Some(turn) = self.step(progress)
         {
             if usize::from(turn.input) == input && turn.sequence >= at.sequence {
-                return Ok(());
+                // What comes behind a lost one is not the state that was asked for.
+                if turn.sequence == at.sequence {
+                    return Ok(());
+                }
+                break;
             }
         }
-        let end = self.inputs[input].as_ref().map_or(0, Feed::end);
-        let range = (self.from[input], end);
-        Err(StateError::NotThere(NotThere { topic: at.topic.clone(), sequence: at.sequence, range }))
+        Err(StateError::NotThere(self.not_there(input, at.sequence)))
+    }
+
+    fn not_there(&mut self, input: usize, sequence: u64) -> NotThere {
+        let feed = self.inputs[input].as_mut();
+        let (end, why) = feed.map_or((0, WhyNot::NotYet), |feed| (feed.end(), feed.why_not(sequence)));
+        NotThere { topic: TOPICS[input].into(), sequence, range: (self.from[input], end), why }
     }
 
     /// Applies the next message.
@@ -336,9 +361,10 @@ impl Derivation {
         let (kind, sequence) = (message.info.kind, message.info.sequence);
         let is_applied = if turn.input == engine::MARKET_DATA {
             let event = MarketEvent::decode(kind, message.body());
+            self.lacks_market |= sequence > self.next[input];
             // Its books begin empty.
             if matches!(event, Some(MarketEventRef::Session(session)) if session.state == Code(b'S')) {
-                self.missing[input] = None;
+                (self.missing[input], self.lacks_market) = (None, false);
             }
             event.map(|event| self.state.apply_market(event)).is_some()
         } else {
@@ -388,8 +414,18 @@ impl Derivation {
         (self.is_order_lost, self.expected.is_known) = (true, false);
     }
 
+    /// Goes over lost messages behind the last one of an input, as the engine does.
+    fn go_over(&mut self) {
+        for (next, feed) in self.next.iter_mut().zip(&self.inputs) {
+            *next = feed.as_ref().map_or(0, Feed::reached).max(*next);
+        }
+    }
+
     /// Ends behind the message asked for, whose topic's end is then no concern.
     fn finish(mut self, at: Option<&At>) -> Derived {
+        let [applied, _] = self.next;
+        self.go_over();
+        self.lacks_market |= self.next[0] > applied;
         for (missing, (feed, from)) in self.missing.iter_mut().zip(self.inputs.iter().zip(self.from)) {
             // Retention overtook the reading.
             let first = feed.as_ref().map(Feed::first).filter(|first| *first > from);
@@ -424,6 +460,7 @@ impl Derivation {
             },
             state: self.state,
             divergence: self.divergence,
+            lacks_market: self.lacks_market,
         }
     }
 }
@@ -481,18 +518,11 @@ fn open(
     Ok(Some(feed))
 }
 
-/// What a topic that cannot be found has lost; `None` where it never was.
+/// The error that a topic without its journal is; `None` where it never was.
 fn lost(bus: &Bus, topic: &str) -> Result<Option<StateError>, BusError> {
-    let is_among = |topics: Vec<String>| topics.iter().any(|known| known == topic);
-    let (what, name) = if is_among(bus.topics()?) {
-        ("journal", "0")
-    } else if is_among(bus.topics_without_schema()?) {
-        ("schema", "schema.json")
-    } else {
-        return Ok(None);
-    };
-    let path = bus.directory().join(topic).join(name);
-    Ok(Some(StateError::Lost { topic: topic.into(), what, path }))
+    let is_there = bus.topics()?.iter().any(|known| known == topic);
+    let path = bus.directory().join(topic).join("0");
+    Ok(is_there.then(|| StateError::Lost { topic: topic.into(), path }))
 }
 
 fn head(feed: &mut Feed) -> Option<Head> {

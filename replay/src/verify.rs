@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use bus::event::{Cause, Schema};
 use bus::program::counted;
-use bus::{Bus, BusError, Gate, Reader, Start};
+use bus::{Bus, BusError, Gate, Reader, SCHEMA_GONE, Start};
 
 use crate::aside::cut_of;
 use crate::cause::{OrphanRuns, cause_of};
@@ -148,8 +148,10 @@ impl Input {
         let (mut reader, mut unknown) = (None, None);
         match bus.reader(topic, Start::Newest, Gate::Published) {
             Ok(opened) => reader = Some(opened),
-            Err(BusError::Missing { .. }) if bus.directory().join(topic).join("0").exists() => {
-                unknown = Some("its schema.json is gone; restore it from a copy".into());
+            Err(BusError::Missing { .. } | BusError::SchemaGone { .. })
+                if bus.directory().join(topic).join("0").exists() =>
+            {
+                unknown = Some(SCHEMA_GONE.into());
             }
             Err(error) if error.is_missing() => {}
             Err(error) => unknown = Some(error.to_string()),

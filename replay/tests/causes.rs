@@ -161,7 +161,7 @@ fn of_an_input_that_lost_its_schema_only_that_is_said() {
     let ran = verify(&ground);
     let faults: Vec<_> =
         ran.out.lines().filter(|line| line.contains(": ") && !line.starts_with("whole")).collect();
-    let gone = "its schema.json is gone; restore it from a copy";
+    let gone = bus::SCHEMA_GONE;
     let want = [
         format!("risk: unreadable (causes in 'trades' are not proven: {gone})"),
         format!("trades: unreadable ({gone})"),

@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
+use bus::SCHEMA_GONE;
 use bus::event::market::AddOrder;
 use bus::event::{Event, Price, Symbol};
 use common::{Ground, Ran, add, program, replay, text};
@@ -80,7 +82,7 @@ fn what_lies_beyond_the_end_is_refused_with_the_end_as_state_does() {
     for from in ["3", "99999"] {
         let told = refused(&["dump", "--topic", "market-data", "--from", from]);
         let words = format!(
-            "replay: no message {from}: 'market-data' holds sequences 0 to before 3; name one of these\n"
+            "replay: no message {from} yet: 'market-data' holds sequences 0 to before 3; name one of these\n"
         );
         assert_eq!(told, words);
         assert_eq!(refused(&["state", "--at", &format!("market-data={from}")]), words);
@@ -92,7 +94,16 @@ fn what_lies_beyond_the_end_is_refused_with_the_end_as_state_does() {
     let empty = replay(ground.bus.directory(), &["dump", "--topic", "trades", "--from", "0"]);
     assert_eq!((empty.code, empty.out.as_str(), empty.error.as_str()), (0, "", ""));
     let told = refused(&["dump", "--topic", "trades", "--from", "1"]);
-    assert_eq!(told, "replay: no message 1: 'trades' holds none; publish some or name another topic\n");
+    assert_eq!(told, "replay: no message 1 yet: 'trades' holds none; publish some or name another topic\n");
+}
+
+#[test]
+fn a_topic_that_lost_its_schema_is_not_taken_for_one_that_never_was() {
+    let ground = filled(3);
+    fs::remove_file(ground.bus.directory().join("market-data/schema.json")).unwrap();
+    let ran = replay(ground.bus.directory(), &["dump", "--topic", "market-data"]);
+    let told = format!("replay: topic 'market-data': {}: {SCHEMA_GONE}\n", ground.bus.directory().display());
+    assert_eq!((ran.code, ran.error), (2, told));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use bus::event::market::MarketEvent;
 use bus::event::risk::{EngineConfigured, FeeSet, LimitSet, MergeRun, RiskEvent};
 use bus::event::trade::TradeEvent;
 use bus::event::{Cause, Price, Quantity, Side};
-use bus::{Bus, Gate, Publisher, Start};
+use bus::{Bus, Gate, Publisher, SCHEMA_GONE, Start};
 use common::{Ground, add, delete, execute, fill, gap, replay, session, silent, text};
 use engine::{Cut, Effect, Effects, InputPosition, MergeRecorder, Positions, State};
 use replay::snapshots;
@@ -216,7 +216,7 @@ fn with_a_limit() -> Ground {
 #[test]
 fn a_topic_that_lost_its_journal_or_its_schema_is_not_taken_for_one_that_never_was() {
     for topic in ["risk", "market-data"] {
-        for (gone, told) in [("0", "journal"), ("schema.json", "schema")] {
+        for gone in ["0", "schema.json"] {
             let ground = with_a_limit();
             let path = ground.bus.directory().join(topic).join(gone);
             match path.is_dir() {
@@ -224,8 +224,11 @@ fn a_topic_that_lost_its_journal_or_its_schema_is_not_taken_for_one_that_never_w
                 false => fs::remove_file(&path).unwrap(),
             }
             let ran = replay(ground.bus.directory(), &["state"]);
-            let path = path.display();
-            let told = format!("replay: topic '{topic}' lost its {told}: {path}; restore it from a copy\n");
+            let (path, bus) = (path.display(), ground.bus.directory().display());
+            let told = match gone {
+                "0" => format!("replay: topic '{topic}' lost its journal: {path}; restore it from a copy\n"),
+                _ => format!("replay: topic '{topic}': {bus}: {SCHEMA_GONE}\n"),
+            };
             assert_eq!((ran.code, ran.out.as_str(), ran.error), (2, "", told));
         }
     }
@@ -244,6 +247,10 @@ fn a_topic_that_lost_its_mark_may_lack_its_end_and_only_a_cut_before_it_is_prove
         assert_eq!(state(&[]), (1, true), "{topic}");
         let is_short = topic == "risk";
         assert_eq!(state(&["--at", "market-data=0"]), (i32::from(is_short), is_short), "{topic}");
+        let beyond = replay(ground.bus.directory(), &["state", "--at", "market-data=1"]);
+        let doubt =
+            "no message 1 of 'market-data': missing (the mark, and with it the proof that nothing follows)";
+        assert_eq!((beyond.code, beyond.error.contains(doubt)), (2, !is_short), "{}", beyond.error);
     }
 }
 
@@ -331,6 +338,62 @@ fn an_order_that_contradicts_the_inputs_is_told_and_left() {
     assert!(!derived.is_ok());
 }
 
+/// A market that lived three times with ten messages each, of which those of one life are lost.
+fn without_life(number: u64) -> Ground {
+    let ground = Ground::new();
+    for life in 0..3 {
+        let mut market = ground.market();
+        (0..10).for_each(|n| assert!(market.publish(&add(10 * life + n)).is_ok()));
+        market.close().unwrap();
+    }
+    fs::remove_file(ground.segment("market-data", number)).unwrap();
+    ground
+}
+
+#[test]
+fn what_the_state_lacks_of_its_inputs_is_said_wherever_it_was_lost() {
+    for (number, cut) in [(1, 30), (2, 30)] {
+        let ground = without_life(number);
+        let ran = replay(ground.bus.directory(), &["state", "--json"]);
+        let (state, from) = (ran.json(), 10 * number);
+        assert_eq!((ran.code, &state["cut"]["market-data"]), (1, &json!(cut)), "{}", ran.error);
+        assert!(
+            ran.error.contains("note: incomplete: without messages that are lost, 10 of market-data: books")
+        );
+        let damage = &state["damage"][0];
+        let told = [&damage["topic"], &damage["kind"], &damage["from"], &damage["to"]];
+        assert_eq!(told, [&json!("market-data"), &json!("missing"), &json!(from), &json!(from + 10)]);
+        assert_eq!(state["books"][0]["stale"], json!(true), "lacks orders");
+        // Before it nothing is missing, nor once a session has begun with empty books.
+        let before = replay(ground.bus.directory(), &["state", "--json", "--at", "market-data=9"]).json();
+        assert_eq!(
+            (&before["cut"]["market-data"], &before["books"][0]["stale"]),
+            (&json!(10), &json!(false))
+        );
+        let mut market = ground.market();
+        market.publish(&session("DAY2", b'S')).unwrap();
+        market.publish(&add(1)).unwrap();
+        market.close().unwrap();
+        let ran = replay(ground.bus.directory(), &["state", "--json"]);
+        assert_eq!((ran.code, &ran.json()["books"][0]["stale"]), (1, &json!(false)), "{}", ran.error);
+    }
+}
+
+#[test]
+fn a_cut_at_a_message_that_is_lost_is_refused_with_its_range() {
+    for number in [0, 1, 2] {
+        let ground = without_life(number);
+        let (from, to) = (10 * number, 10 * number + 10);
+        for asked in [from, to - 1] {
+            let ran = replay(ground.bus.directory(), &["state", "--at", &format!("market-data={asked}")]);
+            let told = format!(
+                "no message {asked} of 'market-data': missing: sequences {from} to before {to}, positions"
+            );
+            assert!(ran.code == 2 && ran.error.contains(&told), "{}", ran.error);
+        }
+    }
+}
+
 #[test]
 fn a_cut_that_is_not_there_is_refused() {
     let ground = market_and_trades();
@@ -339,7 +402,9 @@ fn a_cut_that_is_not_there_is_refused() {
         assert_eq!((ran.code, ran.error.lines().count()), (2, 1), "{}", ran.error);
         ran.error
     };
-    assert!(refused("market-data=43").contains("sequences 0 to before 43"));
+    assert!(
+        refused("market-data=43").contains("no message 43 yet: 'market-data' holds sequences 0 to before 43")
+    );
     assert!(refused("risk=1").contains("not an input"));
     for bad in ["market-data", "market-data=", "market-data=-1", "market-data=x"] {
         assert!(refused(bad).contains(bad), "{bad}");
@@ -373,6 +438,7 @@ fn a_beginning_that_is_damaged_is_told_also_behind_a_snapshot_and_not_laid_to_re
         assert!(ran.error.starts_with(&begins), "{}", ran.error);
         assert!(ran.error.contains("note: market-data: missing: sequences 0 to before "), "{}", ran.error);
         assert!(!ran.error.contains("retention"), "{}", ran.error);
+        assert!(!ran.error.contains("without messages that are lost"), "{}", ran.error);
     }
 }
 
@@ -409,6 +475,7 @@ fn books_whose_beginning_retention_removed_are_stale_until_a_session_begins() {
     }
     assert!(replay(ground.bus.directory(), &["state"]).out.contains("stale"));
     // Another session begins with empty books, and lacks nothing.
+    ground.bus.keep_from("market-data", "auditor", end - 1).unwrap();
     let mut market = ground.market();
     market.publish(&session("DAY2", b'S')).unwrap();
     market.publish(&add(1)).unwrap();
@@ -447,7 +514,10 @@ fn a_snapshot_covers_what_retention_removed_for_what_comes_behind_it() {
     assert_eq!(state("market-data=19999"), (1, first, true), "the snapshot lies beyond");
     let gone = replay(ground.bus.directory(), &["state", "--at", &format!("market-data={}", first - 1)]);
     assert!(
-        gone.code == 2 && gone.error.contains(&format!("holds sequences {first} to before ")),
+        gone.code == 2
+            && gone
+                .error
+                .contains(&format!("retention removed it; 'market-data' holds sequences {first} to")),
         "{}",
         gone.error
     );

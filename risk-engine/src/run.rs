@@ -7,7 +7,7 @@ use bus::Bus;
 use bus::agent::{self, AgentFailure};
 use bus::config::RiskConfig;
 use bus::plan::{Plan, WRITE_OUT, available_cores};
-use bus::program::{Arguments, Exit, Failure, Progress, Stop, error, note};
+use bus::program::{Arguments, Exit, Failure, Progress, Stop, counted, error, note};
 use engine::Cut;
 use risk_engine::{Config, EngineError, MARKET_DATA, Measures, RISK, Runner, Settings, TRADES, Watch};
 
@@ -30,6 +30,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     plan.place_write_out(&mut config.bus.cores);
     let of_others = Vec::from_iter(config.bus.notes_of_others(&[RISK]));
     let bus = Bus::with_config(arguments.bus(), config.bus)?;
+    // Before it is opened, which may cut it again, and says that itself.
+    let cut_before = cut_before(&bus);
     let stop = Stop::on_signals();
     let watch = Arc::new(Watch::default());
     let mut runner = Runner::open(&bus, settings, config.risk.snapshot_every, Arc::clone(&watch))?;
@@ -39,6 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     note(&plan.describe());
     plan.make_way().into_iter().for_each(note);
     withdrawn.into_iter().for_each(note);
+    cut_before.iter().for_each(|line| note(line));
     of_others.iter().for_each(|line| note(line));
     bus.scanty_memory().iter().for_each(|line| note(line));
     let there = there(&bus)?;
@@ -70,6 +73,19 @@ fn withdrawn(RiskConfig { limits, fees, .. }: &RiskConfig) -> Option<&'static st
         (None, Some(_)) => Some("[risk] gives fees and no limits: no limit is in force"),
         _ => None,
     }
+}
+
+/// What an earlier engine had to give up of `risk`, which is no fault of this one and not forgotten.
+fn cut_before(bus: &Bus) -> Option<String> {
+    let cuts = bus.set_aside(RISK).unwrap_or_default();
+    let effects: u64 = cuts.iter().map(|cut| cut.sequences.1.saturating_sub(cut.sequences.0)).sum();
+    (effects > 0).then(|| {
+        format!(
+            "cut at an earlier start, as an input lacked their causes: {} of '{RISK}'; `replay verify` says what is lost; \
+             move {RISK}/0/torn-* away once that is settled",
+            counted(effects, "message")
+        )
+    })
 }
 
 /// The configuration file that was named, if any.

@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use bus::Bus;
 use bus::agent;
 use bus::event::market::MarketEvent;
 use bus::event::trade::TradeEvent;
 use bus::plan::Placement;
-use bus::program::{Progress, Stop};
+use bus::program::{Progress, Stop, counted};
 use bus::wait::WaitStrategy;
+use bus::{Bus, SCHEMA_GONE};
 use common::{Ground, feed};
 use engine::Cut;
+use replay::state::Derived;
 use replay::verify::verify;
 use replay::{Damage, DamageKind};
 use risk_engine::{Runner, Watch};
@@ -77,11 +78,13 @@ fn told(ground: &Ground, topic: &str) -> Vec<(DamageKind, u64, u64)> {
 }
 
 /// The engine's state is the one that is derived from the journals at the same cut.
-fn assert_is_derived(ground: &Ground, summary: &Value) {
+fn assert_is_derived(ground: &Ground, summary: &Value) -> Derived {
     let derived = replay::state::derive(&ground.bus, None, &mut Progress::new()).unwrap();
     assert!(derived.divergence.is_empty(), "{:?}", derived.divergence);
+    let cut = serde_json::json!({"market-data": derived.cut.market_data, "trades": derived.cut.trades});
     let hash: String = derived.state_hash().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(summary["state_hash"], hash);
+    assert_eq!((&summary["cut"], &summary["state_hash"]), (&cut, &hash.into()));
+    derived
 }
 
 fn effects(ground: &Ground) -> u64 {
@@ -104,7 +107,12 @@ fn a_lost_part_of_an_input_is_gone_over_when_told_to_and_never_forgotten() {
             }
             let (code, said, _) = run(&ground, &["--derive-anew"]);
             assert!(code == 1 && said.contains("lost and not applied"), "{said}");
-            assert_eq!(run(&ground, &[]).0, 0, "it goes on from its snapshot");
+            let cut_before = told(&ground, "risk").iter().map(|(_, from, to)| to - from).sum::<u64>();
+            let (code, said, _) = run(&ground, &[]);
+            assert_eq!(code, 0, "it goes on from its snapshot: {said}");
+            let what =
+                format!("as an input lacked their causes: {} of 'risk'", counted(cut_before, "message"));
+            assert!(said.contains(&what), "that is not forgotten: {said}");
             publish(&ground.bus);
             assert_eq!(run(&ground, &[]).0, 0);
             // The order that was journalled since goes over them.
@@ -116,6 +124,24 @@ fn a_lost_part_of_an_input_is_gone_over_when_told_to_and_never_forgotten() {
             let cut = told(&ground, "risk");
             assert!(cut.iter().all(|(kind, ..)| *kind == DamageKind::Cut), "{cut:?}");
             assert_eq!(cut.last().map(|cut| cut.2), Some(before), "{topic} {number}: {cut:?}");
+        }
+    }
+}
+
+#[test]
+fn the_state_derived_from_the_journals_goes_over_a_lost_end_as_the_engine_does() {
+    for (topic, per_life) in [("trades", TRADES), ("market-data", LIFE)] {
+        let ground = given();
+        std::fs::remove_file(segment(&ground, topic, 2)).unwrap();
+        let (code, said, summary) = run(&ground, &["--derive-anew"]);
+        assert!(code == 1 && said.contains("lost and not applied"), "{said}");
+        let ends_lost = assert_is_derived(&ground, &summary);
+        // With more behind, and with the engine on its snapshot.
+        publish(&ground.bus);
+        let (_, _, summary) = run(&ground, &[]);
+        for derived in [ends_lost, assert_is_derived(&ground, &summary)] {
+            assert_eq!(derived.lost().collect::<Vec<_>>(), [(topic, per_life)]);
+            assert_eq!((derived.is_ok(), derived.is_stale()), (false, topic == "market-data"));
         }
     }
 }
@@ -149,6 +175,7 @@ fn where_nothing_is_lost_nothing_is_derived_anew() {
     let before = effects(&ground);
     let (code, said, summary) = run(&ground, &["--derive-anew"]);
     assert_eq!((code, effects(&ground)), (0, before), "{said}");
+    assert!(!said.contains("cut"), "{said}");
     assert_is_derived(&ground, &summary);
     assert_eq!(told(&ground, "risk"), []);
     // Beside a live engine it takes nothing away from that.
@@ -179,6 +206,28 @@ fn an_input_that_is_gone_ends_the_engine_with_a_word() {
         assert!(code == 1 && said.contains("are cut, as an input lacks their causes"), "{said}");
         assert_is_derived(&ground, &summary);
         assert_eq!(told(&ground, "risk").last().map(|cut| (cut.0, cut.2)), Some((DamageKind::Cut, before)));
+    }
+}
+
+#[test]
+fn an_input_that_lost_its_schema_is_told_with_the_ways_to_mend_it_each_of_which_does() {
+    for topic in ["trades", "market-data"] {
+        let ground = given();
+        let schema = ground.path().join(topic).join("schema.json");
+        let copy = std::fs::read(&schema).unwrap();
+        let mends: [&dyn Fn(); 2] = [&|| std::fs::write(&schema, &copy).unwrap(), &|| publish(&ground.bus)];
+        for mend in mends {
+            std::fs::remove_file(&schema).unwrap();
+            let output = start(&ground.path(), &[]);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let told = format!("risk-engine: topic '{topic}': {}: {SCHEMA_GONE}", ground.path().display());
+            assert!(output.status.code() == Some(2) && said.lines().any(|line| line == told), "{said}");
+            mend();
+            let (code, said, summary) = run(&ground, &[]);
+            assert_eq!(code, 0, "{said}");
+            assert_is_derived(&ground, &summary);
+            assert_eq!(std::fs::read(&schema).unwrap(), copy);
+        }
     }
 }
 

@@ -111,11 +111,20 @@ pub fn run(program: &'static Program) -> ExitCode {
         Ok(Parsed::Print(text)) => print_line(text.trim_end()).map(|()| Exit::Good),
         Err(failure) => Err(failure),
     };
+    end(program.name, result)
+}
+
+/// Runs a program that has no command line to parse: a failure is its one line on stderr and exit code 2.
+pub fn attempt(name: &str, work: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
+    end(name, work().map(|()| Exit::Good))
+}
+
+fn end(name: &str, result: Result<Exit, Failure>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(failure) if failure.closed => Exit::Good.into(),
         Err(failure) => {
-            error(program.name, &failure.line);
+            error(name, &failure.line);
             Exit::CouldNotRun.into()
         }
     }

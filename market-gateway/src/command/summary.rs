@@ -118,9 +118,23 @@ impl Summary {
     /// One line for a person.
     pub(crate) fn describe(&self) -> String {
         let open = self.gaps.iter().filter(|gap| !gap.recovered).count() as u64 + self.unlisted_gaps;
+        // Only who was attacked, or has garbled lines, has any.
+        let refuted = if self.refuted > 0 { format!(", {} refuted", self.refuted) } else { String::new() };
         format!(
-            "{} messages, {} published, {} duplicates, {} recovered, {open} gaps open; received with {}",
+            "{} messages, {} published, {} duplicates, {} recovered{refuted}, {open} gaps open; received with {}",
             self.messages, self.published, self.duplicates, self.recovered, self.io
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuted_messages_are_told_where_there_are_any() {
+        let told = |refuted| Summary { refuted, ..Summary::nothing("none") }.describe();
+        assert!(told(3).contains(" 0 recovered, 3 refuted, 0 gaps open;"), "{}", told(3));
+        assert!(!told(0).contains("refuted"), "{}", told(0));
     }
 }

@@ -62,7 +62,7 @@ fn faults(dump: &Dump, topic: &str, arguments: &Arguments) -> Exit {
     }
     let doubt = dump.doubt();
     for damage in dump.damage().listed().iter().chain(&doubt) {
-        program::note(&format!("{topic}: {}", super::damage_text(damage)));
+        program::note(&format!("{topic}: {damage}"));
     }
     // Who asks for the oldest gets it; who names a sequence that is gone gets less than asked for.
     let is_short = dump.begins_later().is_some() && arguments.has("from");

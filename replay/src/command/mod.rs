@@ -61,18 +61,3 @@ impl<'a> From<&'a Damage> for DamageEntry<'a> {
         }
     }
 }
-
-/// A damaged range for people.
-fn damage_text(damage: &Damage) -> String {
-    let mut text = damage.kind.name().to_owned();
-    if damage.from < damage.to || damage.positions.is_some() {
-        text += &format!(": sequences {} to before {}", damage.from, damage.to);
-    }
-    if let Some((from, to)) = damage.positions {
-        text += &format!(", positions {from} to before {to}");
-    }
-    if let Some(detail) = &damage.detail {
-        text += &format!(" ({detail})");
-    }
-    text
-}

@@ -6,7 +6,7 @@ use engine::{BookView, Cut, PositionView, Quote, RETAINED_FILLS};
 use replay::state::{At, Derived, derive};
 use serde::Serialize;
 
-use super::{damage_text, hexadecimal, table::table};
+use super::{DamageEntry, hexadecimal, table::table};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let bus = super::open(arguments, false)?;
@@ -53,8 +53,15 @@ fn tell_faults(derived: &Derived) {
             "books may lack orders, positions executions, and limits and fees may be others"
         ));
     }
+    let lost: Vec<_> = derived.lost().map(|(topic, count)| format!("{count} of {topic}")).collect();
+    if !lost.is_empty() {
+        program::note(&format!(
+            "incomplete: without messages that are lost, {}: books may lack orders, positions executions",
+            lost.join(", ")
+        ));
+    }
     for (topic, damage) in &derived.damage {
-        program::note(&format!("{topic}: {}", damage_text(damage)));
+        program::note(&format!("{topic}: {damage}"));
     }
     derived.divergence.listed().iter().for_each(|line| program::note(line));
     for (from, end) in derived.state.open_gaps() {
@@ -86,6 +93,8 @@ struct Answer<'a> {
     from: CutEntry,
     /// What is neither there nor covered by a snapshot.
     missing: Vec<MissingEntry>,
+    /// What could not be read.
+    damage: Vec<TopicDamage<'a>>,
     merge: &'static str,
     engine: String,
     books: Vec<BookEntry>,
@@ -98,6 +107,13 @@ struct Answer<'a> {
 struct MissingEntry {
     topic: &'static str,
     before: u64,
+}
+
+#[derive(Serialize)]
+struct TopicDamage<'a> {
+    topic: &'a str,
+    #[serde(flatten)]
+    damage: DamageEntry<'a>,
 }
 
 #[derive(Serialize)]
@@ -148,6 +164,11 @@ impl<'a> From<&'a Derived> for Answer<'a> {
             cut: derived.cut.into(),
             from: derived.from.into(),
             missing: derived.missing.iter().map(|&(topic, before)| MissingEntry { topic, before }).collect(),
+            damage: derived
+                .damage
+                .iter()
+                .map(|(topic, damage)| TopicDamage { topic, damage: damage.into() })
+                .collect(),
             merge: derived.order.name(),
             engine: state.configuration().0.to_string(),
             books: state.books().map(|book| BookEntry::new(book, derived.is_stale())).collect(),

@@ -1,12 +1,12 @@
 //! `replay verify`: proves order and integrity.
 
 use bus::program::{self, Arguments, Exit, Failure, Progress, Tone};
-use bus::{Bus, BusError, TOPIC_GONE};
+use bus::{Bus, BusError, SCHEMA_GONE, TOPIC_GONE};
 use replay::verify::{AbsentInput, TopicReport, verify};
 use replay::{DamageKind, OpenGap, Orphans};
 use serde::Serialize;
 
-use super::{DamageEntry, damage_text, hexadecimal, table::table};
+use super::{DamageEntry, hexadecimal, table::table};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let bus = super::open(arguments, false)?;
@@ -47,9 +47,7 @@ fn reports(bus: &Bus, only: Option<String>) -> Result<Vec<TopicReport>, Failure>
         reports.push(match verified {
             Ok(report) => report,
             Err(_) if gone.contains(&topic) => TopicReport::unreadable(&topic, TOPIC_GONE),
-            Err(_) if without_schema.contains(&topic) => {
-                TopicReport::unreadable(&topic, "its schema.json is gone; restore it from a copy")
-            }
+            Err(_) if without_schema.contains(&topic) => TopicReport::unreadable(&topic, SCHEMA_GONE),
             Err(error) => {
                 let report = TopicReport::unreadable(&topic, &error);
                 refused = refused.or(Some(error));
@@ -171,7 +169,7 @@ fn faults(report: &TopicReport) -> Vec<String> {
         lines.push(format!("{topic}: open gap: {count} messages of session {session} from {from}"));
     }
     for damage in report.damage.listed() {
-        lines.push(format!("{topic}: {}", damage_text(damage)));
+        lines.push(format!("{topic}: {damage}"));
     }
     if report
         .damage

@@ -6,7 +6,7 @@ mod text;
 use std::{collections::BTreeMap, io, path::Path};
 
 use bus::{
-    Bus, BusError, Gate, Keeper, Owner, ReaderStatus, Survey, TOPIC_GONE,
+    Bus, BusError, Gate, Keeper, Owner, ReaderStatus, SCHEMA_GONE, Survey, TOPIC_GONE,
     program::{Arguments, Exit, Failure, print_json},
 };
 use journal::{instance, storage::space};
@@ -218,7 +218,7 @@ fn room(directory: &Path) -> Option<Room> {
 }
 
 fn without_schema(topic: String) -> Topic {
-    let error = Some("its schema.json is gone; restore it from a copy".into());
+    let error = Some(SCHEMA_GONE.into());
     Topic { topic, state: State::Damaged, error, details: None }
 }
 
