@@ -242,7 +242,8 @@ impl<W: Write + Send> Blotter<W> {
         Ok(BATCH)
     }
 
-    /// Writes what is durable by now, and ends the blotter with the line that says what is incomplete.
+    /// Writes what is durable by now, and nothing that becomes so meanwhile, or a faster publisher would keep it for ever.
+    /// Ends the blotter with the line that says what is incomplete.
     ///
     /// # Errors
     /// The bus cannot be listed, or the output refuses.
@@ -442,8 +443,6 @@ impl<W: Write + Send> Agent for Blotter<W> {
 
     /// Writes what is durable by now and the last line.
     fn on_close(&mut self) -> Result<(), AgentError> {
-        self.release();
-        while Agent::do_work(self)? > 0 {}
         self.finish().map(drop).map_err(|failure| failure.to_string().into())
     }
 }

@@ -8,9 +8,11 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bus::Publisher;
+use bus::agent::Agent as _;
 use bus::event::market::AddOrder;
 use bus::event::risk::{LimitAlert, LimitSet, MergeRun, PositionUpdate, RiskEvent};
-use bus::event::trade::{Fill, FillBust, OrderUpdate};
+use bus::event::trade::{Fill, FillBust, OrderUpdate, TradeEvent};
 use bus::event::{Cause, Side, Symbol};
 use common::{Ground, Ran, add, fill, gap, instrument, program, replay, session, text};
 use replay::blotter::{Blotter, Summary};
@@ -309,6 +311,41 @@ fn a_topic_that_stays_silent_holds_up_the_others_no_longer_than_it_may() {
         }
     }
     assert_eq!(blotter.finish().unwrap().late, 0);
+}
+
+/// A publisher that is always ahead of a blotter: whatever that writes, there is a trade more.
+struct Ahead {
+    trades: Publisher<TradeEvent>,
+    lines: u64,
+}
+
+impl std::io::Write for Ahead {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.lines += 1;
+        if self.lines > 1_000 {
+            return Err(std::io::Error::other("the blotter does not end"));
+        }
+        self.trades.publish(&fill(self.lines, Side::BUY, 100, 5)).map_err(std::io::Error::other)?;
+        self.trades.flush().map_err(std::io::Error::other)?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn given_a_publisher_that_is_always_ahead_expect_a_blotter_to_end_with_what_was_durable_when_it_was_asked() {
+    let ground = Ground::new();
+    let mut trades = ground.trades();
+    for n in 0..3 {
+        trades.publish(&fill(n, Side::BUY, 100, 5)).unwrap();
+    }
+    trades.flush().unwrap();
+    let mut blotter = Blotter::new(&ground.bus, Ahead { trades, lines: 0 });
+    blotter.on_close().unwrap();
+    assert_eq!(blotter.finish().unwrap().lines["fill"], 3);
+    assert!(ground.bus.watermarks("trades").unwrap().durable > 3, "the publisher went on");
 }
 
 #[test]
