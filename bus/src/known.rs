@@ -44,11 +44,20 @@ fn options() -> OpenOptions {
 /// What the file says; nothing where there is none.
 fn read(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
-    match options().read(true).open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes)) {
+    let file = options().read(true).open(path).and_then(regular);
+    match file.and_then(|file| file.take(MOST).read_to_end(&mut bytes)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(error),
         Ok(_) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
     }
+}
+
+/// A pipe would pass for a list of no topics.
+fn regular(file: File) -> io::Result<File> {
+    let is_regular = file.metadata()?.is_file();
+    is_regular
+        .then_some(file)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
 }
 
 fn names(text: &str) -> impl Iterator<Item = &str> {
@@ -59,10 +68,14 @@ impl Bus {
     /// The names of topics that this bus has had and that are gone with their directories, sorted.
     ///
     /// # Errors
-    /// The bus directory cannot be read.
+    /// The list of them cannot be read.
     pub fn topics_gone(&self) -> Result<Vec<String>, BusError> {
         let path = self.directory().join(FILE);
-        let text = read(&path).map_err(|source| BusError::Io { what: "read", path, source })?;
+        let text = read(&path).map_err(|source| BusError::Io {
+            what: "tell which topics are gone",
+            path,
+            source,
+        })?;
         let is_gone = |name: &&str| {
             fs::symlink_metadata(self.directory().join(name))
                 .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)

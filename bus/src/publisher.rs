@@ -248,10 +248,11 @@ impl<M: Message> Publisher<M> {
     ///
     /// # Errors
     /// [`PublishError::Poisoned`]: what could not be written stays in shared memory for the next publisher.
+    /// [`PublishError::NotEnded`]: all is durable, but not that it ends there, as the disk failed or took more than ten
+    /// seconds; subscribers see no end, and the next publisher completes it from shared memory.
     pub fn close(mut self) -> Result<(), PublishError> {
         self.flush()?;
-        self.end(CLOSE_WITHIN);
-        Ok(())
+        if self.end(CLOSE_WITHIN) { Ok(()) } else { Err(PublishError::NotEnded) }
     }
 
     /// Ends at once, as a publisher does that dies: what is not durable stays in shared memory, from where the next
@@ -260,11 +261,12 @@ impl<M: Message> Publisher<M> {
         self.end(Duration::ZERO);
     }
 
-    fn end(&mut self, limit: Duration) {
-        if let Some(writer) = self.writer.take() {
+    /// Whether the topic is ended cleanly.
+    fn end(&mut self, limit: Duration) -> bool {
+        self.writer.take().is_none_or(|writer| {
             writer.close();
-            self.bus.close_journal(self.token, limit);
-        }
+            self.bus.close_journal(self.token, limit)
+        })
     }
 }
 

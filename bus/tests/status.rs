@@ -463,11 +463,27 @@ fn a_list_of_topics_that_is_no_file_of_this_bus_holds_nobody_up_and_changes_noth
     std::fs::create_dir_all(&bus).unwrap();
     assert!(Command::new("mkfifo").arg(&list).status().unwrap().success());
     assert!(Process::start("process", &bus, "close").end().success());
-    assert_eq!(report(&bus).0, Some(0));
+    assert_told_but_for_the_gone(&bus);
     std::fs::remove_file(&list).unwrap();
+    std::fs::create_dir(&list).unwrap();
+    assert!(Process::start("process", &bus, "close").end().success());
+    assert_told_but_for_the_gone(&bus);
+    std::fs::remove_dir(&list).unwrap();
     std::os::unix::fs::symlink(&other, &list).unwrap();
     assert!(Process::start("process", &bus, "close").end().success());
     assert!(!other.exists(), "nothing is written through a link");
+    assert_told_but_for_the_gone(&bus);
+    std::fs::remove_dir_all(bus.join("quotes")).unwrap();
+    assert_eq!(status(&bus, &[]).status.code(), Some(2), "there is nothing to tell");
+}
+
+/// That the topic is told, and that nobody knows whether others are gone.
+fn assert_told_but_for_the_gone(bus: &Path) {
+    let (code, report) = report(bus);
+    assert_eq!((code, &report["topics"][0]["state"]), (Some(1), &"closed".into()), "{report}");
+    let error = format!("cannot tell which topics are gone: {}/bus.topics: ", bus.display());
+    assert!(report["error"].as_str().unwrap().starts_with(&error), "{report}");
+    assert_eq!((&report["health"], &report["reasons"][0]), (&"attention".into(), &report["error"]));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Given a bus, these publishers and subscribers, expect that.
 #![allow(missing_docs)]
 
+use std::{fs, thread};
+
 use bus::{
-    Bus, BusError, Gate, Publisher, ReadError, SCHEMA_GONE, Start,
+    Bus, BusError, Gate, PublishError, Publisher, ReadError, SCHEMA_GONE, Start,
     event::{Cause, Event, Price, Quantity, Symbol},
 };
 
@@ -190,6 +192,32 @@ fn publishers_move_between_threads() {
     fn is_send<T: Send>() {}
     is_send::<Publisher<Quote>>();
     is_send::<ReadError>();
+}
+
+#[test]
+fn given_a_disk_that_fails_at_the_end_expect_close_to_say_so_and_the_next_publisher_to_complete_it() {
+    let (directory, bus) = ground();
+    let mut quotes = bus.publisher::<Quote>("quotes").unwrap();
+    quotes.publish(&quote(0)).unwrap();
+    let segments = || {
+        let files =
+            fs::read_dir(directory.path().join("bus/quotes/0")).unwrap().flatten().map(|file| file.path());
+        let mut files: Vec<_> =
+            files.filter(|file| file.extension().is_some_and(|it| it == "segment")).collect();
+        files.sort();
+        files
+    };
+    while segments().len() < 5 {
+        thread::yield_now();
+    }
+    // One that is ready ahead: it cannot be taken back, and no message needs it.
+    fs::remove_file(&segments()[4]).unwrap();
+    assert_eq!(quotes.close(), Err(PublishError::NotEnded));
+
+    let mut reader = bus.reader("quotes", Start::Oldest, Gate::Durable).unwrap();
+    assert!(!reader.is_closed(), "nobody can know that it ends there");
+    bus.publisher::<Quote>("quotes").unwrap().close().unwrap();
+    assert!(reader.poll().unwrap().is_some() && reader.is_closed());
 }
 
 #[test]

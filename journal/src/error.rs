@@ -179,6 +179,9 @@ pub enum PublishError {
     NoRoom(Room),
     /// Writing to disk failed with this error number; the journal takes nothing more until it is opened anew.
     Poisoned(i32),
+    /// All that was published is durable, but the journal could not be ended: the disk failed at its end, or took too long.
+    /// It looks as after a crash, until it is opened anew.
+    NotEnded,
 }
 
 impl fmt::Display for PublishError {
@@ -208,6 +211,10 @@ impl fmt::Display for PublishError {
                     _ => write!(f, "the disk failed: {error}; mend it and start again"),
                 }
             }
+            Self::NotEnded => f.write_str(
+                "all messages are durable, but the disk failed, or took too long, where the journal was to be ended: its \
+                 end stays in shared memory; start again, which completes it",
+            ),
         }
     }
 }

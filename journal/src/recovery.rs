@@ -145,7 +145,10 @@ pub(crate) fn recover(
     tidy(places, mark, &headers, next_segment, &mut report)?;
     if report.without_cause > 0 {
         report.set_aside = aside::told(places, mark, &aside::kept(places.storage.as_ref())?).0;
-        report.set_aside.retain(|messages| !beside.contains(&messages.positions.0));
+        // The file may be there from a start that was cut short before its SEAL.
+        report
+            .set_aside
+            .retain(|messages| messages.time == Some(now) || !beside.contains(&messages.positions.0));
     }
     let retired = retired(places, mark, &headers, sequence);
     let first = headers.iter().find(|header| header.number >= mark.floor).map_or(sequence, |h| h.sequence);

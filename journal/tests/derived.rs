@@ -14,7 +14,7 @@ use common::{Ground, Live, SEGMENT, read_rest, segment_name};
 use journal::{
     Gate, Input, OpenError, Options, ReadError, SetAside, Start,
     layout::{Cause, FLAG_CAUSED},
-    storage::{PwriteEngine, Storage, simulated::SimulatedDisk},
+    storage::{AlignedBuffer, PwriteEngine, Storage, simulated::SimulatedDisk},
 };
 use zerocopy::IntoBytes;
 
@@ -265,6 +265,41 @@ fn a_cut_may_lie_segments_back() {
     assert_eq!(given.open(&FakeInput::at(100, &[(1, 100)])).journal.recovery.damage, []);
     assert!(torn(&given).len() > 2);
     assert_eq!(given.set_aside(), [(100, 3_000, 1, Some(NOW), false)], "as one range");
+}
+
+/// The name of a segment that is kept beside whole.
+fn torn_name(number: u64) -> String {
+    format!("torn-{:016x}", number * SEGMENT as u64)
+}
+
+#[test]
+fn given_a_cut_that_was_cut_short_expect_the_next_start_to_make_it_whole_and_tell_it() {
+    for steps in 1..=3 {
+        let (given, whole) = (Given::on_disk(3_000, 1_000), Given::on_disk(3_000, 1_000));
+        whole.open_at(NOW, &[(1, 100)]).close();
+        let last =
+            (1..).find(|number| !given.disk.names().unwrap().contains(&segment_name(number + 1))).unwrap();
+        assert!(last > 2);
+        // One of the segments behind it is kept beside, all are, and the tail is too, but without the SEAL in its place.
+        let moved = if steps == 1 { 1..=1 } else { 1..=last };
+        for number in moved {
+            given.disk.rename(&segment_name(number), &torn_name(number)).unwrap();
+        }
+        if steps == 3 {
+            let tail = &torn(&whole)[0];
+            let kept = common::read_file(&whole.disk, tail);
+            let mut bytes = AlignedBuffer::zeroed(kept.len().next_multiple_of(4096));
+            bytes[..kept.len()].copy_from_slice(&kept);
+            given.disk.create(tail, kept.len() as u64).unwrap().write_at(&bytes, 0).unwrap();
+        }
+        let live = given.open_at(NOW, &[(1, 100)]);
+        let told: Vec<_> =
+            live.journal.recovery.set_aside.iter().map(|messages| messages.sequences).collect();
+        assert_eq!(told, [(100, 3_000)], "{steps}");
+        live.close();
+        assert_eq!(given.set_aside(), [(100, 3_000, 1, Some(NOW), false)], "{steps}");
+        assert_eq!(given.sequences(), (0..100).collect::<Vec<_>>(), "{steps}: nothing is missed");
+    }
 }
 
 /// As its owner asks, because what it followed from is lost though the input knows that it had it.

@@ -242,7 +242,8 @@ impl<W: Write + Send> Blotter<W> {
         Ok(BATCH)
     }
 
-    /// Writes what is durable by now, and ends the blotter with the line that says what is incomplete.
+    /// Writes what is durable by now, and nothing that becomes so meanwhile, or a faster publisher would keep it for ever.
+    /// Ends the blotter with the line that says what is incomplete.
     ///
     /// # Errors
     /// The bus cannot be listed, or the output refuses.
@@ -259,9 +260,15 @@ impl<W: Write + Send> Blotter<W> {
         }
         let unopened = self.unopened()?;
         let mut summary = self.summary();
-        for topic in self.absent().filter(|topic| !unopened.contains_key(*topic)) {
+        let gone = self.bus.topics_gone().unwrap_or_else(|error| {
+            summary.incomplete.push(unreadable("bus.topics", error));
+            Vec::new()
+        });
+        let is_told = |topic: &str| unopened.contains_key(topic) || gone.iter().any(|gone| gone == topic);
+        for topic in self.absent().filter(|topic| !is_told(topic)) {
             summary.incomplete.push(Incomplete::Topic { topic: topic.into() });
         }
+        gone.into_iter().for_each(|topic| summary.incomplete.push(Incomplete::Gone { topic }));
         let is_told = |source: &&Source| source.carries != Carries::Other && source.feed.begins() > 0;
         for Source { topic, feed, .. } in self.sources.iter().filter(is_told) {
             summary.incomplete.push(Incomplete::Retired { topic: topic.to_string(), before: feed.begins() });
@@ -442,8 +449,6 @@ impl<W: Write + Send> Agent for Blotter<W> {
 
     /// Writes what is durable by now and the last line.
     fn on_close(&mut self) -> Result<(), AgentError> {
-        self.release();
-        while Agent::do_work(self)? > 0 {}
         self.finish().map(drop).map_err(|failure| failure.to_string().into())
     }
 }

@@ -8,9 +8,11 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bus::event::market::AddOrder;
+use bus::Publisher;
+use bus::agent::Agent as _;
+use bus::event::market::{AddOrder, MarketEvent};
 use bus::event::risk::{LimitAlert, LimitSet, MergeRun, PositionUpdate, RiskEvent};
-use bus::event::trade::{Fill, FillBust, OrderUpdate};
+use bus::event::trade::{Fill, FillBust, OrderUpdate, TradeEvent};
 use bus::event::{Cause, Side, Symbol};
 use common::{Ground, Ran, add, fill, gap, instrument, program, replay, session, text};
 use replay::blotter::{Blotter, Summary};
@@ -157,10 +159,29 @@ fn without_trades_nothing_is_complete_and_each_effect_is_without_its_cause() {
     let causes = json!({"topic": "trades", "epoch": 1, "first": 1, "last": 2});
     let effects = json!({"what": "effect without cause", "topic": "risk",
         "first": 1, "last": 4, "effects": 4, "causes": causes});
-    let lost = json!({"what": "no topic", "topic": "trades"});
-    assert_eq!(incomplete(&ground), [effects, lost.clone()]);
+    let lost = |topic| json!({"what": "topic gone", "topic": topic});
+    assert_eq!(incomplete(&ground), [effects, lost("trades")]);
     fs::remove_dir_all(ground.bus.directory().join("risk")).unwrap();
-    assert_eq!(incomplete(&ground), [lost, json!({"what": "no topic", "topic": "risk"})]);
+    assert_eq!(incomplete(&ground), [lost("risk"), lost("trades")]);
+    fs::remove_file(ground.bus.directory().join("bus.topics")).unwrap();
+    let never = |topic| json!({"what": "no topic", "topic": topic});
+    assert_eq!(incomplete(&ground), [never("trades"), never("risk")], "nobody knows that they were there");
+}
+
+#[test]
+fn given_a_market_that_is_gone_expect_the_blotter_to_miss_it_although_nothing_follows_from_it() {
+    let ground = Ground::new();
+    day(&ground);
+    let mut market = ground.bus.publisher::<MarketEvent>("other-venue").unwrap();
+    market.publish(&session("DAY1", b'S')).unwrap();
+    market.close().unwrap();
+    let gone = |topics: &[&str]| {
+        Vec::from_iter(topics.iter().map(|topic| json!({"what": "topic gone", "topic": topic})))
+    };
+    fs::remove_dir_all(ground.bus.directory().join("market-data")).unwrap();
+    assert_eq!(incomplete(&ground), gone(&["market-data"]));
+    fs::remove_dir_all(ground.bus.directory().join("other-venue")).unwrap();
+    assert_eq!(incomplete(&ground), gone(&["market-data", "other-venue"]));
 }
 
 #[test]
@@ -178,7 +199,7 @@ fn trades_that_no_engine_has_judged_are_incomplete() {
     );
     fs::remove_dir_all(ground.bus.directory().join("risk")).unwrap();
     let unjudged = json!({"what": "not judged", "topic": "trades", "from": 0, "count": 6});
-    assert_eq!(incomplete(&ground), [unjudged, json!({"what": "no topic", "topic": "risk"})]);
+    assert_eq!(incomplete(&ground), [unjudged, json!({"what": "topic gone", "topic": "risk"})]);
 }
 
 /// What the blotter of a bus, which has some, says is incomplete.
@@ -309,6 +330,41 @@ fn a_topic_that_stays_silent_holds_up_the_others_no_longer_than_it_may() {
         }
     }
     assert_eq!(blotter.finish().unwrap().late, 0);
+}
+
+/// A publisher that is always ahead of a blotter: whatever that writes, there is a trade more.
+struct Ahead {
+    trades: Publisher<TradeEvent>,
+    lines: u64,
+}
+
+impl std::io::Write for Ahead {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.lines += 1;
+        if self.lines > 1_000 {
+            return Err(std::io::Error::other("the blotter does not end"));
+        }
+        self.trades.publish(&fill(self.lines, Side::BUY, 100, 5)).map_err(std::io::Error::other)?;
+        self.trades.flush().map_err(std::io::Error::other)?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn given_a_publisher_that_is_always_ahead_expect_a_blotter_to_end_with_what_was_durable_when_it_was_asked() {
+    let ground = Ground::new();
+    let mut trades = ground.trades();
+    for n in 0..3 {
+        trades.publish(&fill(n, Side::BUY, 100, 5)).unwrap();
+    }
+    trades.flush().unwrap();
+    let mut blotter = Blotter::new(&ground.bus, Ahead { trades, lines: 0 });
+    blotter.on_close().unwrap();
+    assert_eq!(blotter.finish().unwrap().lines["fill"], 3);
+    assert!(ground.bus.watermarks("trades").unwrap().durable > 3, "the publisher went on");
 }
 
 #[test]

@@ -154,3 +154,31 @@ fn a_topic_that_may_not_be_read_hides_no_other_and_is_not_hidden() {
         }
     }
 }
+
+#[test]
+fn given_a_list_of_topics_that_may_not_be_read_expect_all_topics_told_and_the_list_named() {
+    let ground = two_topics();
+    set_mode(&ground.bus.directory().join("bus.topics"), 0);
+    let told =
+        format!("cannot tell which topics are gone: {}/bus.topics: ", ground.bus.directory().display());
+    let Some(ran) = strangers(&ground, &["verify", "--json"]) else { return };
+    let json = ran.json();
+    assert_eq!((ran.code, &json["ok"], &json["topics"][1]["ok"]), (1, &false.into(), &true.into()), "{json}");
+    assert!(json["error"].as_str().unwrap().starts_with(&told), "{json}");
+    let Some(ran) = strangers(&ground, &["verify"]) else { return };
+    assert!(ran.code == 1 && ran.out.contains(&told), "{}", ran.out);
+
+    let Some(ran) = strangers(&ground, &["blotter"]) else { return };
+    let lines = ran.lines();
+    let end = lines.last().unwrap();
+    assert_eq!((ran.code, &lines[0]["topic"]), (1, &"trades".into()));
+    let of_list = |found: &&serde_json::Value| found["topic"] == "bus.topics";
+    let found = end["incomplete"].as_array().unwrap().iter().find(of_list).unwrap();
+    assert!(found["kind"] == "unreadable" && found["detail"].as_str().unwrap().starts_with(&told), "{end}");
+
+    // Whoever asks for a topic that is there needs no list of those that are not.
+    for (topic, code) in [("trades", 0), ("orders", 2)] {
+        let Some(ran) = strangers(&ground, &["verify", "--topic", topic]) else { return };
+        assert_eq!((ran.code, ran.error.contains(&told)), (code, code == 2), "{topic}: {}", ran.error);
+    }
+}

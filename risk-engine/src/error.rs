@@ -94,9 +94,9 @@ impl EngineError {
     }
 
     /// Whether the end of the topic `risk` does not fit its inputs, or what is before it, so that an operator may have it
-    /// derived anew.
+    /// derived anew. What the system refuses may fit.
     pub(crate) fn is_misfit(&self) -> bool {
-        matches!(self, Self::Lost { .. } | Self::Merge(_) | Self::Diverged { .. })
+        matches!(self, Self::Lost { refused: None, .. } | Self::Merge(_) | Self::Diverged { .. })
     }
 }
 
@@ -118,7 +118,10 @@ impl fmt::Display for EngineError {
                     )?;
                 }
                 if let Some(why) = refused {
-                    write!(f, ": {why}")?;
+                    return write!(
+                        f,
+                        ": {why}; mend that and start again; what cannot be mended is to be restored from a copy; where there                          is none, move it away: {ANEW} then"
+                    );
                 }
                 write!(
                     f,

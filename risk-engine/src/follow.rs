@@ -115,7 +115,7 @@ impl Follow {
             Ok(None) => return Ok(Next::Taken),
             Err(source) => {
                 let lost = Lost::of(source).map_err(EngineError::Journal)?;
-                if !self.goes_on {
+                if !self.goes_on || !lost.is_for_good() {
                     return Err(lost.error(RISK));
                 }
                 // What they held cannot be compared.

@@ -26,8 +26,8 @@ pub(crate) struct Input<M: Message> {
     is_absent: bool,
     /// It was not there and has come.
     has_come: bool,
-    /// Whether messages that are lost are gone over.
-    goes_on: bool,
+    /// Messages below this sequence that are lost are gone over.
+    goes_on_below: u64,
     /// Lost messages before the next one, which nobody has agreed to do without yet.
     lost: Option<Lost>,
     /// Those that were gone over.
@@ -47,17 +47,17 @@ impl<M: Message> Input<M> {
             look_at: Instant::now(),
             is_absent: false,
             has_come: false,
-            goes_on: false,
+            goes_on_below: 0,
             lost: None,
             passed: None,
             is_decided: false,
         }
     }
 
-    /// Says whether it `is_absent` as far as is known, and whether it `goes_on` where messages are lost and no journalled
-    /// order goes over them.
-    pub(crate) fn expect(&mut self, is_absent: bool, goes_on: bool) {
-        (self.is_absent, self.goes_on) = (is_absent, goes_on);
+    /// Says whether it `is_absent` as far as is known, and below which sequence it goes on where messages are lost and no
+    /// journalled order goes over them.
+    pub(crate) fn expect(&mut self, is_absent: bool, goes_on_below: u64) {
+        (self.is_absent, self.goes_on_below) = (is_absent, goes_on_below);
     }
 
     pub(crate) fn topic(&self) -> &'static str {
@@ -166,7 +166,8 @@ impl<M: Message> Input<M> {
 
     #[cold]
     fn pass_or_fail(&mut self) -> Result<(), EngineError> {
-        match self.lost.as_ref().filter(|_| !self.goes_on) {
+        let is_agreed = |lost: &Lost| lost.is_for_good() && lost.next() <= self.goes_on_below;
+        match self.lost.as_ref().filter(|lost| !is_agreed(lost)) {
             Some(lost) => Err(lost.error(self.topic)),
             None => {
                 self.is_decided |= self.pass();

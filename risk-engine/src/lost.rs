@@ -32,6 +32,11 @@ impl Lost {
         self.sequences.1
     }
 
+    /// Whether an operator may have agreed to do without them: what the system refuses may be whole behind that.
+    pub(crate) fn is_for_good(&self) -> bool {
+        self.refused.is_none()
+    }
+
     pub(crate) fn holds(&self, sequence: u64) -> bool {
         (self.sequences.0..self.sequences.1).contains(&sequence)
     }

@@ -83,6 +83,8 @@ pub struct Runner {
     absent: Vec<&'static str>,
     /// Whether what does not fit is derived anew.
     derives_anew: bool,
+    /// Of each input, where it ended when that was said: lost messages before that are gone over.
+    goes_on_below: [u64; engine::INPUTS],
     /// Events of `risk` that were lost and gone over.
     passed: Option<Lost>,
     /// A restart needs what was decided since the last snapshot.
@@ -136,6 +138,7 @@ impl Runner {
             unmarked,
             absent,
             derives_anew: false,
+            goes_on_below: [0; engine::INPUTS],
             passed: None,
             must_save: false,
             failed: false,
@@ -167,8 +170,9 @@ impl Runner {
         self.market_data = Input::new(&self.bus, MARKET_DATA, positions.market_data);
         self.trades = Input::new(&self.bus, TRADES, positions.trades);
         let is_absent = |topic| end > 0 && self.absent.contains(&topic);
-        self.market_data.expect(is_absent(MARKET_DATA), self.derives_anew);
-        self.trades.expect(is_absent(TRADES), self.derives_anew);
+        let goes_on_below = |input| self.goes_on_below[usize::from(input)];
+        self.market_data.expect(is_absent(MARKET_DATA), goes_on_below(engine::MARKET_DATA));
+        self.trades.expect(is_absent(TRADES), goes_on_below(engine::TRADES));
         let next = [positions.market_data.next, positions.trades.next];
         self.follow = Some(Follow::new(&self.bus, (from, end), next, self.derives_anew)?);
         self.gauge.watch.set_live(false);

@@ -170,6 +170,50 @@ fn lost_conclusions_are_concluded_again_behind_them() {
 }
 
 #[test]
+fn given_a_segment_that_the_system_refuses_expect_it_not_to_be_gone_over() {
+    for topic in ["trades", "market-data", "risk"] {
+        let ground = given();
+        let (before, place, away) =
+            (effects(&ground), segment(&ground, topic, 1), ground.path().join("away"));
+        std::fs::rename(&place, &away).unwrap();
+        std::fs::create_dir(&place).unwrap();
+        let (code, said, _) = run(&ground, &["--derive-anew"]);
+        assert!(code == 1 && said.contains("mend that and start again"), "{said}");
+        assert_eq!(effects(&ground), before, "{topic}: {said}");
+        std::fs::remove_dir(&place).unwrap();
+        std::fs::rename(&away, &place).unwrap();
+        let (code, said, summary) = run(&ground, &[]);
+        assert_eq!(code, 0, "{topic}: {said}");
+        assert_is_derived(&ground, &summary);
+        assert_eq!(told(&ground, "risk"), [], "{topic}: nothing was cut");
+    }
+}
+
+#[test]
+fn given_an_engine_that_derives_anew_expect_what_is_lost_later_not_to_be_gone_over() {
+    for topic in ["trades", "market-data"] {
+        let ground = given();
+        let watch = Arc::new(Watch::default());
+        let runner = Runner::open(&ground.bus, None, u64::MAX, Arc::clone(&watch)).unwrap();
+        let runner = runner.derive_anew().unwrap();
+        publish(&ground.bus);
+        publish(&ground.bus);
+        std::fs::remove_file(segment(&ground, topic, 3)).unwrap();
+        let placement = Placement { role: "risk", core: None, wait: WaitStrategy::Yield };
+        let (stop, all) = (Stop::new(), Cut { market_data: 5 * LIFE, trades: 5 * TRADES });
+        let running = agent::start(&placement, &stop, runner).unwrap();
+        while !watch.has_reached(all) && !running.is_finished() {
+            std::thread::yield_now();
+        }
+        stop.request();
+        let said = running.join().unwrap_err().to_string();
+        assert!(said.contains(&format!("messages are lost: topic '{topic}'")), "{said}");
+        let (code, said, _) = run(&ground, &["--derive-anew"]);
+        assert!(code == 1 && said.contains("lost and not applied"), "asked again: {said}");
+    }
+}
+
+#[test]
 fn where_nothing_is_lost_nothing_is_derived_anew() {
     let ground = given();
     let before = effects(&ground);

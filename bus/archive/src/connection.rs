@@ -1,5 +1,6 @@
 //! One client: frames in, answers out, one at a time and in order, as Kafka does.
 
+use crate::activity::Activity;
 use crate::counters::Counters;
 use crate::cursor::Cursors;
 use crate::requests::{self, Answer};
@@ -66,13 +67,13 @@ impl From<io::Error> for End {
 }
 
 /// Serves a client until either side ends.
-pub(crate) fn serve(stream: TcpStream, shared: &Shared) {
-    if let Err(End::Malformed) = converse(stream, shared) {
+pub(crate) fn serve(stream: TcpStream, shared: &Shared, activity: &Activity) {
+    if let Err(End::Malformed) = converse(stream, shared, activity) {
         shared.counters.malformed.add(1);
     }
 }
 
-fn converse(mut stream: TcpStream, shared: &Shared) -> Result<(), End> {
+fn converse(mut stream: TcpStream, shared: &Shared, activity: &Activity) -> Result<(), End> {
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(TICK))?;
@@ -81,8 +82,11 @@ fn converse(mut stream: TcpStream, shared: &Shared) -> Result<(), End> {
     let mut session = Session { shared, address: stream.local_addr()?, cursors: Cursors::new(told) };
     loop {
         let request = read_request(&mut stream, &mut session)?;
+        if !activity.ask() {
+            return Ok(());
+        }
         match requests::answer(request, &mut session).ok_or(End::Malformed)? {
-            Answer::Send(bytes) => write_answer(&mut stream, &bytes, &shared.stop)?,
+            Answer::Send(bytes) => write_answer(&mut stream, &bytes, &shared.stop, activity)?,
             Answer::Close => return Ok(()),
         }
     }
@@ -136,12 +140,16 @@ fn read_some(stream: &mut TcpStream, buffer: &mut [u8], stop: &Stop) -> Result<u
     }
 }
 
-fn write_answer(stream: &mut TcpStream, bytes: &[u8], stop: &Stop) -> Result<(), End> {
+fn write_answer(stream: &mut TcpStream, bytes: &[u8], stop: &Stop, activity: &Activity) -> Result<(), End> {
     let deadline = Instant::now() + LONGEST_TRANSFER;
     let mut written = 0;
+    activity.hand_over();
     while written < bytes.len() {
         match stream.write(&bytes[written..]) {
-            Ok(count) => written += count,
+            Ok(count) => {
+                written += count;
+                activity.hand_over();
+            }
             Err(error) if is_passing(&error) && !stop.requested() => {}
             Err(_) => return Err(End::Closed),
         }

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counts {
     /// Connections taken.
     pub connections: u64,
-    /// Connections closed at once because too many were open, or the system gave no thread.
+    /// Connections closed at once because too many were open and none of them silent, or the system gave no thread.
     pub turned_away: u64,
+    /// Connections closed as too many were open and this one was silent longest.
+    pub gave_way: u64,
     /// Requests answered, by API.
     pub requests: Requests,
     /// Partitions of Produce requests; each was refused.
@@ -61,6 +63,7 @@ impl Counter {
 pub(crate) struct Counters {
     pub(crate) connections: Counter,
     pub(crate) turned_away: Counter,
+    pub(crate) gave_way: Counter,
     pub(crate) api_versions: Counter,
     pub(crate) metadata: Counter,
     pub(crate) fetch: Counter,
@@ -80,6 +83,7 @@ impl Counters {
         Counts {
             connections: self.connections.get(),
             turned_away: self.turned_away.get(),
+            gave_way: self.gave_way.get(),
             requests: Requests {
                 api_versions: self.api_versions.get(),
                 metadata: self.metadata.get(),

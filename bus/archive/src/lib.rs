@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!                      ┌ listener ──── accepts, one thread a connection, bounded
+//!                      │ activity ──── who gives way where all connections are taken
 //!  Kafka consumer ── TCP │ connection ── frames, time limits
 //!                      │ guard ─────── refuses counts that lie, before the codec decodes
 //!                      │ requests ──── one module a request
@@ -40,9 +41,11 @@
 //! the high watermark and so passes over all between, `none` (`error` in librdkafka) hands the error to its user. Either
 //! way the step shows in the offsets.
 //!
-//! Clients are strangers: at most 64 connections, requests of a megabyte, answers of four, 32 readers a connection, and
+//! Clients are strangers: at most 64 connections, of which the one that is silent longest, one that never asked before
+//! all others, gives way to a new one after five seconds without a request, requests of a megabyte, answers of four, 32 readers a connection, and
 //! time limits for whatever is sent, taken or left idle. Whoever breaks the protocol is closed and counted.
 
+mod activity;
 mod batch;
 mod connection;
 mod counters;

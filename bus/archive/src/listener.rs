@@ -1,5 +1,6 @@
 //! The server: one thread takes connections, one thread serves each.
 
+use crate::activity::Activity;
 use crate::connection::{self, Shared};
 use crate::counters::Counts;
 use crate::topics::Lost;
@@ -10,7 +11,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Connections served at once; more are closed as they come, and counted.
+/// Connections served at once. Where all are taken, the one that is silent longest gives way to a new one, or the new
+/// one is closed as none is silent; both are counted.
 pub const MOST_CONNECTIONS: usize = 64;
 
 /// How often the accepting thread looks for connections and for the stop.
@@ -122,6 +124,20 @@ impl Drop for Server {
 struct Slot {
     stream: TcpStream,
     thread: JoinHandle<()>,
+    activity: Arc<Activity>,
+}
+
+impl Slot {
+    /// Ends its thread, if that waits for the client.
+    fn disconnect(&self) {
+        // An error means that the peer closed first, which is as good.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn join(self) {
+        // A panic of a connection was printed where it happened and concerned that connection alone.
+        let _ = self.thread.join();
+    }
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -129,7 +145,9 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     while !shared.stop.requested() {
         slots.retain(|slot| !slot.thread.is_finished());
         match listener.accept() {
-            Ok(_) if slots.len() >= MOST_CONNECTIONS => shared.counters.turned_away.add(1),
+            Ok(_) if slots.len() >= MOST_CONNECTIONS && !make_room(&mut slots, shared) => {
+                shared.counters.turned_away.add(1);
+            }
             Ok((stream, _)) => match serve(stream, shared) {
                 Some(slot) => slots.push(slot),
                 None => shared.counters.turned_away.add(1),
@@ -138,24 +156,31 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             Err(_) => thread::sleep(ACCEPT_PAUSE),
         }
     }
-    for slot in &slots {
-        // An error means that the peer closed first, which is as good.
-        let _ = slot.stream.shutdown(Shutdown::Both);
-    }
-    for slot in slots {
-        // A panic of a connection was printed where it happened and concerned that connection alone.
-        let _ = slot.thread.join();
-    }
+    slots.iter().for_each(Slot::disconnect);
+    slots.into_iter().for_each(Slot::join);
+}
+
+/// Ends the connection that is silent longest; false where none is silent long enough.
+fn make_room(slots: &mut Vec<Slot>, shared: &Shared) -> bool {
+    let silent = slots.iter().enumerate().filter_map(|(at, slot)| Some((slot.activity.silence()?, at)));
+    let Some((_, at)) = silent.min().filter(|(_, at)| slots[*at].activity.give_way()) else { return false };
+    let slot = slots.swap_remove(at);
+    slot.disconnect();
+    // It waits for its client only, since what that asks after giving way is not answered: this takes no time.
+    slot.join();
+    shared.counters.gave_way.add(1);
+    true
 }
 
 /// Starts the thread of a connection; `None` where the system refuses, which closes the connection.
 fn serve(stream: TcpStream, shared: &Arc<Shared>) -> Option<Slot> {
-    let for_thread = Arc::clone(shared);
+    let activity = Arc::new(Activity::new());
+    let for_thread = (Arc::clone(shared), Arc::clone(&activity));
     let own = stream.try_clone().ok()?;
     let thread = thread::Builder::new()
         .name("kafka-client".to_owned())
-        .spawn(move || connection::serve(own, &for_thread))
+        .spawn(move || connection::serve(own, &for_thread.0, &for_thread.1))
         .ok()?;
     shared.counters.connections.add(1);
-    Some(Slot { stream, thread })
+    Some(Slot { stream, thread, activity })
 }

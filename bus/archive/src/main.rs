@@ -40,6 +40,8 @@ fn main() -> ExitCode {
 struct Summary {
     kafka: String,
     connections: u64,
+    turned_away: u64,
+    gave_way: u64,
     fetches: u64,
     records: u64,
     refused_writes: u64,
@@ -103,13 +105,24 @@ fn tell_lost(server: &Server, told: &mut BTreeSet<Lost>) {
 }
 
 fn conclude(arguments: &Arguments, address: SocketAddr, counts: Counts) -> Result<(), Failure> {
-    let Counts { connections, requests, refused_writes, malformed, records, passed_over, .. } = counts;
+    let Counts {
+        connections,
+        turned_away,
+        gave_way,
+        requests,
+        refused_writes,
+        malformed,
+        records,
+        passed_over,
+    } = counts;
     let fetches = requests.fetch;
     if arguments.json() {
         let kafka = address.to_string();
         return program::print_json(&Summary {
             kafka,
             connections,
+            turned_away,
+            gave_way,
             fetches,
             records,
             refused_writes,
@@ -119,7 +132,7 @@ fn conclude(arguments: &Arguments, address: SocketAddr, counts: Counts) -> Resul
     }
     program::note(&format!(
         "{records} records in {fetches} fetches of {connections} connections; refused: {refused_writes} writes, \
-         {malformed} malformed requests; passed over: {passed_over} lost messages"
+         {malformed} malformed requests, {turned_away} connections; {gave_way} silent ones gave way; passed over: {passed_over} lost messages"
     ));
     Ok(())
 }

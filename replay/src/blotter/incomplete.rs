@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
+use bus::TOPIC_GONE;
 use serde::Serialize;
 
 use crate::{Findings, Orphans};
@@ -42,7 +43,13 @@ pub enum Incomplete {
         /// Missing messages.
         count: u64,
     },
-    /// No topic of the bus carries what `trades` or `risk` does: it is gone, or its publisher never ran.
+    /// A topic that the bus has had, whatever it carried, and that is gone with its directory.
+    #[serde(rename = "topic gone")]
+    Gone {
+        /// The topic.
+        topic: String,
+    },
+    /// No topic of the bus carries what `trades` or `risk` does, and none is known to be gone: its publisher never ran.
     #[serde(rename = "no topic")]
     Topic {
         /// The topic.
@@ -95,6 +102,7 @@ impl Display for Incomplete {
             Self::Gap { topic, session, from, count } => {
                 write!(f, "open gap of '{topic}': {count} messages of session {session} from {from}")
             }
+            Self::Gone { topic } => write!(f, "topic '{topic}': {TOPIC_GONE}"),
             Self::Topic { topic } => write!(f, "no topic '{topic}'"),
             Self::Unjudged { topic, from, count } => {
                 write!(f, "{count} trades of '{topic}' from {from} are not judged by the risk engine")

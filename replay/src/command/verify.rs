@@ -10,34 +10,40 @@ use super::{DamageEntry, hexadecimal, table::table};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let bus = super::open(arguments, false)?;
-    let reports = reports(&bus, arguments.find("topic")?)?;
-    let ok = reports.iter().all(TopicReport::is_ok);
+    let (reports, error) = reports(&bus, arguments.find("topic")?)?;
+    let ok = error.is_none() && reports.iter().all(TopicReport::is_ok);
+    let error = error.map(|error| error.to_string());
     for TopicReport { topic, begins, .. } in reports.iter().filter(|report| report.begins > 0) {
         program::note(&format!(
             "{topic}: begins at sequence {begins}; what came before was removed by retention"
         ));
     }
     if arguments.json() {
-        program::print_json(&Answer { ok, topics: reports.iter().map(TopicEntry::from).collect() })?;
+        let topics = reports.iter().map(TopicEntry::from).collect();
+        program::print_json(&Answer { ok, error: error.as_deref(), topics })?;
     } else {
-        program::print_line(&describe(&reports, ok))?;
+        program::print_line(&describe(&reports, error.as_deref(), ok))?;
     }
     Ok(if ok { Exit::Good } else { Exit::Fault })
 }
 
 /// One topic's report, or all topics'. What cannot be opened is a fault of that topic and hides no other; where this user
-/// may read none of them, nothing is proven.
-fn reports(bus: &Bus, only: Option<String>) -> Result<Vec<TopicReport>, Failure> {
+/// may read none of them, nothing is proven. Beside them, what keeps those from being missed that are gone.
+fn reports(bus: &Bus, only: Option<String>) -> Result<(Vec<TopicReport>, Option<BusError>), Failure> {
     let without_schema = bus.topics_without_schema()?;
     let mut topics = if only.is_none() { super::topics(bus)? } else { bus.topics()? };
-    let gone = bus.topics_gone()?;
+    let (gone, mut error) = match bus.topics_gone() {
+        Ok(gone) => (gone, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
     topics.extend(without_schema.iter().chain(&gone).cloned());
     topics.sort_unstable();
     if let Some(topic) = only {
         if !topics.contains(&topic) {
-            return Err(BusError::Missing { topic, bus: bus.directory().into() }.into());
+            let missing = BusError::Missing { topic, bus: bus.directory().into() };
+            return Err(error.unwrap_or(missing).into());
         }
-        topics = vec![topic];
+        (topics, error) = (vec![topic], None);
     }
     let mut progress = Progress::new();
     let (mut reports, mut refused, mut is_any_read) = (Vec::new(), None, false);
@@ -55,12 +61,14 @@ fn reports(bus: &Bus, only: Option<String>) -> Result<Vec<TopicReport>, Failure>
             }
         });
     }
-    refused.filter(|_| !is_any_read).map_or(Ok(reports), |error| Err(error.into()))
+    refused.filter(|_| !is_any_read).map_or(Ok((reports, error)), |error| Err(error.into()))
 }
 
 #[derive(Serialize)]
 struct Answer<'a> {
     ok: bool,
+    /// What keeps the bus as a whole from being proven.
+    error: Option<&'a str>,
     topics: Vec<TopicEntry<'a>>,
 }
 
@@ -133,11 +141,12 @@ impl From<&OpenGap> for GapEntry {
     }
 }
 
-fn describe(reports: &[TopicReport], ok: bool) -> String {
+fn describe(reports: &[TopicReport], error: Option<&str>, ok: bool) -> String {
     let head = ["topic", "messages", "first", "last", "durable", "epoch", "hash", ""];
     let mut rows = vec![head.map(String::from).to_vec()];
     rows.extend(reports.iter().map(row));
     let mut lines = vec![table(&rows)];
+    lines.extend(error.map(str::to_owned));
     lines.extend(reports.iter().flat_map(faults));
     lines.push(match ok {
         true => Tone::Good.paint("whole: nothing is lost, damaged or without its cause"),

@@ -15,13 +15,18 @@ use crate::{MARKET_DATA, RISK, TRADES};
 use bus::event::Message;
 
 impl Runner {
-    /// Has it go on without messages that are lost, and derive anew what of `risk` does not fit for that. To be called
-    /// before it is started.
+    /// Has it go on without messages that are lost now, and derive anew what of `risk` does not fit for that. To be called
+    /// before it is started. What is lost later nobody has agreed to do without, nor what the system refuses to give: that
+    /// ends the engine as it does one without this.
     ///
     /// # Errors
     /// As [`Runner::open`].
     pub fn derive_anew(mut self) -> Result<Self, EngineError> {
         self.derives_anew = true;
+        for (input, topic) in [(engine::MARKET_DATA, MARKET_DATA), (engine::TRADES, TRADES)] {
+            let end = self.bus.watermarks(topic).map_or(0, |marks| marks.published);
+            self.goes_on_below[usize::from(input)] = end;
+        }
         self.begin()?;
         Ok(self)
     }

@@ -1,11 +1,13 @@
 //! What breaks the rules is closed and counted, and nobody else notices.
 
-use crate::client::{Client, fetch_request, frame, publish_orders, serve};
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, MetadataRequest};
+use crate::client::{Client, PATIENCE, Served, decode, fetch_request, frame, one, publish_orders, serve};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, FetchRequest, MetadataRequest};
 use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Sends bytes on a connection of their own and waits until the listener closes it.
-fn closes(served: &crate::client::Served, bytes: &[u8]) {
+fn closes(served: &Served, bytes: &[u8]) {
     let mut client = served.client();
     client.send_bytes(bytes);
     assert_eq!(client.receive_bytes(), None, "{bytes:?}");
@@ -60,17 +62,74 @@ fn a_silent_client_holds_nobody() {
 #[test]
 fn connections_are_bounded() {
     let served = serve();
-    let mut held: Vec<Client> = (0..archive::MOST_CONNECTIONS).map(|_| served.client()).collect();
-    for client in &mut held {
-        client.call(3, &ApiVersionsRequest::default());
-    }
+    let mut held = hold(&served, archive::MOST_CONNECTIONS);
     let mut one_more = served.client();
     assert_eq!(one_more.receive_bytes(), None);
     for client in &mut held {
         client.call(9, &MetadataRequest::default().with_topics(None));
     }
     let counts = served.server.stop();
-    assert_eq!((counts.connections, counts.turned_away), (archive::MOST_CONNECTIONS as u64, 1));
+    let want = (archive::MOST_CONNECTIONS as u64, 1, 0);
+    assert_eq!((counts.connections, counts.turned_away, counts.gave_way), want);
+}
+
+/// Connections that have asked something, one after the other.
+fn hold(served: &Served, count: usize) -> Vec<Client> {
+    let held = (0..count).map(|_| {
+        let mut client = served.client();
+        client.call(3, &ApiVersionsRequest::default());
+        client
+    });
+    held.collect()
+}
+
+/// Comes until it is not turned away.
+fn come_in(served: &Served) -> Client {
+    let began = Instant::now();
+    loop {
+        assert!(began.elapsed() < PATIENCE, "nobody gives way");
+        let mut client = served.client();
+        client.send(3, &ApiVersionsRequest::default());
+        if client.receive_bytes().is_some() {
+            return client;
+        }
+        // The listener counts the seconds of silence.
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn given_all_connections_taken_expect_the_one_silent_longest_to_give_way() {
+    let served = serve();
+    let mut half = served.client();
+    half.send_bytes(&[0, 0, 1]);
+    let mut held = hold(&served, archive::MOST_CONNECTIONS - 1);
+    let _come = come_in(&served);
+    assert_eq!(half.receive_bytes(), None);
+    for client in &mut held {
+        client.call(9, &MetadataRequest::default().with_topics(None));
+    }
+    assert_eq!(served.server.stop().gave_way, 1);
+}
+
+#[test]
+fn given_consumers_that_wait_for_messages_expect_a_silent_one_to_give_way_before_them() {
+    let served = serve();
+    let mut market = served.market();
+    publish_orders(&mut market, 1, 1);
+    let mut waiting = hold(&served, archive::MOST_CONNECTIONS - 1);
+    for client in &mut waiting {
+        client.send(11, &fetch_request("market-data", 1, 1 << 20).with_max_wait_ms(i32::MAX));
+    }
+    let mut silent = hold(&served, 1);
+
+    let _come = come_in(&served);
+    assert_eq!(silent[0].receive_bytes(), None, "although the others wait longer");
+    publish_orders(&mut market, 2, 1);
+    for client in &mut waiting {
+        assert_eq!(decode(&one(client.receive::<FetchRequest>(11))).len(), 1);
+    }
+    assert_eq!(served.server.stop().gave_way, 1);
 }
 
 #[test]

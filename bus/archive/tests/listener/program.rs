@@ -77,6 +77,7 @@ fn it_serves_another_process_and_ends_well_at_sigterm() {
     child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     let summary: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((&summary["records"], &summary["kafka"]), (&100.into(), &address.into()));
+    assert_eq!((&summary["turned_away"], &summary["gave_way"]), (&0.into(), &0.into()));
 }
 
 #[test]

@@ -11,7 +11,8 @@ const AHEAD: u64 = 4;
 
 /// Why the health is not `ok`; none if it is.
 pub(super) fn reasons(report: &Report) -> Vec<String> {
-    let mut reasons: Vec<_> = report.topics.iter().flat_map(of_topic).collect();
+    let of_topics = report.topics.iter().flat_map(of_topic);
+    let mut reasons: Vec<_> = report.error.iter().cloned().chain(of_topics).collect();
     let largest = |topic: &Topic| topic.details.as_ref().map_or(0, |details| u64::from(details.segment_size));
     let needed = AHEAD * report.topics.iter().map(largest).max().unwrap_or(0);
     if let Some(room) = report.shared_memory.as_ref().filter(|room| is_nearly_full(room, needed)) {

@@ -19,6 +19,8 @@ struct Report {
     health: Health,
     /// Why the health is not `ok`.
     reasons: Vec<String>,
+    /// What keeps the bus as a whole from being told.
+    error: Option<String>,
     shared_memory: Option<Room>,
     disk: Option<Room>,
     topics: Vec<Topic>,
@@ -173,7 +175,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     }
     let is_fault =
         |topic: &Topic| matches!(topic.state, State::Poisoned | State::Damaged | State::Unreadable);
-    Ok(if report.topics.iter().any(is_fault) { Exit::Fault } else { Exit::Good })
+    Ok(if report.error.is_some() || report.topics.iter().any(is_fault) { Exit::Fault } else { Exit::Good })
 }
 
 fn report(bus: &Bus) -> Result<Report, BusError> {
@@ -195,12 +197,18 @@ fn report(bus: &Bus) -> Result<Report, BusError> {
         return Err(error);
     }
     topics.extend(without.into_iter().map(without_schema));
-    topics.extend(bus.topics_gone()?.into_iter().map(gone));
+    let (lost, error) = match bus.topics_gone() {
+        Ok(lost) => (lost, None),
+        Err(error) if topics.is_empty() => return Err(error),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    topics.extend(lost.into_iter().map(gone));
     topics.sort_by(|one, other| one.topic.cmp(&other.topic));
     let mut report = Report {
         bus: bus.directory().display().to_string(),
         health: Health::Ok,
         reasons: Vec::new(),
+        error,
         shared_memory: room(&instance::root()),
         disk: room(bus.directory()),
         topics,
