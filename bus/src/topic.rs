@@ -21,6 +21,7 @@ use std::{
 use journal::{
     Cuts, Journal, OpenError, Options, Places, Proof, Recovery, Retention, Service, Survey, Token,
     instance::{Instance, Occupancy},
+    lock::Purpose,
     storage::DiskStorage,
 };
 
@@ -44,7 +45,7 @@ use crate::{
 const MEMORY_MAX: u64 = 256 << 20;
 /// A journal's share of the budget: a bus has about this many topics.
 const SHARES: u64 = 4;
-/// How long a publisher waits for another that is just ending, or for a process that completes what a dead one left.
+/// How long a publisher waits for another that is just ending.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Segments of a journal's share.
 const SEGMENTS: u64 = 8;
@@ -321,15 +322,17 @@ impl Bus {
         let inputs: Vec<String> = self.schema(topic)?.inputs().to_vec();
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let options = self.options(topic, &inputs, Clock::new().now().0)?;
-        let options = Options { patience: Duration::ZERO, ..options };
+        let options = Options { purpose: Purpose::Complete, patience: Duration::ZERO, ..options };
         let (segment, before) = (segment_size(&places, &options), held.free_before);
         match journal::open(&places, options) {
             Ok(Journal { writer, write_out, lock, recovery }) => {
                 self.note_recovery(topic, &recovery);
                 let token = held.service.add(write_out, lock);
-                drop(writing);
                 writer.close();
-                self.close_journal(token, Duration::from_secs(5));
+                // Ordered before the others go on: a publisher of theirs keeps them out while it waits for this lock.
+                let answer = held.service.close(token, Duration::from_secs(5));
+                drop(writing);
+                let _ = answer.recv();
                 Ok(true)
             }
             Err(OpenError::Held { .. }) => Ok(false),
@@ -489,6 +492,7 @@ impl Bus {
             cut_from: None,
             lock: self.topic_dir(topic).join("0").join(journal::LOCK),
             now,
+            purpose: Purpose::Publish,
             patience: PATIENCE,
         })
     }

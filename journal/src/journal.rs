@@ -13,7 +13,7 @@ use crate::{
     error::{OpenError, Room},
     in_flight::window,
     layout::{MarkSlot, SEGMENT_MAX, SEGMENT_MIN, is_epoch},
-    lock::{LockError, OwnerLock},
+    lock::{LockError, OwnerLock, Purpose},
     mark::{self, Mark},
     memory::{MemoryError, headroom},
     names,
@@ -48,6 +48,8 @@ pub struct Options {
     pub lock: PathBuf,
     /// Nanoseconds since the Unix epoch.
     pub now: u64,
+    /// What the journal is opened for.
+    pub purpose: Purpose,
     /// How long to wait for an owner that may be just ending.
     pub patience: Duration,
 }
@@ -81,7 +83,7 @@ pub fn open(places: &Places, mut options: Options) -> Result<Journal, OpenError>
     let directory = options.lock.parent().unwrap_or(&options.lock).to_owned();
     let shown = directory.to_string_lossy().into_owned();
     places.storage.make_directory().map_err(OpenError::io("make", &shown))?;
-    let lock = win(&options.lock, options.patience)?;
+    let lock = win(&options.lock, options.purpose, options.patience)?;
     let mut slot = match mark::load_to_write(places.storage.as_ref())? {
         Some(old) => old,
         None => mark::first(identity().map_err(OpenError::io("draw an identity for", &shown))?, size),
@@ -157,14 +159,16 @@ fn begin_epoch(slot: &mut MarkSlot, found: &Recovered) {
     slot.durable = slot.durable.max(found.next_segment * u64::from(slot.segment_size));
 }
 
-/// Wins the lock. Whoever completes what a dead owner left holds it for a moment only, so it may be worth waiting for.
-fn win(path: &Path, patience: Duration) -> Result<OwnerLock, OpenError> {
+/// Wins the lock. An owner that is just ending holds it for a moment only, so it may be worth waiting for.
+fn win(path: &Path, purpose: Purpose, patience: Duration) -> Result<OwnerLock, OpenError> {
     let start = Instant::now();
     loop {
-        match OwnerLock::acquire(path) {
+        match OwnerLock::acquire(path, purpose) {
             Ok(lock) => return Ok(lock),
             Err(LockError::Held { .. }) if start.elapsed() < patience => thread::sleep(PATIENCE_STEP),
-            Err(LockError::Held { path, holder }) => return Err(OpenError::Held { path, holder }),
+            Err(LockError::Held { path, holder, purpose }) => {
+                return Err(OpenError::Held { path, holder, purpose });
+            }
             Err(LockError::Io { path, source, .. }) => {
                 return Err(OpenError::Io { what: "lock", path, error: source });
             }
