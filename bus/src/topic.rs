@@ -19,7 +19,7 @@ use std::{
 };
 
 use journal::{
-    Cuts, Journal, OpenError, Options, Places, Proof, Recovery, Retention, Service, Survey, Token,
+    Cuts, Journal, OpenError, Options, Places, Retention, Service, Survey, Token,
     instance::{Instance, Occupancy},
     lock::Purpose,
     storage::DiskStorage,
@@ -31,7 +31,7 @@ use crate::{
     disk,
     error::BusError,
     event::{Message, schema::Schema},
-    evidence::effects_cut,
+    found::Found,
     known, memory,
     plan::{self, WRITE_OUT},
     program::{Size, note},
@@ -82,12 +82,8 @@ struct Shared {
     config: BusConfig,
     /// What publishers of this process share; made by the first one.
     writing: Mutex<Option<Writing>>,
-    /// Topics whose mark was found lost.
-    lost_marks: Mutex<Vec<String>>,
-    /// Topics whose schema was found lost.
-    lost_schemas: Mutex<Vec<String>>,
-    /// Derived topics of which effects were cut that had been durable.
-    cut_effects: Mutex<Vec<String>>,
+    /// What these found of their topics.
+    found: Mutex<Found>,
 }
 
 #[derive(Debug)]
@@ -123,9 +119,7 @@ impl Bus {
                 directory,
                 config,
                 writing: Mutex::default(),
-                lost_marks: Mutex::default(),
-                lost_schemas: Mutex::default(),
-                cut_effects: Mutex::default(),
+                found: Mutex::default(),
             }),
         })
     }
@@ -250,8 +244,7 @@ impl Bus {
         // Only evidence against a later loss: no reason to refuse where the bus directory takes nothing.
         let _ = known::note_topic(self.directory(), topic);
         if has_lost_schema {
-            note(&schema_lost(topic));
-            self.shared.lost_schemas.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
+            self.note_lost_schema(topic);
         }
         let token = held.service.add(write_out, lock);
         drop(writing);
@@ -340,41 +333,6 @@ impl Bus {
         }
     }
 
-    /// The topics of which this bus, or a clone of it, found the mark lost when it began to write there.
-    pub fn lost_marks(&self) -> Vec<String> {
-        self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The derived topics of which this bus, or a clone of it, cut effects that had been durable, as their inputs lack the
-    /// causes. [`Bus::set_aside`] goes on telling which.
-    pub fn cut_effects(&self) -> Vec<String> {
-        self.shared.cut_effects.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The topics of which this bus, or a clone of it, found the schema lost and wrote it anew.
-    pub fn lost_schemas(&self) -> Vec<String> {
-        self.shared.lost_schemas.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Says what recovery could only guess.
-    fn note_recovery(&self, topic: &str, recovery: &Recovery) {
-        if recovery.mark_lost {
-            note(&mark_lost(topic));
-            self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
-        }
-        if !recovery.set_aside.is_empty() {
-            note(&effects_cut(topic));
-            self.shared.cut_effects.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
-        }
-        for Proof { epoch, sequence } in &recovery.unbelieved {
-            note(&format!(
-                "a topic derived from '{topic}' names message {} of epoch {epoch} as a cause, which '{topic}' cannot have \
-                 had: one of the two is an older copy, or of another bus; run `replay verify`",
-                sequence.saturating_sub(1)
-            ));
-        }
-    }
-
     /// Ends a journal that its writer has sealed. False: it was not durable in time.
     pub(crate) fn close_journal(&self, token: Token, limit: Duration) -> bool {
         let answer = {
@@ -416,6 +374,11 @@ impl Bus {
 
     fn not_kept(&self, topic: &str, source: io::Error) -> BusError {
         BusError::Io { what: "declare what is needed in", path: self.topic_dir(topic).join("0"), source }
+    }
+
+    /// What its publishers found.
+    pub(crate) fn found(&self) -> MutexGuard<'_, Found> {
+        self.shared.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn topic_dir(&self, topic: &str) -> PathBuf {
@@ -543,22 +506,6 @@ impl Bus {
 /// Bytes of a segment. A journal that is there keeps its size.
 fn segment_size(places: &Places, options: &Options) -> u64 {
     journal::segment_size(places.storage.as_ref()).unwrap_or(options.segment_size as u64)
-}
-
-/// What it means for a topic that its mark is lost, and what to do.
-pub fn mark_lost(topic: &str) -> String {
-    format!(
-        "the mark of topic '{topic}' was lost, and with it the proof that its last messages are there; run `replay \
-         verify` and restore it from a copy"
-    )
-}
-
-/// What it means for a topic that its schema was lost and written anew, and what to do.
-pub fn schema_lost(topic: &str) -> String {
-    format!(
-        "the schema of topic '{topic}' was lost and is written anew from its publisher's types; nothing proves that the \
-         messages before are of these; compare {topic}/schema.json with a copy"
-    )
 }
 
 /// Pins the write-out, if it has a core.
