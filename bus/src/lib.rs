@@ -199,7 +199,7 @@ pub use found::{mark_lost, schema_lost};
 pub use journal::{
     Keeper, OpenError, Owner, Proof, ReaderStatus, Recovery, Room, SegmentStatus, SetAside, Survey,
 };
-pub use known::TOPIC_GONE;
+pub use known::{TOPIC_GONE, TOPIC_REPLACED};
 pub use publisher::{Batch, Claim, PublishError, Publisher};
 pub use subscriber::{Delivery, Frame, Gate, ReadError, Reader, Start, Subscriber, Watermarks};
 pub use topic::{Bus, JSON_VIEW};

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! BUS/bus.id                      identity of the bus
-//! BUS/bus.topics                  names of the topics that it has had
+//! BUS/bus.topics                  the topics that it has had, and their journals
 //! BUS/TOPIC/schema.json           what the topic carries
 //! BUS/TOPIC/0/                    its journal (see the crate `journal`)
 //! /dev/shm/busbar-UID-INSTANCE/TOPIC/0/   the journal's live segments
@@ -32,7 +32,7 @@ use crate::{
     error::BusError,
     event::{Message, schema::Schema},
     found::Found,
-    known, memory,
+    memory,
     plan::{self, WRITE_OUT},
     program::{Size, note},
     publisher::Publisher,
@@ -241,8 +241,7 @@ impl Bus {
         let has_lost_schema =
             writer.next_sequence() > 0 && self.schema(topic).is_err_and(|error| error.is_missing());
         self.settle_schema(topic, schema)?;
-        // Only evidence against a later loss: no reason to refuse where the bus directory takes nothing.
-        let _ = known::note_topic(self.directory(), topic);
+        self.note_journal(topic);
         if has_lost_schema {
             self.note_lost_schema(topic);
         }

@@ -51,6 +51,8 @@ pub enum DamageKind {
     Cut,
     /// It can be read, and the topic's schema does not say what it is.
     Undescribed,
+    /// It can be read, and is not the journal that the bus has had.
+    Replaced,
 }
 
 impl DamageKind {
@@ -63,6 +65,7 @@ impl DamageKind {
             Self::Unreadable => "unreadable",
             Self::Cut => "cut",
             Self::Undescribed => "undescribed",
+            Self::Replaced => "replaced",
         }
     }
 }
