@@ -8,7 +8,8 @@
 //! ```
 
 use std::{
-    fs::{self, File, OpenOptions},
+    collections::BTreeSet,
+    fs::{File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
@@ -76,21 +77,24 @@ fn journals<'a>(text: &'a str, topic: &str) -> impl Iterator<Item = &'a str> {
 }
 
 impl Bus {
-    /// The names of topics that this bus has had and that are gone with their directories, sorted.
+    /// The names of topics that this bus has had and of which nothing is left, sorted.
     ///
     /// # Errors
     /// The bus directory cannot be read.
     pub fn topics_gone(&self) -> Result<Vec<String>, BusError> {
         let text = self.topics_known()?;
-        let is_gone = |name: &&str| {
-            fs::symlink_metadata(self.directory().join(name))
-                .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        };
-        let names = lines(&text).map(|line| line.0);
-        let mut gone: Vec<String> = names.filter(is_gone).map(str::to_owned).collect();
-        gone.sort_unstable();
-        gone.dedup();
-        Ok(gone)
+        let names: BTreeSet<&str> = lines(&text).map(|line| line.0).collect();
+        Ok(names.into_iter().filter(|name| self.is_gone(name)).map(str::to_owned).collect())
+    }
+
+    /// How many lines of the list of topics name none, so that it cannot be told which these were.
+    ///
+    /// # Errors
+    /// As [`Bus::topics_gone`].
+    pub fn topics_garbled(&self) -> Result<usize, BusError> {
+        let text = self.topics_known()?;
+        let written = text.lines().filter(|line| !line.is_empty()).count();
+        Ok(written - lines(&text).count())
     }
 
     /// Whether the journal of a topic is not the one that the bus has had: it was put there from another bus, or made anew
@@ -126,7 +130,7 @@ impl Bus {
 }
 
 /// What it means that a topic is gone, and what to do.
-pub const TOPIC_GONE: &str = "its directory is gone; restore it from a copy, or, if it was removed on purpose, take its line out \
+pub const TOPIC_GONE: &str = "its directory is gone, or nothing is left in it; restore it from a copy, or, if it was removed on purpose, take its line out \
                               of bus.topics";
 
 /// What it means that a topic is [replaced](Bus::is_replaced), and what to do.

@@ -209,6 +209,7 @@ fn report(bus: &Bus) -> Result<Report, BusError> {
         topics,
     };
     report.reasons = health::reasons(&report);
+    report.reasons.extend(health::of_list(bus.topics_garbled()?));
     if !report.reasons.is_empty() {
         report.health = Health::Attention;
     }
