@@ -235,7 +235,7 @@ impl Bus {
         self.note_retention(topic, Size(segment));
         let opened = journal::open(&places, options);
         let Journal { writer, write_out, lock, recovery } =
-            opened.map_err(|source| disk::refusal(self, topic, segment, before, source))?;
+            opened.map_err(|source| self.refused(topic, segment, before, source))?;
         self.note_recovery(topic, &recovery);
         // A topic in the making has neither schema nor messages.
         let has_lost_schema =
@@ -250,6 +250,15 @@ impl Bus {
         let policy = self.shared.config.topics.get(topic).and_then(|config| config.when_full);
         let waits = policy == Some(WhenFull::Wait);
         Ok(Publisher::new(self.clone(), topic, inputs, writer, token, clock, waits, recovery))
+    }
+
+    /// What a publisher is refused with. Of a new topic no journal is left: who may not look into it would have to take the
+    /// topic for one that lost its schema.
+    fn refused(&self, topic: &str, segment: u64, before: Option<u64>, source: OpenError) -> BusError {
+        let refusal = disk::refusal(self, topic, segment, before, source);
+        // Fails where anything is in it.
+        let _ = fs::remove_dir(self.topic_dir(topic).join("0"));
+        refusal
     }
 
     /// A subscriber of a topic, from any process.
