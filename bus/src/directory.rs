@@ -79,13 +79,13 @@ impl Bus {
     }
 
     fn has_lost_schema(&self, topic: &str) -> bool {
-        let journal = self.topic_dir(topic).join("0");
-        // A publisher that makes a topic holds the lock until the schema is there.
-        let is_in_the_making = || journal::lock::is_held(&journal.join(journal::LOCK)).unwrap_or(false);
-        journal.is_dir()
-            && !is_in_the_making()
-            && self.described(topic) == Described::No
-            && self.has_messages(topic)
+        self.topic_dir(topic).join("0").is_dir() && self.lacks_schema(topic) && self.has_messages(topic)
+    }
+
+    /// Whether nothing is left of a topic, nor does anybody just make it. Its directory may be there: emptied, or made again
+    /// by a publisher that was refused then.
+    pub(crate) fn is_gone(&self, topic: &str) -> bool {
+        self.lacks_schema(topic) && !self.has_messages(topic)
     }
 
     /// What a topic carries.
@@ -143,6 +143,13 @@ impl Bus {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Described::Unknown,
             _ => Described::No,
         }
+    }
+
+    fn lacks_schema(&self, topic: &str) -> bool {
+        // A publisher that makes a topic holds the lock until the schema is there.
+        let lock = self.topic_dir(topic).join("0").join(journal::LOCK);
+        let is_in_the_making = || journal::lock::is_held(&lock).unwrap_or(false);
+        self.described(topic) == Described::No && !is_in_the_making()
     }
 
     /// Whether the journal of a topic has, or had, messages; also where it is too damaged to tell.

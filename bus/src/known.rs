@@ -1,15 +1,25 @@
-//! The topics that a bus has had, so that one whose directory is gone is missed: of most topics nothing else knows. A name
-//! stands in the bus directory from when its topic is made, one a line, until somebody takes it out.
+//! The topics that a bus has had, so that one whose directory is gone is missed, and one that came from elsewhere in its
+//! place is noticed: of most topics nothing else knows. Each stands in the bus directory from when it is made until somebody
+//! takes it out, one a line:
+//!
+//! ```text
+//! NAME JOURNAL    the identity of its journal, in 32 hexadecimal digits
+//! NAME            by an older version; its journal is noted by the next publisher
+//! ```
 
 use std::{
-    fs::{self, File, OpenOptions},
+    collections::BTreeSet,
+    fs::{File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
+use journal::storage::DiskStorage;
+
 use crate::{
     error::BusError,
+    program::note,
     topic::{Bus, is_name},
 };
 
@@ -18,16 +28,16 @@ const FILE: &str = "bus.topics";
 /// No bus has as many topics as fill this.
 const MOST: u64 = 1 << 20;
 
-/// Notes a topic for good, if that is not done yet.
-pub(crate) fn note_topic(bus: &Path, topic: &str) -> io::Result<()> {
+/// Notes a topic and its journal for good, if that is not done yet: what was noted of another journal stays.
+fn note_topic(bus: &Path, topic: &str, journal: &str) -> io::Result<()> {
     let path = bus.join(FILE);
     let text = read(&path)?;
-    if names(&text).any(|name| name == topic) {
+    if journals(&text, topic).next().is_some() {
         return Ok(());
     }
     // What a crash has cut short ends here.
-    let line =
-        if text.is_empty() || text.ends_with('\n') { format!("{topic}\n") } else { format!("\n{topic}\n") };
+    let before = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    let line = format!("{before}{topic} {journal}\n");
     let mut file = options().append(true).create(true).open(&path)?;
     file.write_all(line.as_bytes())?;
     file.sync_all()?;
@@ -60,33 +70,76 @@ fn regular(file: File) -> io::Result<File> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
 }
 
-fn names(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter(|name| is_name(name))
+/// What the lines say: a topic, and its journal where that was noted.
+fn lines(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let read = |line| match str::split_once(line, ' ') {
+        Some((topic, journal)) => (topic, Some(journal)),
+        None => (line, None),
+    };
+    let is_journal = |text: &str| text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    text.lines().map(read).filter(move |(topic, journal)| is_name(topic) && journal.is_none_or(is_journal))
+}
+
+/// The journals that were noted of a topic; more than one only by an operator's hand.
+fn journals<'a>(text: &'a str, topic: &str) -> impl Iterator<Item = &'a str> {
+    lines(text).filter(move |line| line.0 == topic).filter_map(|line| line.1)
 }
 
 impl Bus {
-    /// The names of topics that this bus has had and that are gone with their directories, sorted.
+    /// The names of topics that this bus has had and of which nothing is left, sorted.
     ///
     /// # Errors
     /// The list of them cannot be read.
     pub fn topics_gone(&self) -> Result<Vec<String>, BusError> {
+        let text = self.topics_known()?;
+        let names: BTreeSet<&str> = lines(&text).map(|line| line.0).collect();
+        Ok(names.into_iter().filter(|name| self.is_gone(name)).map(str::to_owned).collect())
+    }
+
+    /// How many lines of the list of topics name none, so that it cannot be told which these were.
+    ///
+    /// # Errors
+    /// As [`Bus::topics_gone`].
+    pub fn topics_garbled(&self) -> Result<usize, BusError> {
+        let text = self.topics_known()?;
+        let written = text.lines().filter(|line| !line.is_empty()).count();
+        Ok(written - lines(&text).count())
+    }
+
+    /// Whether the journal of a topic is not the one that the bus has had: it was put there from another bus, or made anew
+    /// where it was lost. One that cannot be told is not, as where the list cannot be read, which [`Bus::topics_gone`] tells.
+    pub fn is_replaced(&self, topic: &str) -> bool {
+        let Ok(text) = self.topics_known() else { return false };
+        let mut noted = journals(&text, topic).peekable();
+        let journal = noted.peek().and_then(|_| self.journal_of(topic));
+        journal.is_some_and(|journal| noted.all(|noted| noted != journal))
+    }
+
+    /// Notes the journal that this process publishes. Says if it is not the one that the bus has had.
+    pub(crate) fn note_journal(&self, topic: &str) {
+        let Some(journal) = self.journal_of(topic) else { return };
+        // Only evidence against a later loss: no reason to refuse where the bus directory takes nothing.
+        let _ = note_topic(self.directory(), topic, &journal);
+        if self.is_replaced(topic) {
+            note(&format!("topic '{topic}': {TOPIC_REPLACED}"));
+        }
+    }
+
+    fn journal_of(&self, topic: &str) -> Option<String> {
+        journal::identity(&DiskStorage::new(self.topic_dir(topic).join("0")))
+    }
+
+    fn topics_known(&self) -> Result<String, BusError> {
         let path = self.directory().join(FILE);
-        let text = read(&path).map_err(|source| BusError::Io {
-            what: "tell which topics are gone",
-            path,
-            source,
-        })?;
-        let is_gone = |name: &&str| {
-            fs::symlink_metadata(self.directory().join(name))
-                .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        };
-        let mut gone: Vec<String> = names(&text).filter(is_gone).map(str::to_owned).collect();
-        gone.sort_unstable();
-        gone.dedup();
-        Ok(gone)
+        read(&path).map_err(|source| BusError::Io { what: "tell which topics are gone", path, source })
     }
 }
 
 /// What it means that a topic is gone, and what to do.
-pub const TOPIC_GONE: &str = "its directory is gone; restore it from a copy, or, if it was removed on purpose, take its name out \
+pub const TOPIC_GONE: &str = "its directory is gone, or nothing is left in it; restore it from a copy, or, if it was removed on purpose, take its line out \
                               of bus.topics";
+
+/// What it means that a topic is [replaced](Bus::is_replaced), and what to do.
+pub const TOPIC_REPLACED: &str = "this is not the journal that bus.topics names, but of another bus, or of another life of the \
+                                  topic; restore it from a copy of this bus, or, if it was replaced on purpose, take its \
+                                  line out of bus.topics";

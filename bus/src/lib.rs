@@ -180,6 +180,7 @@ mod disk;
 mod error;
 pub mod event;
 mod evidence;
+mod found;
 mod known;
 pub mod machine;
 pub mod memory;
@@ -195,10 +196,11 @@ pub mod wait;
 pub use directory::SCHEMA_GONE;
 pub use error::BusError;
 pub use evidence::effects_cut;
+pub use found::{mark_lost, schema_lost};
 pub use journal::{
     Keeper, OpenError, Owner, Proof, ReaderStatus, Recovery, Room, SegmentStatus, SetAside, Survey,
 };
-pub use known::TOPIC_GONE;
+pub use known::{TOPIC_GONE, TOPIC_REPLACED};
 pub use publisher::{Batch, Claim, PublishError, Publisher};
 pub use subscriber::{Delivery, Frame, Gate, ReadError, Reader, Start, Subscriber, Watermarks};
-pub use topic::{Bus, JSON_VIEW, mark_lost, schema_lost};
+pub use topic::{Bus, JSON_VIEW};

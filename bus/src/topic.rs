@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! BUS/bus.id                      identity of the bus
-//! BUS/bus.topics                  names of the topics that it has had
+//! BUS/bus.topics                  the topics that it has had, and their journals
 //! BUS/TOPIC/schema.json           what the topic carries
 //! BUS/TOPIC/0/                    its journal (see the crate `journal`)
 //! /dev/shm/busbar-UID-INSTANCE/TOPIC/0/   the journal's live segments
@@ -19,8 +19,9 @@ use std::{
 };
 
 use journal::{
-    Cuts, Journal, OpenError, Options, Places, Proof, Recovery, Retention, Service, Survey, Token,
+    Cuts, Journal, OpenError, Options, Places, Retention, Service, Survey, Token,
     instance::{Instance, Occupancy},
+    lock::Purpose,
     storage::DiskStorage,
 };
 
@@ -30,8 +31,8 @@ use crate::{
     disk,
     error::BusError,
     event::{Message, schema::Schema},
-    evidence::effects_cut,
-    known, memory,
+    found::Found,
+    memory,
     plan::{self, WRITE_OUT},
     program::{Size, note},
     publisher::Publisher,
@@ -44,7 +45,7 @@ use crate::{
 const MEMORY_MAX: u64 = 256 << 20;
 /// A journal's share of the budget: a bus has about this many topics.
 const SHARES: u64 = 4;
-/// How long a publisher waits for another that is just ending, or for a process that completes what a dead one left.
+/// How long a publisher waits for another that is just ending.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Segments of a journal's share.
 const SEGMENTS: u64 = 8;
@@ -81,12 +82,8 @@ struct Shared {
     config: BusConfig,
     /// What publishers of this process share; made by the first one.
     writing: Mutex<Option<Writing>>,
-    /// Topics whose mark was found lost.
-    lost_marks: Mutex<Vec<String>>,
-    /// Topics whose schema was found lost.
-    lost_schemas: Mutex<Vec<String>>,
-    /// Derived topics of which effects were cut that had been durable.
-    cut_effects: Mutex<Vec<String>>,
+    /// What these found of their topics.
+    found: Mutex<Found>,
 }
 
 #[derive(Debug)]
@@ -122,9 +119,7 @@ impl Bus {
                 directory,
                 config,
                 writing: Mutex::default(),
-                lost_marks: Mutex::default(),
-                lost_schemas: Mutex::default(),
-                cut_effects: Mutex::default(),
+                found: Mutex::default(),
             }),
         })
     }
@@ -240,22 +235,29 @@ impl Bus {
         self.note_retention(topic, Size(segment));
         let opened = journal::open(&places, options);
         let Journal { writer, write_out, lock, recovery } =
-            opened.map_err(|source| disk::refusal(self, topic, segment, before, source))?;
+            opened.map_err(|source| self.refused(topic, segment, before, source))?;
         self.note_recovery(topic, &recovery);
         // A topic in the making has neither schema nor messages.
         let has_lost_schema = writer.next_sequence() > 0 && !self.topic_dir(topic).join(SCHEMA).exists();
         self.settle_schema(topic, schema)?;
-        // Only evidence against a later loss: no reason to refuse where the bus directory takes nothing.
-        let _ = known::note_topic(self.directory(), topic);
+        self.note_journal(topic);
         if has_lost_schema {
-            note(&schema_lost(topic));
-            self.shared.lost_schemas.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
+            self.note_lost_schema(topic);
         }
         let token = held.service.add(write_out, lock);
         drop(writing);
         let policy = self.shared.config.topics.get(topic).and_then(|config| config.when_full);
         let waits = policy == Some(WhenFull::Wait);
         Ok(Publisher::new(self.clone(), topic, inputs, writer, token, clock, waits, recovery))
+    }
+
+    /// What a publisher is refused with. Of a new topic no journal is left: who may not look into it would have to take the
+    /// topic for one that lost its schema.
+    fn refused(&self, topic: &str, segment: u64, before: Option<u64>, source: OpenError) -> BusError {
+        let refusal = disk::refusal(self, topic, segment, before, source);
+        // Fails where anything is in it.
+        let _ = fs::remove_dir(self.topic_dir(topic).join("0"));
+        refusal
     }
 
     /// A subscriber of a topic, from any process.
@@ -320,54 +322,21 @@ impl Bus {
         let inputs: Vec<String> = self.schema(topic)?.inputs().to_vec();
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let options = self.options(topic, &inputs, Clock::new().now().0)?;
-        let options = Options { patience: Duration::ZERO, ..options };
+        let options = Options { purpose: Purpose::Complete, patience: Duration::ZERO, ..options };
         let (segment, before) = (segment_size(&places, &options), held.free_before);
         match journal::open(&places, options) {
             Ok(Journal { writer, write_out, lock, recovery }) => {
                 self.note_recovery(topic, &recovery);
                 let token = held.service.add(write_out, lock);
-                drop(writing);
                 writer.close();
-                self.close_journal(token, Duration::from_secs(5));
+                // Ordered before the others go on: a publisher of theirs keeps them out while it waits for this lock.
+                let answer = held.service.close(token, Duration::from_secs(5));
+                drop(writing);
+                let _ = answer.recv();
                 Ok(true)
             }
             Err(OpenError::Held { .. }) => Ok(false),
             Err(source) => Err(disk::refusal(self, topic, segment, before, source)),
-        }
-    }
-
-    /// The topics of which this bus, or a clone of it, found the mark lost when it began to write there.
-    pub fn lost_marks(&self) -> Vec<String> {
-        self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The derived topics of which this bus, or a clone of it, cut effects that had been durable, as their inputs lack the
-    /// causes. [`Bus::set_aside`] goes on telling which.
-    pub fn cut_effects(&self) -> Vec<String> {
-        self.shared.cut_effects.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The topics of which this bus, or a clone of it, found the schema lost and wrote it anew.
-    pub fn lost_schemas(&self) -> Vec<String> {
-        self.shared.lost_schemas.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Says what recovery could only guess.
-    fn note_recovery(&self, topic: &str, recovery: &Recovery) {
-        if recovery.mark_lost {
-            note(&mark_lost(topic));
-            self.shared.lost_marks.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
-        }
-        if !recovery.set_aside.is_empty() {
-            note(&effects_cut(topic));
-            self.shared.cut_effects.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
-        }
-        for Proof { epoch, sequence } in &recovery.unbelieved {
-            note(&format!(
-                "a topic derived from '{topic}' names message {} of epoch {epoch} as a cause, which '{topic}' cannot have \
-                 had: one of the two is an older copy, or of another bus; run `replay verify`",
-                sequence.saturating_sub(1)
-            ));
         }
     }
 
@@ -412,6 +381,11 @@ impl Bus {
 
     fn not_kept(&self, topic: &str, source: io::Error) -> BusError {
         BusError::Io { what: "declare what is needed in", path: self.topic_dir(topic).join("0"), source }
+    }
+
+    /// What its publishers found.
+    pub(crate) fn found(&self) -> MutexGuard<'_, Found> {
+        self.shared.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn topic_dir(&self, topic: &str) -> PathBuf {
@@ -488,6 +462,7 @@ impl Bus {
             cut_from: None,
             lock: self.topic_dir(topic).join("0").join(journal::LOCK),
             now,
+            purpose: Purpose::Publish,
             patience: PATIENCE,
         })
     }
@@ -538,22 +513,6 @@ impl Bus {
 /// Bytes of a segment. A journal that is there keeps its size.
 fn segment_size(places: &Places, options: &Options) -> u64 {
     journal::segment_size(places.storage.as_ref()).unwrap_or(options.segment_size as u64)
-}
-
-/// What it means for a topic that its mark is lost, and what to do.
-pub fn mark_lost(topic: &str) -> String {
-    format!(
-        "the mark of topic '{topic}' was lost, and with it the proof that its last messages are there; run `replay \
-         verify` and restore it from a copy"
-    )
-}
-
-/// What it means for a topic that its schema was lost and written anew, and what to do.
-pub fn schema_lost(topic: &str) -> String {
-    format!(
-        "the schema of topic '{topic}' was lost and is written anew from its publisher's types; nothing proves that the \
-         messages before are of these; compare {topic}/schema.json with a copy"
-    )
 }
 
 /// Pins the write-out, if it has a core.

@@ -62,6 +62,7 @@ fn hold(bus: &Bus) {
         cut_from: None,
         lock: disk.join(journal::LOCK),
         now: 0,
+        purpose: journal::lock::Purpose::Publish,
         patience: Duration::ZERO,
     };
     let Journal { mut writer, write_out, lock, .. } = journal::open(&places, options).unwrap();

@@ -86,6 +86,7 @@ fn refuse(bus: &Bus) {
     let opened = ["one", "two"].map(|topic| open(bus, topic).unwrap());
     let refused = bus.publisher::<Quote>("three").unwrap_err();
     assert!(refused.is_no_room());
+    assert!(!root.join("three/0").exists(), "no journal is left of a topic that never was");
     let told = refused.to_string();
     let BusError::TooLittleDisk { segment, free, needed, before: told_before, .. } = refused else {
         panic!("{refused:?}")

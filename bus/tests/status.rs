@@ -443,17 +443,80 @@ fn a_topic_whose_directory_is_gone_is_damaged_until_its_name_is_taken_out() {
     let topic = &report_of["topics"][0];
     assert_eq!((code, &topic["topic"], &topic["state"]), (Some(1), &"quotes".into(), &"damaged".into()));
     let error = topic["error"].as_str().unwrap();
-    assert!(error.starts_with("its directory is gone; restore it from a copy"), "{error}");
+    assert!(error.starts_with("its directory is gone, or nothing is left in it; restore it"), "{error}");
+    // As a publisher leaves it that was refused.
+    std::fs::create_dir_all(bus.join("quotes/0")).unwrap();
+    std::fs::write(bus.join("quotes/0/lock"), "").unwrap();
+    assert_eq!(report(&bus).1["topics"][0]["error"], error);
     // As a crash may leave the file, and as anybody may.
     let names = b"../up\n\xff\xfe\nquotes";
     std::fs::write(bus.join("bus.topics"), names).unwrap();
     assert_eq!(report(&bus).0, Some(1));
     assert!(Process::start("process", &bus, "close").end().success());
-    assert_eq!(report(&bus).0, Some(0), "it is there again");
-    assert_eq!(std::fs::read(bus.join("bus.topics")).unwrap(), names, "it is known, and not added again");
+    let (code, report_of) = report(&bus);
+    assert_eq!(code, Some(0), "it is there again");
+    let is_garbled = |reason: &Value| {
+        reason
+            .as_str()
+            .unwrap()
+            .starts_with("bus.topics: lines that name no topic: 2; whether one of theirs is gone")
+    };
+    assert!(report_of["reasons"].as_array().unwrap().iter().any(is_garbled), "{report_of}");
+    let written = std::fs::read(bus.join("bus.topics")).unwrap();
+    assert!(written.starts_with(b"../up\n\xff\xfe\nquotes\nquotes "), "its journal is added");
+    assert!(Process::start("process", &bus, "close").end().success());
+    assert_eq!(std::fs::read(bus.join("bus.topics")).unwrap(), written, "it is known, and not added again");
     std::fs::remove_dir_all(bus.join("quotes")).unwrap();
     std::fs::write(bus.join("bus.topics"), "").unwrap();
     assert_eq!(report(&bus).0, Some(0), "it was removed on purpose");
+}
+
+#[test]
+fn a_journal_that_is_not_the_one_that_the_bus_has_had_is_told_until_its_line_is_taken_out() {
+    let (_directory, bus) = ground();
+    let (_other_directory, other) = ground();
+    // Says what its publisher said.
+    let publish = |bus: &Path| {
+        let notes = bus.with_extension("notes");
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$@\" 2>\"$0\""]).arg(&notes).arg(std::env::current_exe().unwrap());
+        assert!(Process::start_by(command, "process", bus, "close").end().success());
+        std::fs::read_to_string(notes).unwrap()
+    };
+    for bus in [&bus, &other] {
+        assert!(!publish(bus).contains("bus.topics"));
+    }
+    let told = || {
+        let (code, report) = report(&bus);
+        let topic = &report["topics"][0];
+        let error = topic["error"].as_str().unwrap_or_default();
+        let is_told = error.starts_with("this is not the journal that bus.topics names, but of another bus");
+        assert_eq!((code == Some(1), topic["state"] == "damaged"), (is_told, is_told), "{report}");
+        is_told
+    };
+    let (quotes, list) = (bus.join("quotes"), bus.join("bus.topics"));
+    assert!(!told());
+    // By another bus's.
+    std::fs::remove_dir_all(&quotes).unwrap();
+    std::fs::rename(other.join("quotes"), &quotes).unwrap();
+    assert!(told());
+    assert!(publish(&bus).contains("topic 'quotes': this is not the journal that bus.topics names"));
+    assert!(told(), "its publisher does not make it the bus's own");
+    std::fs::write(&list, "").unwrap();
+    assert!(!told(), "it was replaced on purpose");
+    assert!(!publish(&bus).contains("bus.topics"));
+    assert!(!told());
+    // By its own publisher.
+    std::fs::remove_dir_all(&quotes).unwrap();
+    publish(&bus);
+    assert!(told());
+    // By one of an older version, which knew names only.
+    std::fs::write(&list, "quotes\n").unwrap();
+    assert!(!told());
+    publish(&bus);
+    std::fs::remove_dir_all(&quotes).unwrap();
+    publish(&bus);
+    assert!(told(), "its journal was noted by then");
 }
 
 #[test]

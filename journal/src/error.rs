@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use crate::{layout::SEGMENT_MIN, memory::Headroom};
+use crate::{layout::SEGMENT_MIN, lock::Purpose, memory::Headroom};
 
 /// Which memory or disk had no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +43,14 @@ impl Room {
 /// Why a journal could not be opened.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Another process writes this journal.
+    /// Another process writes this journal, or completes what a dead one left.
     Held {
         /// The lock file.
         path: PathBuf,
         /// What the holder wrote about itself, such as `process 4711`.
         holder: String,
+        /// What it holds the lock for.
+        purpose: Purpose,
     },
     /// The journal is of a format that this version does not know.
     Version {
@@ -119,9 +121,14 @@ impl OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Held { path, holder } => {
+            Self::Held { path, holder, purpose: Purpose::Publish } => {
                 write!(f, "the journal has a writer: {}: held by {holder}; stop it first", path.display())
             }
+            Self::Held { path, holder, purpose: Purpose::Complete } => write!(
+                f,
+                "what a dead writer left of the journal is being completed: {}: by {holder}, for longer than is waited; see                  whether it hangs, and start again",
+                path.display()
+            ),
             Self::Version { what, found } => {
                 write!(f, "unknown format version {found}: {what}; use the version of Busbar that wrote it")
             }

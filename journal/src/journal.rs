@@ -13,7 +13,7 @@ use crate::{
     error::{OpenError, Room},
     in_flight::window,
     layout::{MarkSlot, SEGMENT_MAX, SEGMENT_MIN, is_epoch},
-    lock::{LockError, OwnerLock},
+    lock::{LockError, OwnerLock, Purpose},
     mark::{self, Mark},
     memory::{MemoryError, headroom},
     names,
@@ -23,6 +23,7 @@ use crate::{
     recovery::{Proof, Recovered, Recovery, forget_memory, recover},
     retention::{Retained, Retention},
     segment::Segment,
+    storage::Storage,
     waiters::Waiters,
     write_out::{Parts, WriteOut},
     writer::{Beginning, Shortage, Writer},
@@ -48,6 +49,8 @@ pub struct Options {
     pub lock: PathBuf,
     /// Nanoseconds since the Unix epoch.
     pub now: u64,
+    /// What the journal is opened for.
+    pub purpose: Purpose,
     /// How long to wait for an owner that may be just ending.
     pub patience: Duration,
 }
@@ -74,17 +77,55 @@ pub const LOCK: &str = names::LOCK;
 /// Opens or makes a journal, taking over from an owner that died.
 ///
 /// # Errors
-/// [`OpenError`]; a journal that cannot be opened is left as it was, but for what recovery completed.
-pub fn open(places: &Places, mut options: Options) -> Result<Journal, OpenError> {
+/// [`OpenError`]; a journal that cannot be opened is left as it was, but for what recovery completed. Of a new one nothing is
+/// left in its directory.
+pub fn open(places: &Places, options: Options) -> Result<Journal, OpenError> {
     let size = options.segment_size;
     assert!(size.is_power_of_two() && (SEGMENT_MIN..=SEGMENT_MAX).contains(&size), "segment size {size}");
-    let directory = options.lock.parent().unwrap_or(&options.lock).to_owned();
+    let directory = options.lock.parent().unwrap_or(&options.lock);
     let shown = directory.to_string_lossy().into_owned();
     places.storage.make_directory().map_err(OpenError::io("make", &shown))?;
-    let lock = win(&options.lock, options.patience)?;
+    let path = options.lock.clone();
+    let lock = win(&path, options.purpose, options.patience)?;
+    let is_new = is_blank(places.storage.as_ref());
+    match begin(places, options, &shown) {
+        Ok((writer, write_out, recovery)) => Ok(Journal { writer, write_out, lock, recovery }),
+        Err(error) => {
+            if is_new {
+                take_away(places.storage.as_ref(), &path);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Whether there is nothing of a journal yet but its lock.
+fn is_blank(storage: &dyn Storage) -> bool {
+    storage.names().is_ok_and(|names| names.iter().all(|name| name == names::LOCK))
+}
+
+/// Takes away what was made of a new journal, as far as that can be done. While the lock is held: who waits for it finds that
+/// its file is another's then.
+fn take_away(storage: &dyn Storage, lock: &Path) {
+    for name in [&names::segment(0), names::MARK] {
+        let _ = storage.remove(name);
+    }
+    let _ = storage.sync();
+    let _ = fs::remove_file(lock);
+}
+
+/// What [`open`] does once it has the lock. `shown` is the journal's directory.
+fn begin(
+    places: &Places,
+    mut options: Options,
+    shown: &str,
+) -> Result<(Writer, WriteOut, Recovery), OpenError> {
     let mut slot = match mark::load_to_write(places.storage.as_ref())? {
         Some(old) => old,
-        None => mark::first(identity().map_err(OpenError::io("draw an identity for", &shown))?, size),
+        None => {
+            let journal = identity().map_err(OpenError::io("draw an identity for", shown))?;
+            mark::first(journal, options.segment_size)
+        }
     };
     let size = slot.segment_size as usize;
     fs::create_dir_all(&places.memory_dir)
@@ -97,11 +138,11 @@ pub fn open(places: &Places, mut options: Options) -> Result<Journal, OpenError>
     let before = slot;
     begin_epoch(&mut slot, &found);
     let mut mark =
-        Mark::own(places.storage.as_ref(), slot).map_err(OpenError::io("write the mark in", &shown))?;
+        Mark::own(places.storage.as_ref(), slot).map_err(OpenError::io("write the mark in", shown))?;
     let (control, waiters) = pages(places, &slot).map_err(|error| memory_failure(&error, places, size))?;
     announce(&control, &slot, &found);
     forget_memory(places);
-    let first = first_segment(places, found.next_segment, size, &directory).inspect_err(|_| {
+    let first = first_segment(places, found.next_segment, size, Path::new(shown)).inspect_err(|_| {
         // Nobody writes here: readers shall not wait for it.
         for name in [Control::NAME, Waiters::NAME] {
             let _ = fs::remove_file(places.memory_dir.join(name));
@@ -147,7 +188,7 @@ pub fn open(places: &Places, mut options: Options) -> Result<Journal, OpenError>
         first,
         prepared: producer,
     });
-    Ok(Journal { writer, write_out, lock, recovery: found.report })
+    Ok((writer, write_out, found.report))
 }
 
 /// The mark that makes the new epoch durable before anything is published in it.
@@ -157,14 +198,16 @@ fn begin_epoch(slot: &mut MarkSlot, found: &Recovered) {
     slot.durable = slot.durable.max(found.next_segment * u64::from(slot.segment_size));
 }
 
-/// Wins the lock. Whoever completes what a dead owner left holds it for a moment only, so it may be worth waiting for.
-fn win(path: &Path, patience: Duration) -> Result<OwnerLock, OpenError> {
+/// Wins the lock. An owner that is just ending holds it for a moment only, so it may be worth waiting for.
+fn win(path: &Path, purpose: Purpose, patience: Duration) -> Result<OwnerLock, OpenError> {
     let start = Instant::now();
     loop {
-        match OwnerLock::acquire(path) {
+        match OwnerLock::acquire(path, purpose) {
             Ok(lock) => return Ok(lock),
             Err(LockError::Held { .. }) if start.elapsed() < patience => thread::sleep(PATIENCE_STEP),
-            Err(LockError::Held { path, holder }) => return Err(OpenError::Held { path, holder }),
+            Err(LockError::Held { path, holder, purpose }) => {
+                return Err(OpenError::Held { path, holder, purpose });
+            }
             Err(LockError::Io { path, source, .. }) => {
                 return Err(OpenError::Io { what: "lock", path, error: source });
             }

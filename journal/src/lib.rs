@@ -47,7 +47,7 @@ pub use control::{Control, State};
 pub use error::{OpenError, PublishError, ReadError, Room, remedy};
 pub use journal::{Journal, LOCK, Options, open};
 pub use keepers::{Keeper, keep_from, release};
-pub use mark::{is_unrecovered, segment_size};
+pub use mark::{identity, is_unrecovered, segment_size};
 pub use progress::Input;
 pub use reader::{Frame, Gate, Places, Reader, Start, Watermarks};
 pub use readers::ReaderStatus;

@@ -2,7 +2,8 @@
 //!
 //! The kernel releases the lock when its last descriptor closes, however the owner ends. A descriptor
 //! registered in a ring counts among them, so the lock outlives every write that a killed owner has in
-//! flight. The text in the file is for messages: nothing is decided by a process id or by waiting.
+//! flight. The text in the file is for messages, and says how long it is worth waiting for a holder: who owns the journal
+//! is decided neither by a process id nor by a purpose nor by waiting.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -12,7 +13,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Mode of the lock file: nobody else can hold up the owner.
 const FILE_MODE: u32 = 0o600;
@@ -20,9 +21,13 @@ const FILE_MODE: u32 = 0o600;
 const MAX_TEXT: u64 = 1024;
 /// How often a lock is tried again on a file that has just been replaced.
 const ATTEMPTS: usize = 16;
-/// How long the writes of a dead owner are waited for, and how often the lock is tried meanwhile.
-const LAST_WRITES: Duration = Duration::from_secs(5);
+/// Between two tries for a lock that somebody holds.
 const PAUSE: Duration = Duration::from_millis(2);
+/// How often a lock is tried again that should be free soon, five seconds in all: one of a dead owner, whose writes are in
+/// flight, or of who only completes what a dead one left.
+const SOON: u32 = 2_500;
+/// The same where the holder has no name yet, or none any more.
+const NAMELESS: u32 = 10;
 
 /// The right to write a journal, held until it is dropped or its process ends; where a ring holds the
 /// descriptor of a process that was killed, until its writes in flight have ended.
@@ -32,13 +37,18 @@ pub struct OwnerLock {
 }
 
 impl OwnerLock {
-    /// Takes the lock file `path`, making it if need be. Waits only for the writes that a dead owner has in flight.
+    /// Takes the lock file `path`, making it if need be. Waits, five seconds at most, for the writes that a dead owner has in
+    /// flight, and who wants to publish also for who completes what a dead one left.
     ///
     /// # Errors
     /// [`LockError::Held`] where somebody else has it, in this process or another.
-    pub fn acquire(path: &Path) -> Result<Self, LockError> {
+    pub fn acquire(path: &Path, purpose: Purpose) -> Result<Self, LockError> {
+        Self::acquire_with(path, purpose, || thread::sleep(PAUSE))
+    }
+
+    fn acquire_with(path: &Path, purpose: Purpose, mut pause: impl FnMut()) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { path: path.into(), source };
-        let start = Instant::now();
+        let mut pauses = 0;
         for _ in 0..ATTEMPTS {
             let file = OpenOptions::new()
                 .read(true)
@@ -51,15 +61,15 @@ impl OwnerLock {
                 .map_err(failed)?;
             while !set(&file, Kind::Exclusive).map_err(failed)? {
                 let holder = holder(path);
-                if start.elapsed() > LAST_WRITES || !holder.as_ref().is_some_and(Holder::is_gone) {
-                    let holder = holder.map_or("another process".into(), |holder| holder.to_string());
-                    return Err(LockError::Held { holder, path: path.into() });
+                if pauses >= tries(holder.as_ref(), purpose) {
+                    return Err(LockError::held(path, holder));
                 }
-                thread::sleep(PAUSE);
+                pause();
+                pauses += 1;
             }
             if is_at(&file, path).map_err(failed)? {
                 // For the message only, so a disk without room for it is no reason to refuse.
-                let _ = introduce(&file);
+                let _ = introduce(&file, purpose);
                 return Ok(Self { file });
             }
         }
@@ -91,6 +101,35 @@ impl Drop for OwnerLock {
     }
 }
 
+/// How often the lock of `holder` is tried again by who wants it for `purpose`.
+fn tries(holder: Option<&Holder>, purpose: Purpose) -> u32 {
+    match holder {
+        None => NAMELESS,
+        Some(holder) if holder.is_gone() => SOON,
+        // Who would complete it too has nothing to wait for: somebody is at it.
+        Some(holder) if holder.purpose == Purpose::Complete && purpose == Purpose::Publish => SOON,
+        Some(_) => 0,
+    }
+}
+
+/// What a journal's lock is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To write the journal, for as long as that takes.
+    Publish,
+    /// To complete what a dead writer left, which is soon done.
+    Complete,
+}
+
+impl Purpose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Complete => "complete",
+        }
+    }
+}
+
 /// Why a lock could not be taken.
 #[derive(Debug)]
 pub enum LockError {
@@ -98,6 +137,8 @@ pub enum LockError {
     Held {
         /// Who, by their own account: `process 1234 (risk-engine)`.
         holder: String,
+        /// What for, by their own account.
+        purpose: Purpose,
         /// The lock file.
         path: PathBuf,
     },
@@ -110,12 +151,25 @@ pub enum LockError {
     },
 }
 
+impl LockError {
+    fn held(path: &Path, holder: Option<Holder>) -> Self {
+        let purpose = holder.as_ref().map_or(Purpose::Publish, |holder| holder.purpose);
+        let holder = holder.map_or("another process".into(), |holder| holder.to_string());
+        Self::Held { holder, purpose, path: path.into() }
+    }
+}
+
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Held { holder, path } => {
+            Self::Held { holder, purpose: Purpose::Publish, path } => {
                 write!(f, "{holder} is the writer: {}; stop it or use another bus", path.display())
             }
+            Self::Held { holder, purpose: Purpose::Complete, path } => write!(
+                f,
+                "{holder} completes what a dead writer left: {}; try again when it has",
+                path.display()
+            ),
             Self::Io { path, source } => {
                 write!(f, "cannot lock: {}; {source}", path.display())
             }
@@ -165,16 +219,19 @@ pub struct Holder {
     pub start: u64,
     /// The program's name.
     pub program: String,
+    /// What it holds the lock for.
+    pub purpose: Purpose,
 }
 
 impl Holder {
-    fn this_process() -> Self {
+    fn this_process(purpose: Purpose) -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self {
             process: process::id(),
             boot: boot.trim().into(),
             start: start_of("self").unwrap_or(0),
             program: program(),
+            purpose,
         }
     }
 
@@ -192,12 +249,18 @@ impl Holder {
             boot: field("boot")?.into(),
             start: field("start")?.parse().ok()?,
             program: field("program")?.chars().filter(|c| !c.is_control()).collect(),
+            // Older versions say none, and wait for nobody's.
+            purpose: match field("purpose") {
+                Some("complete") => Purpose::Complete,
+                _ => Purpose::Publish,
+            },
         })
     }
 
     fn text(&self) -> String {
-        let Self { process, boot, start, program } = self;
-        format!("process {process}\nboot {boot}\nstart {start}\nprogram {program}\n")
+        let Self { process, boot, start, program, purpose } = self;
+        let purpose = purpose.name();
+        format!("process {process}\nboot {boot}\nstart {start}\nprogram {program}\npurpose {purpose}\n")
     }
 }
 
@@ -273,8 +336,8 @@ fn whole_file(kind: Kind) -> libc::flock {
 
 /// Writes this process's name into the file, over the one before rather than after clearing it, so
 /// that there always is one to read.
-fn introduce(file: &File) -> io::Result<()> {
-    let text = Holder::this_process().text();
+fn introduce(file: &File, purpose: Purpose) -> io::Result<()> {
+    let text = Holder::this_process(purpose).text();
     file.write_all_at(text.as_bytes(), 0)?;
     file.set_len(text.len() as u64)
 }
@@ -302,9 +365,10 @@ mod tests {
         let directory = directory();
         let path = directory.path().join("lock");
         assert!(!is_held(&path).expect("no file is free"));
-        let lock = OwnerLock::acquire(&path).expect("free");
+        let lock = OwnerLock::acquire(&path, Purpose::Publish).expect("free");
         assert!(is_held(&path).expect("probed"));
-        let Err(LockError::Held { holder, path: at }) = OwnerLock::acquire(&path) else {
+        let Err(LockError::Held { holder, path: at, .. }) = OwnerLock::acquire(&path, Purpose::Publish)
+        else {
             panic!("held by us");
         };
         assert!(holder.starts_with(&format!("process {} (", process::id())), "{holder}");
@@ -313,19 +377,87 @@ mod tests {
         drop(lock);
         assert!(!is_held(&path).expect("probed"));
         assert_eq!(super::holder(&path), None);
-        drop(OwnerLock::acquire(&path).expect("free again"));
+        drop(OwnerLock::acquire(&path, Purpose::Publish).expect("free again"));
     }
 
     #[test]
     fn a_copy_of_the_descriptor_holds_the_lock() {
         let directory = directory();
         let path = directory.path().join("lock");
-        let lock = OwnerLock::acquire(&path).expect("free");
+        let lock = OwnerLock::acquire(&path, Purpose::Publish).expect("free");
         let copy = lock.file.try_clone().expect("a descriptor");
         lock.forget();
-        OwnerLock::acquire(&path).expect_err("held by the copy");
+        OwnerLock::acquire(&path, Purpose::Publish).expect_err("held by the copy");
         drop(copy);
-        OwnerLock::acquire(&path).expect("free");
+        OwnerLock::acquire(&path, Purpose::Publish).expect("free");
+    }
+
+    /// Tries for a lock that `held` holds until the pause of this number.
+    fn acquire_until(
+        path: &Path,
+        purpose: Purpose,
+        held: OwnerLock,
+        pauses: u32,
+    ) -> (Result<OwnerLock, LockError>, u32) {
+        let (mut held, mut paused) = (Some(held), 0);
+        let result = OwnerLock::acquire_with(path, purpose, || {
+            paused += 1;
+            held.take_if(|_| paused == pauses);
+        });
+        (result, paused)
+    }
+
+    #[test]
+    fn a_publisher_waits_for_who_completes_a_dead_journal_and_gets_the_lock() {
+        let directory = directory();
+        let path = directory.path().join("lock");
+        let finisher = OwnerLock::acquire(&path, Purpose::Complete).expect("free");
+        let (lock, paused) = acquire_until(&path, Purpose::Publish, finisher, 1_000);
+        assert_eq!((paused, holder(&path).expect("named").purpose), (1_000, Purpose::Publish));
+        drop(lock.expect("it was let go"));
+    }
+
+    #[test]
+    fn who_completes_for_ever_is_told_as_that_and_not_as_a_writer() {
+        let directory = directory();
+        let path = directory.path().join("lock");
+        let finisher = OwnerLock::acquire(&path, Purpose::Complete).expect("free");
+        let (refused, paused) = acquire_until(&path, Purpose::Publish, finisher, u32::MAX);
+        let said = refused.expect_err("it is held").to_string();
+        assert_eq!(paused, SOON);
+        assert!(said.contains(") completes what a dead writer left: "), "{said}");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_writer_nor_a_second_finisher_for_the_first() {
+        let directory = directory();
+        let path = directory.path().join("lock");
+        for (first, second) in [
+            (Purpose::Publish, Purpose::Publish),
+            (Purpose::Publish, Purpose::Complete),
+            (Purpose::Complete, Purpose::Complete),
+        ] {
+            let held = OwnerLock::acquire(&path, first).expect("free");
+            let (refused, paused) = acquire_until(&path, second, held, u32::MAX);
+            let Err(LockError::Held { purpose, .. }) = refused else { panic!("held for {first:?}") };
+            assert_eq!((purpose, paused), (first, 0));
+        }
+    }
+
+    #[test]
+    fn a_holder_without_a_name_is_given_a_moment_to_come_or_go() {
+        let directory = directory();
+        let path = directory.path().join("lock");
+        let nameless = || {
+            let lock = OwnerLock::acquire(&path, Purpose::Publish).expect("free");
+            lock.file.set_len(0).expect("shortened");
+            lock
+        };
+        let (lock, _) = acquire_until(&path, Purpose::Publish, nameless(), 3);
+        drop(lock.expect("it went"));
+        let (refused, paused) = acquire_until(&path, Purpose::Publish, nameless(), u32::MAX);
+        let Err(LockError::Held { holder, .. }) = refused else { panic!("held") };
+        assert_eq!((holder.as_str(), paused), ("another process", NAMELESS));
     }
 
     #[test]
@@ -336,11 +468,16 @@ mod tests {
             fs::write(&path, text).expect("written");
             assert_eq!(holder(&path), None);
             assert!(!is_held(&path).expect("text holds nothing"));
-            drop(OwnerLock::acquire(&path).expect("free"));
+            drop(OwnerLock::acquire(&path, Purpose::Publish).expect("free"));
         }
-        let ours = Holder::this_process();
-        assert_eq!(Holder::parse(&ours.text()), Some(ours.clone()));
-        assert!(ours.start > 0);
+        for purpose in [Purpose::Publish, Purpose::Complete] {
+            let ours = Holder::this_process(purpose);
+            assert_eq!(Holder::parse(&ours.text()), Some(ours.clone()));
+            assert!(ours.start > 0);
+        }
+        let text = Holder::this_process(Purpose::Publish).text();
+        let older = text.strip_suffix("purpose publish\n").expect("the last line");
+        assert_eq!(Holder::parse(older), Holder::parse(&text), "older versions only publish");
     }
 
     #[test]
@@ -353,7 +490,7 @@ mod tests {
                 .map(|_| {
                     scope.spawn(|| {
                         barrier.wait();
-                        OwnerLock::acquire(&path).ok()
+                        OwnerLock::acquire(&path, Purpose::Publish).ok()
                     })
                 })
                 .collect();

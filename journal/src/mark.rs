@@ -66,7 +66,17 @@ pub(crate) fn reload(storage: &dyn Storage, journal: &[u8; 16]) -> Result<Option
 /// put into the wrong directory.
 pub(crate) fn foreign(storage: &dyn Storage) -> Result<Option<String>, OpenError> {
     let slot = slot(storage)?.filter(|slot| is_foreign(storage, slot));
-    Ok(slot.map(|slot| format!("{:032x}", u128::from_be_bytes(slot.journal))))
+    Ok(slot.map(|slot| hexadecimal(&slot.journal)))
+}
+
+/// Which journal lies in `storage`, in hexadecimal digits: the same for as long as there is anything of it, and in its
+/// copies. `None` where there is none, or none that can be told.
+pub fn identity(storage: &dyn Storage) -> Option<String> {
+    load(storage).ok().flatten().map(|mark| hexadecimal(&mark.journal))
+}
+
+fn hexadecimal(journal: &[u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*journal))
 }
 
 fn slot(storage: &dyn Storage) -> Result<Option<MarkSlot>, OpenError> {

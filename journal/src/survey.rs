@@ -207,10 +207,12 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+    use crate::lock::Purpose;
 
     #[test]
     fn the_lock_of_a_process_that_is_just_gone_is_not_its_owner() {
-        let gone = Holder { process: u32::MAX, boot: String::new(), start: 1, program: "gone".into() };
+        let (boot, program, purpose) = (String::new(), "gone".into(), Purpose::Publish);
+        let gone = Holder { process: u32::MAX, boot, start: 1, program, purpose };
         let looks = Cell::new(0);
         let look = || {
             looks.set(looks.get() + 1);

@@ -63,6 +63,7 @@ impl Machine {
             cut_from: None,
             lock: bus.join("trades/0").join(journal::LOCK),
             now: 1_000,
+            purpose: journal::lock::Purpose::Publish,
             patience: Duration::ZERO,
         };
         let journal = journal::open(&self.places(bus), options).unwrap();

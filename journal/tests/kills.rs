@@ -52,6 +52,7 @@ fn options(disk: &str) -> Options {
         cut_from: None,
         lock: PathBuf::from(disk).join(journal::LOCK),
         now: 0,
+        purpose: journal::lock::Purpose::Publish,
         patience: Duration::ZERO,
     }
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use journal::lock::{LockError, OwnerLock, is_held};
+use journal::lock::{LockError, OwnerLock, Purpose, is_held};
 
 const PATH: &str = "JOURNAL_TEST_LOCK";
 
@@ -26,11 +26,13 @@ fn a_lock_ends_with_its_owner_and_is_not_inherited() {
         .expect("started");
     let mut lines = BufReader::new(owner.stdout.take().expect("piped")).lines();
     assert!(lines.any(|line| line.expect("text").ends_with("locked")), "it has the lock");
-    let Err(LockError::Held { holder, .. }) = OwnerLock::acquire(&path) else { panic!("held") };
+    let Err(LockError::Held { holder, .. }) = OwnerLock::acquire(&path, Purpose::Publish) else {
+        panic!("held")
+    };
     assert!(holder.starts_with(&format!("process {} (", owner.id())), "{holder}");
     owner.kill().expect("killed");
     owner.wait().expect("gone");
-    let lock = OwnerLock::acquire(&path).expect("free at once");
+    let lock = OwnerLock::acquire(&path, Purpose::Publish).expect("free at once");
 
     let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().expect("started");
     drop(lock);
@@ -41,7 +43,7 @@ fn a_lock_ends_with_its_owner_and_is_not_inherited() {
 
 /// Holds the lock until it is killed, or until its input ends.
 fn hold(path: PathBuf) {
-    let _lock = OwnerLock::acquire(&path).expect("free");
+    let _lock = OwnerLock::acquire(&path, Purpose::Publish).expect("free");
     println!("locked");
     let _ = std::io::stdin().lines().count();
 }

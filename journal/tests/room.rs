@@ -62,6 +62,24 @@ fn what_retention_gives_back_is_made_ahead_however_full_the_disk_is() {
 }
 
 #[test]
+fn who_is_refused_for_want_of_disk_leaves_nothing_of_a_new_journal() {
+    let disk = SimulatedDisk::new();
+    let ground = Ground::on(Arc::new(disk.clone()));
+    for room in [0, SEGMENT as u64 / 2] {
+        disk.limit_space(room);
+        let refused = ground.try_open().map(drop);
+        assert!(matches!(refused, Err(OpenError::NoRoom { room: Room::Disk, .. })), "{refused:?}");
+        assert_eq!(disk.names().unwrap(), [""; 0]);
+        assert!(!ground.disk.join(journal::LOCK).exists());
+    }
+    disk.limit_space(1 << 40);
+    let mut live = ground.open();
+    assert_eq!((live.writer().epoch(), live.publish(&message(0))), (1, 0));
+    live.close();
+    assert_messages(&ground.read_all(Gate::Durable).0, 1);
+}
+
+#[test]
 fn who_is_refused_for_want_of_disk_leaves_a_closed_journal_closed() {
     let disk = SimulatedDisk::new();
     let ground = Ground::on(Arc::new(disk.clone()));

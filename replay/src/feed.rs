@@ -66,6 +66,8 @@ pub enum DamageKind {
     Cut,
     /// It can be read, and the topic's schema does not say what it is.
     Undescribed,
+    /// It can be read, and is not the journal that the bus has had.
+    Replaced,
 }
 
 impl DamageKind {
@@ -78,6 +80,7 @@ impl DamageKind {
             Self::Unreadable => "unreadable",
             Self::Cut => "cut",
             Self::Undescribed => "undescribed",
+            Self::Replaced => "replaced",
         }
     }
 }

@@ -511,3 +511,24 @@ fn a_topic_that_nothing_follows_from_is_missed_when_it_is_gone() {
         assert!(ran.code == 1 && detail.starts_with("its directory is gone"), "{json}");
     }
 }
+
+#[test]
+fn a_topic_of_another_bus_is_read_and_told_and_that_of_a_copy_is_whole() {
+    let [ground, other] = [100, 200].map(filled);
+    let [topic, others] = [&ground, &other].map(|ground| ground.bus.directory().join("market-data"));
+    let copy = ground.read_only_copy();
+    assert_eq!(replay(&copy, &["verify"]).code, 0);
+    fs::rename(&topic, ground.path("aside")).unwrap();
+    fs::rename(others, &topic).unwrap();
+    let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+    let topic = &ran.json()["topics"][0];
+    assert_eq!(
+        (ran.code, &topic["messages"], &topic["damage_count"]),
+        (1, &json!(200), &json!(1)),
+        "{topic}"
+    );
+    let damage = &topic["damage"];
+    assert_eq!(damage[0]["kind"], "replaced");
+    let detail = damage[0]["detail"].as_str().unwrap();
+    assert!(detail.ends_with("if it was replaced on purpose, take its line out of bus.topics"), "{detail}");
+}

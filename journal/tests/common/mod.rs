@@ -50,6 +50,7 @@ impl Ground {
             cut_from: None,
             lock: self.disk.join(journal::LOCK),
             now: 1_000,
+            purpose: journal::lock::Purpose::Publish,
             patience: Duration::ZERO,
         }
     }

@@ -24,6 +24,16 @@ pub(super) fn reasons(report: &Report) -> Vec<String> {
     reasons
 }
 
+/// What it means that this many lines of the list of topics name none.
+pub(super) fn of_list(garbled: usize) -> Option<String> {
+    (garbled > 0).then(|| {
+        format!(
+            "bus.topics: lines that name no topic: {garbled}; whether one of theirs is gone, nobody can tell; restore the file \
+             from a copy, or take them out"
+        )
+    })
+}
+
 fn of_topic(topic: &Topic) -> Vec<String> {
     let name = &topic.topic;
     let error = topic.error.as_deref().unwrap_or_default();

@@ -6,7 +6,7 @@ mod text;
 use std::{collections::BTreeMap, io, path::Path};
 
 use bus::{
-    Bus, BusError, Gate, Keeper, Owner, ReaderStatus, SCHEMA_GONE, Survey, TOPIC_GONE,
+    Bus, BusError, Gate, Keeper, Owner, ReaderStatus, SCHEMA_GONE, Survey, TOPIC_GONE, TOPIC_REPLACED,
     program::{Arguments, Exit, Failure, print_json},
 };
 use journal::{instance, storage::space};
@@ -188,7 +188,10 @@ fn report(bus: &Bus) -> Result<Report, BusError> {
                 continue;
             }
             Err(error) => topics.push(unopened(topic, State::Damaged, &error)),
-            Ok(survey) => topics.push(surveyed(topic, survey)),
+            Ok(survey) => {
+                let is_replaced = bus.is_replaced(&topic);
+                topics.push(surveyed(topic, survey, is_replaced));
+            }
         }
         is_any_read = true;
     }
@@ -214,6 +217,7 @@ fn report(bus: &Bus) -> Result<Report, BusError> {
         topics,
     };
     report.reasons = health::reasons(&report);
+    report.reasons.extend(health::of_list(bus.topics_garbled().unwrap_or_default()));
     if !report.reasons.is_empty() {
         report.health = Health::Attention;
     }
@@ -234,8 +238,11 @@ fn gone(topic: String) -> Topic {
     Topic { topic, state: State::Damaged, error: Some(TOPIC_GONE.into()), details: None }
 }
 
-fn surveyed(topic: String, survey: Survey) -> Topic {
-    let (state, error) = state(&survey);
+fn surveyed(topic: String, survey: Survey, is_replaced: bool) -> Topic {
+    let (state, error) = match state(&survey) {
+        (_, None) if is_replaced => (State::Damaged, Some(TOPIC_REPLACED.into())),
+        told => told,
+    };
     Topic { topic, state, error, details: Some(details(survey)) }
 }
 

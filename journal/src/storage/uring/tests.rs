@@ -4,7 +4,7 @@ use std::thread;
 use super::super::conformance::refuse;
 use super::super::{AlignedBuffer, BLOCK, DiskFile, DiskStorage, Storage};
 use super::*;
-use crate::lock::{self, OwnerLock};
+use crate::lock::{self, OwnerLock, Purpose};
 
 /// The answer of `probe` on a thread that is refused the call with `error`.
 fn probe_refused(call: libc::c_long, error: libc::c_int) -> UringRefused {
@@ -90,7 +90,7 @@ fn a_drop_on_another_thread_waits_too() {
 fn a_ring_holds_the_lock_as_long_as_it_lives() {
     let Some((directory, file)) = file(64) else { return };
     let path = directory.path().join("lock");
-    let lock = OwnerLock::acquire(&path).expect("free");
+    let lock = OwnerLock::acquire(&path, Purpose::Publish).expect("free");
     let (mut engine, bytes) = (UringEngine::new(1).expect("a ring"), filled(64));
     engine.hold(lock.raw_fd());
     // SAFETY: the bytes outlive the engine.
@@ -102,14 +102,14 @@ fn a_ring_holds_the_lock_as_long_as_it_lives() {
     while lock::is_held(&path).expect("probed") {
         thread::yield_now();
     }
-    OwnerLock::acquire(&path).expect("free");
+    OwnerLock::acquire(&path, Purpose::Publish).expect("free");
 }
 
 #[test]
 fn a_ring_in_use_takes_locks_too() {
     let Some((directory, file)) = file(1) else { return };
     let path = directory.path().join("lock");
-    let lock = OwnerLock::acquire(&path).expect("free");
+    let lock = OwnerLock::acquire(&path, Purpose::Publish).expect("free");
     let (mut engine, bytes) = (UringEngine::new(1).expect("a ring"), filled(1));
     // SAFETY: the bytes outlive the engine.
     unsafe { engine.submit(write(&file, &bytes)) }.expect("taken");
@@ -125,7 +125,7 @@ fn a_lock_let_go_is_free_though_the_ring_had_it() {
     let Ok(mut engine) = UringEngine::new(1) else { return };
     for round in 0..100 {
         let path = directory.path().join(format!("lock{}", round % 3));
-        let lock = OwnerLock::acquire(&path).expect("free at once");
+        let lock = OwnerLock::acquire(&path, Purpose::Publish).expect("free at once");
         engine.hold(lock.raw_fd());
         if round % 2 == 0 {
             engine.release(lock.raw_fd());
