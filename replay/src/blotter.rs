@@ -1,4 +1,5 @@
-//! What compliance keeps: every event of our orders, fills, corrections, alerts, limits and gaps, once they are durable.
+//! What compliance keeps: every event of our orders, fills, corrections, withheld reports, alerts, limits and gaps, once they are
+//! durable.
 //!
 //! Each line is the JSON object of the message, as `dump` prints it, after the name of its topic. Topics are merged by
 //! publish time, then name, then sequence, so a finished bus always gives the same lines, and a blotter that follows has
@@ -87,6 +88,8 @@ struct Source {
     next: u64,
     /// Of trades: the sequence behind the last one that a journal of risk follows from.
     judged: u64,
+    /// Of trades: reports that are not journalled as what they report.
+    withheld: Findings<Incomplete>,
     /// Effects here whose causes are in no journal.
     orphans: OrphanRuns,
     /// By the index of an input: effects here below this sequence have their causes there, or are orphans.
@@ -354,9 +357,22 @@ impl<W: Write + Send> Blotter<W> {
             let gaps = Gaps::of(feed.schema()).unwrap_or_default();
             let topic = topic.into();
             let (next, judged, orphans) = (0, 0, OrphanRuns::default());
+            let withheld = Findings::default();
             let (settled, extent, pace) = (HashMap::new(), Extent::default(), self.order.pace());
-            let source =
-                Source { topic, feed, schema, carries, gaps, next, judged, orphans, settled, extent, pace };
+            let source = Source {
+                topic,
+                feed,
+                schema,
+                carries,
+                gaps,
+                next,
+                judged,
+                withheld,
+                orphans,
+                settled,
+                extent,
+                pace,
+            };
             self.sources.insert(place, source);
         }
         self.undescribed = self.bus.topics_without_schema()?;
@@ -366,11 +382,11 @@ impl<W: Write + Send> Blotter<W> {
     /// Takes the message at hand of a source.
     fn take(&mut self, at: usize) -> Result<(), Failure> {
         self.check_cause(at)?;
-        let Source { topic, feed, schema, carries, gaps, next, .. } = &mut self.sources[at];
+        let Source { topic, feed, schema, carries, gaps, next, withheld, .. } = &mut self.sources[at];
         let Some(message) = feed.peek() else { return Ok(()) };
         match carries {
             Carries::Market => note_market(message, gaps, &mut self.instruments),
-            Carries::Trades => note_trade(message, topic, &mut self.instruments),
+            Carries::Trades => note_trade(message, topic, &mut self.instruments, withheld),
             Carries::Risk | Carries::Other => {}
         }
         if carries.is_line(message.info.kind) {
@@ -393,7 +409,8 @@ fn unreadable(topic: &str, why: impl Display) -> Incomplete {
 
 /// What of a topic is incomplete.
 fn incomplete_of(source: &Source, bus: &Bus, incomplete: &mut Findings<Incomplete>) {
-    let Source { topic, feed, carries, gaps, next, judged, orphans, .. } = source;
+    let Source { topic, feed, carries, gaps, next, judged, withheld, orphans, .. } = source;
+    incomplete.append(withheld, Incomplete::clone);
     let (orphans, _) = orphans.clone().finish();
     incomplete
         .append(&orphans, |found| Incomplete::Effects { topic: topic.to_string(), effects: found.clone() });
@@ -422,13 +439,21 @@ fn note_market(message: &Message, gaps: &mut Gaps, instruments: &mut Instruments
     gaps.apply(message.info.kind, message.body());
 }
 
-fn note_trade(message: &Message, topic: &str, instruments: &mut Instruments) {
-    let instrument = match TradeEvent::decode(message.info.kind, message.body()) {
-        Some(TradeEventRef::Fill(fill)) => fill.instrument,
-        Some(TradeEventRef::FillCorrection(correction)) => correction.instrument,
-        _ => return,
-    };
-    instruments.fill(instrument, topic, message.info.sequence);
+fn note_trade(
+    message: &Message,
+    topic: &str,
+    instruments: &mut Instruments,
+    withheld: &mut Findings<Incomplete>,
+) {
+    let sequence = message.info.sequence;
+    match TradeEvent::decode(message.info.kind, message.body()) {
+        Some(TradeEventRef::Fill(fill)) => instruments.fill(fill.instrument, topic, sequence),
+        Some(TradeEventRef::FillCorrection(correction)) => {
+            instruments.fill(correction.instrument, topic, sequence);
+        }
+        Some(TradeEventRef::Withheld(report)) => withheld.push(Incomplete::withheld(topic, sequence, report)),
+        Some(TradeEventRef::OrderUpdate(_) | TradeEventRef::FillBust(_)) | None => {}
+    }
 }
 
 fn write_line(line: &mut String, topic: &str, schema: &Schema, message: &Message) {

@@ -117,10 +117,11 @@ impl Derived {
         lost.into_iter().filter(|(_, count)| *count > 0)
     }
 
-    /// Whether nothing is missing, damaged or contradictory, and no position lacks what could not be applied to it.
+    /// Whether nothing is missing, damaged or contradictory, no position lacks what could not be applied to it, and no
+    /// execution was withheld from all of them.
     pub fn is_ok(&self) -> bool {
         let are_whole = self.state.positions().all(|position| !position.overflowed && !position.unamended);
-        let is_whole = are_whole && !self.is_stale() && self.missing.is_empty();
+        let is_whole = are_whole && self.state.withheld() == 0 && !self.is_stale() && self.missing.is_empty();
         is_whole && self.damage.is_empty() && self.divergence.is_empty()
     }
 }

@@ -12,8 +12,8 @@ use bus::Publisher;
 use bus::agent::Agent as _;
 use bus::event::market::{AddOrder, MarketEvent};
 use bus::event::risk::{LimitAlert, LimitSet, MergeRun, PositionUpdate, RiskEvent};
-use bus::event::trade::{Fill, FillBust, OrderUpdate, TradeEvent};
-use bus::event::{Cause, Side, Symbol};
+use bus::event::trade::{Fill, FillBust, OrderUpdate, TradeEvent, Withheld};
+use bus::event::{Cause, Code, Side, Symbol};
 use common::{Ground, Ran, add, fill, gap, instrument, program, replay, session, text};
 use replay::blotter::{Blotter, Summary};
 use serde_json::{Value, json};
@@ -149,6 +149,52 @@ fn what_is_incomplete_stands_in_the_last_line() {
             {"what": "no topic", "topic": "risk"},
         ])
     );
+}
+
+#[test]
+fn given_withheld_executions_expect_a_line_for_each_and_to_find_them_incomplete() {
+    let ground = Ground::new();
+    day(&ground);
+    let mut trades = ground.trades();
+    let report = |venue_sequence, cause, tag, execution| Withheld {
+        venue_sequence,
+        cause,
+        tag,
+        execution: text(execution),
+        execution_type: Code(b'F'),
+        ..Withheld::default()
+    };
+    trades.publish(&report(7, Withheld::MISSING, 17, "")).unwrap();
+    trades.publish(&report(8, Withheld::VALUE, 32, "E8")).unwrap();
+    trades.publish(&report(9, Withheld::REPETITION, 0, "E9")).unwrap();
+    trades.close().unwrap();
+    let ran = replay(ground.bus.directory(), &["blotter"]);
+    let lines = ran.lines();
+    let (line, end) = (&lines[9], lines.last().unwrap());
+    assert_eq!(
+        (&line["type"], &line["execution"], &line["tag"]),
+        (&json!("withheld"), &json!("E8"), &json!(32))
+    );
+    assert_eq!((&line["cause"], &line["execution_type"]), (&json!("V"), &json!("F")));
+    assert_eq!((ran.code, &end["lines"]["withheld"]), (1, &json!(3)));
+    let found = |sequence, venue_sequence, execution: Option<&str>, cause, tag| {
+        json!({"what": "execution withheld", "topic": "trades", "sequence": sequence,
+            "venue_sequence": venue_sequence, "execution": execution, "cause": cause, "tag": tag})
+    };
+    assert_eq!(
+        incomplete(&ground),
+        [
+            found(3, 7, None, "field missing", 17),
+            found(4, 8, Some("E8"), "bad value", 32),
+            found(5, 9, Some("E9"), "possible repetition", 0),
+            json!({"what": "not judged", "topic": "trades", "from": 3, "count": 3}),
+        ]
+    );
+    let told =
+        "execution 4 of 'trades' is withheld, bad value in tag 32: the venue's message 8 with ExecID E8";
+    let mut blotter = Blotter::bounded(&ground.bus, Vec::new()).unwrap();
+    while blotter.do_work().unwrap() > 0 {}
+    assert_eq!(blotter.summary().incomplete.listed()[1].to_string(), told);
 }
 
 #[test]

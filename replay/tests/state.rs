@@ -279,6 +279,25 @@ fn a_position_whose_sums_left_their_range_is_shown_to_lack_executions() {
 }
 
 #[test]
+fn given_a_withheld_execution_expect_the_positions_to_be_told_as_incomplete() {
+    use bus::event::trade::Withheld;
+    let ground = Ground::new();
+    let mut trades = ground.trades();
+    trades.publish(&fill(1, Side::BUY, 100, 5)).unwrap();
+    trades
+        .publish(&Withheld { account: text("MAIN"), cause: Withheld::VALUE, ..Withheld::default() })
+        .unwrap();
+    drop(trades);
+    let ran = replay(ground.bus.directory(), &["state", "--json"]);
+    let json = ran.json();
+    assert_eq!((ran.code, &json["withheld"], &json["positions"][0]["quantity"]), (1, &json!(1), &json!(5)));
+    assert!(ran.error.contains("note: positions may lack 1 execution report"), "{}", ran.error);
+    assert!(ran.error.contains("1 × withheld_execution"), "{}", ran.error);
+    let before = replay(ground.bus.directory(), &["state", "--json", "--at", "trades=0"]);
+    assert_eq!((before.code, &before.json()["withheld"]), (0, &json!(0)), "{}", before.error);
+}
+
+#[test]
 fn either_input_alone_is_enough() {
     let ground = Ground::new();
     ground.market().publish(&add(1)).unwrap();

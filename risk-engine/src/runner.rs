@@ -419,6 +419,7 @@ impl Runner {
         incomplete.extend(self.passed());
         incomplete.extend(too_late(&self.state));
         incomplete.extend(out_of_range(&self.state));
+        incomplete.extend(withheld(&self.state));
         let undurable = self.close()?;
         if undurable > 0 {
             let count = counted(undurable, "message");
@@ -490,6 +491,17 @@ fn out_of_range(state: &State) -> Option<String> {
             "{} lack executions with which a sum would have left its range; `replay state` names them: reconcile with \
              the venue",
             counted(positions, "position")
+        )
+    })
+}
+
+/// What to do about executions of which the gateway journalled no more than that they were reported.
+fn withheld(state: &State) -> Option<String> {
+    let reports = state.withheld();
+    (reports > 0).then(|| {
+        format!(
+            "positions may lack {} that the gateway withheld; `replay blotter` names them: reconcile with the venue",
+            counted(reports, "execution report")
         )
     })
 }

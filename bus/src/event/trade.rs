@@ -16,6 +16,8 @@ pub enum TradeEvent {
     FillCorrection(FillCorrection),
     /// See [`FillBust`].
     FillBust(FillBust),
+    /// See [`Withheld`].
+    Withheld(Withheld),
 }
 
 /// An execution of one of our orders.
@@ -160,4 +162,48 @@ pub struct FillBust {
     pub execution: Text<32>,
     /// ExecID of the fill that is void (19).
     pub reference: Text<32>,
+}
+
+/// An execution report that came and is not among the events of the other kinds: it cannot be kept as what it reports, or
+/// may be a repetition. What it says is given as far as it can be kept, and zero or blank otherwise. It changes nothing; a
+/// report that the venue sends in its place is journalled as what it is.
+#[derive(Event, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[event(kind = 5)]
+#[repr(C)]
+pub struct Withheld {
+    /// Transaction time (60).
+    pub exchange_time: Time,
+    /// When it was received.
+    pub receive_time: Time,
+    /// Message number in the FIX session (34).
+    pub venue_sequence: u64,
+    /// Symbol (55).
+    pub instrument: Symbol,
+    /// Trade date (75) as the number YYYYMMDD, or what counts in its place.
+    pub trade_date: u32,
+    /// Tag of the field at fault; 0 for a possible repetition, and where the fault is in no known field.
+    pub tag: u32,
+    /// ExecType (150).
+    pub execution_type: Code,
+    /// Why: [`MISSING`](Self::MISSING), [`VALUE`](Self::VALUE) or [`REPETITION`](Self::REPETITION).
+    pub cause: Code,
+    /// Zero.
+    pub _pad: [u8; 6],
+    /// Account (1).
+    pub account: Text<16>,
+    /// ExecID (17).
+    pub execution: Text<32>,
+    /// OrderID (37).
+    pub order: Text<32>,
+    /// ClOrdID (11).
+    pub client_order: Text<32>,
+}
+
+impl Withheld {
+    /// A field that is needed is not there.
+    pub const MISSING: Code = Code(b'M');
+    /// A value cannot be kept exactly, or is none.
+    pub const VALUE: Code = Code(b'V');
+    /// It may be journalled already: its number proves nothing, and it is beyond memory.
+    pub const REPETITION: Code = Code(b'R');
 }

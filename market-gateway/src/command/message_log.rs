@@ -74,6 +74,7 @@ impl Trades for Patient {
             TradeEvent::OrderUpdate(event) => self.0.publish(event),
             TradeEvent::FillCorrection(event) => self.0.publish(event),
             TradeEvent::FillBust(event) => self.0.publish(event),
+            TradeEvent::Withheld(event) => self.0.publish(event),
         };
         published.map(drop).map_err(|error| TradesError::Broken(error.to_string()))
     }

@@ -37,6 +37,7 @@ impl Identity {
             TradeEvent::OrderUpdate(e) => (e.trade_date, e.execution),
             TradeEvent::FillCorrection(e) => (e.trade_date, e.execution),
             TradeEvent::FillBust(e) => (e.trade_date, e.execution),
+            TradeEvent::Withheld(e) => (e.trade_date, e.execution),
         };
         Self { trade_date, execution }
     }

@@ -273,6 +273,7 @@ fn instrument_is_blank(event: &TradeEvent) -> bool {
         TradeEvent::OrderUpdate(e) => e.instrument.is_blank(),
         TradeEvent::FillCorrection(e) => e.instrument.is_blank(),
         TradeEvent::FillBust(e) => e.instrument.is_blank(),
+        TradeEvent::Withheld(e) => e.instrument.is_blank(),
     }
 }
 
@@ -282,6 +283,7 @@ fn exchange_time(event: &TradeEvent) -> Time {
         TradeEvent::OrderUpdate(e) => e.exchange_time,
         TradeEvent::FillCorrection(e) => e.exchange_time,
         TradeEvent::FillBust(e) => e.exchange_time,
+        TradeEvent::Withheld(e) => e.exchange_time,
     }
 }
 
@@ -330,6 +332,10 @@ impl Resume {
             TradeEventRef::OrderUpdate(e) => parts!(e),
             TradeEventRef::FillCorrection(e) => parts!(e),
             TradeEventRef::FillBust(e) => parts!(e),
+            TradeEventRef::Withheld(e) => {
+                self.last = Some((e.venue_sequence, e.receive_time));
+                return;
+            }
         };
         self.tail.push_back(Observed { identity, exchange_time, receive_time });
         self.last = Some((sequence, receive_time));

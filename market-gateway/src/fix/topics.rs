@@ -73,6 +73,7 @@ impl Trades for Publisher<TradeEvent> {
             TradeEvent::OrderUpdate(event) => self.try_publish(event),
             TradeEvent::FillCorrection(event) => self.try_publish(event),
             TradeEvent::FillBust(event) => self.try_publish(event),
+            TradeEvent::Withheld(event) => self.try_publish(event),
         };
         match published {
             Ok(_) => Ok(()),

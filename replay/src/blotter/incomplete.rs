@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
 use bus::TOPIC_GONE;
+use bus::event::trade::Withheld;
 use serde::Serialize;
 
 use crate::{Findings, Orphans};
@@ -21,6 +22,23 @@ pub enum Incomplete {
         sequence: u64,
         /// The instrument, if it says one.
         instrument: Option<String>,
+    },
+    /// An execution report that the gateway could not keep, or withheld as a possible repetition. One that the venue sent
+    /// in its place is a trade of its own.
+    #[serde(rename = "execution withheld")]
+    Withheld {
+        /// Topic of the trades.
+        topic: String,
+        /// Its sequence.
+        sequence: u64,
+        /// Its message number in the FIX session.
+        venue_sequence: u64,
+        /// Its ExecID, if it says one.
+        execution: Option<String>,
+        /// Why: `field missing`, `bad value` or `possible repetition`.
+        cause: &'static str,
+        /// Tag of the field at fault; 0 where there is none.
+        tag: u32,
     },
     /// Conclusions whose causes are in no journal.
     #[serde(rename = "effect without cause")]
@@ -89,6 +107,24 @@ pub enum Incomplete {
     },
 }
 
+impl Incomplete {
+    pub(super) fn withheld(topic: &str, sequence: u64, report: &Withheld) -> Self {
+        let cause = match report.cause {
+            Withheld::MISSING => "field missing",
+            Withheld::REPETITION => "possible repetition",
+            _ => "bad value",
+        };
+        Self::Withheld {
+            topic: topic.into(),
+            sequence,
+            venue_sequence: report.venue_sequence,
+            execution: (!report.execution.is_blank()).then(|| report.execution.to_string()),
+            cause,
+            tag: report.tag,
+        }
+    }
+}
+
 impl Display for Incomplete {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -97,6 +133,14 @@ impl Display for Incomplete {
             }
             Self::Fill { topic, sequence, instrument: None } => {
                 write!(f, "fill {sequence} of '{topic}' names no instrument")
+            }
+            Self::Withheld { topic, sequence, venue_sequence, execution, cause, tag } => {
+                write!(f, "execution {sequence} of '{topic}' is withheld, {cause}")?;
+                if *tag > 0 {
+                    write!(f, " in tag {tag}")?;
+                }
+                write!(f, ": the venue's message {venue_sequence}")?;
+                execution.iter().try_for_each(|execution| write!(f, " with ExecID {execution}"))
             }
             Self::Effects { topic, effects } => write!(f, "'{topic}': {effects}"),
             Self::Gap { topic, session, from, count } => {

@@ -73,6 +73,12 @@ fn tell_faults(derived: &Derived) {
     for (oddity, count) in derived.state.oddities().met() {
         program::note(&format!("not applied as it stood: {count} × {}", oddity.name()));
     }
+    if derived.state.withheld() > 0 {
+        program::note(&format!(
+            "positions may lack {} that the gateway withheld; `replay blotter` names them: reconcile with the venue",
+            program::counted(derived.state.withheld(), "execution report")
+        ));
+    }
     for position in derived.state.positions().filter(|position| position.overflowed) {
         program::note(&format!(
             "{} {}: lacks executions with which a sum would have left its range; reconcile with the venue",
@@ -99,6 +105,8 @@ struct Answer<'a> {
     engine: String,
     books: Vec<BookEntry>,
     positions: Vec<PositionEntry>,
+    /// Execution reports that the gateway withheld: positions may lack them.
+    withheld: u64,
     divergence: &'a [String],
     state_hash: String,
 }
@@ -173,6 +181,7 @@ impl<'a> From<&'a Derived> for Answer<'a> {
             engine: state.configuration().0.to_string(),
             books: state.books().map(|book| BookEntry::new(book, derived.is_stale())).collect(),
             positions: state.positions().map(PositionEntry::from).collect(),
+            withheld: state.withheld(),
             divergence: derived.divergence.listed(),
             state_hash: hexadecimal(&derived.state_hash()),
         }

@@ -2,7 +2,8 @@
 //!
 //! The form is little-endian, each list after its length, books by symbol, levels from the best, orders in their
 //! priority, positions by account and instrument. It leaves out receive and publish times, epochs, counts of
-//! oddities, and what depends on the path rather than on the input: which alert came last. [`path_hash`] covers that.
+//! oddities (but for that of withheld executions, which the positions lack), and what depends on the path rather than on
+//! the input: which alert came last. [`path_hash`] covers that.
 //!
 //! [`path_hash`]: crate::State::path_hash
 
@@ -218,6 +219,7 @@ impl Canonical {
             self.text(fill.id);
             self.text(latest);
         }
+        self.u64(ledger.withheld);
     }
 
     fn position(&mut self, position: &Position) {

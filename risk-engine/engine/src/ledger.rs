@@ -58,6 +58,8 @@ pub(crate) struct Ledger {
     /// By position number; 0 belongs to nobody.
     positions: Vec<Position>,
     pub(crate) fills: Fills,
+    /// Execution reports that were withheld: any position may lack them.
+    pub(crate) withheld: u64,
     pub(crate) oddities: Oddities,
 }
 
@@ -172,6 +174,7 @@ impl Ledger {
             index: Index::new(),
             positions: vec![Position::new(Scope::default())],
             fills: Fills::new(),
+            withheld: 0,
             oddities: Oddities::default(),
         }
     }
@@ -183,10 +186,16 @@ impl Ledger {
             TradeEventRef::FillCorrection(correction) => self.correct(correction, cause, effects),
             TradeEventRef::FillBust(bust) => self.bust(bust, cause, effects),
             TradeEventRef::OrderUpdate(_) => Ok(()),
+            TradeEventRef::Withheld(_) => Err(self.withhold()),
         };
         if let Err(oddity) = applied {
             self.oddities.note(oddity);
         }
+    }
+
+    fn withhold(&mut self) -> Oddity {
+        self.withheld = self.withheld.saturating_add(1);
+        Oddity::WithheldExecution
     }
 
     /// What follows from a configuration that is whole by now: each position whose limit is exceeded, or kept again, under

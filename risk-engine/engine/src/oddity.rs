@@ -34,6 +34,8 @@ pub enum Oddity {
     PositionOverflow,
     /// More than [`MAX_POSITIONS`](crate::MAX_POSITIONS) positions.
     RefusedPosition,
+    /// An execution report that the gateway withheld: positions may lack it.
+    WithheldExecution,
     /// A limit of a kind that this engine does not know.
     UnknownLimit,
     /// More than [`MAX_SETTINGS`](crate::MAX_SETTINGS) limits or fees.
@@ -42,7 +44,7 @@ pub enum Oddity {
 
 impl Oddity {
     /// All of them, in a fixed order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::UnknownOrder,
         Self::DuplicateOrder,
         Self::MoreThanLeft,
@@ -58,6 +60,7 @@ impl Oddity {
         Self::ForgottenFill,
         Self::PositionOverflow,
         Self::RefusedPosition,
+        Self::WithheldExecution,
         Self::UnknownLimit,
         Self::RefusedSetting,
     ];
@@ -80,6 +83,7 @@ impl Oddity {
             Self::ForgottenFill => "forgotten_fill",
             Self::PositionOverflow => "position_overflow",
             Self::RefusedPosition => "refused_position",
+            Self::WithheldExecution => "withheld_execution",
             Self::UnknownLimit => "unknown_limit",
             Self::RefusedSetting => "refused_setting",
         }

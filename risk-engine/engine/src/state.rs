@@ -64,7 +64,7 @@ impl State {
 
     /// BLAKE3-256 of what live and replay must agree on after the messages before `cut`.
     pub fn state_hash(&self, cut: Cut) -> [u8; 32] {
-        let mut canonical = Canonical::new("busbar state 3");
+        let mut canonical = Canonical::new("busbar state 4");
         canonical.cut(cut);
         canonical.market(&self.market);
         canonical.ledger(&self.ledger);
@@ -117,6 +117,12 @@ impl State {
             .sorted()
             .into_iter()
             .map(|number| PositionView::new(&self.market, self.ledger.position(number)))
+    }
+
+    /// Execution reports that the gateway could not keep or withheld as possible repetitions: positions may lack them.
+    /// Unlike [`Self::oddities`], part of the state.
+    pub fn withheld(&self) -> u64 {
+        self.ledger.withheld
     }
 
     /// Version of the engine and hash of the contents of the configuration in force; blank before the first.

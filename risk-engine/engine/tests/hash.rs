@@ -99,7 +99,7 @@ fn the_form_is_fixed() {
     let hex = |hash: [u8; 32]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(
         hex(state.state_hash(CUT)),
-        "15c6f0415059e8ffb2c8db783b248469c0b054db71656d51c5c1a2eb4b049089"
+        "1a59acdf2ae108d908bb262f031ca02f400c282e599706f321316f55bc0194a5"
     );
     assert_eq!(hex(state.path_hash(CUT)), "41731478dccad501e0c336ec49652046bd5061bb2f953b24b77e368d70de3b7d");
 }

@@ -192,6 +192,7 @@ fn on(date: u32, event: Trades) -> Trades {
             Trades::Correction(bus::event::trade::FillCorrection { trade_date: date, ..event })
         }
         Trades::Bust(bust) => Trades::Bust(bus::event::trade::FillBust { trade_date: date, ..bust }),
+        Trades::Withheld(_) => event,
     }
 }
 
@@ -226,6 +227,23 @@ fn an_overflow_is_refused_and_flagged() {
     assert!(position.overflowed);
     assert_eq!(position.holding.quantity, Quantity(i64::MAX));
     assert_eq!(state.oddities().count(Oddity::PositionOverflow), 1);
+}
+
+#[test]
+fn given_a_withheld_execution_expect_no_position_to_change_and_the_state_to_tell_it() {
+    let mut state = State::new();
+    apply(&mut state, &fill("A", "Z", 1, 5, units(3)), 0);
+    let before = only_position(&state);
+    let hash = |state: &State| state.state_hash(engine::Cut::default());
+    let unaware = hash(&state);
+    assert_eq!(apply(&mut state, &withheld("A", "Z", 2), 1), []);
+    assert_eq!(apply(&mut state, &withheld("", "", 3), 2), []);
+    assert_eq!(only_position(&state), before);
+    assert_eq!((state.withheld(), state.oddities().count(Oddity::WithheldExecution)), (2, 2));
+    assert_ne!(hash(&state), unaware, "a state that lacks executions is another one");
+    // The venue sends the report anew, under the same ExecID.
+    apply(&mut state, &fill("A", "Z", 2, 4, units(3)), 3);
+    assert_eq!((only_position(&state).holding.quantity, state.withheld()), (Quantity(9), 2));
 }
 
 #[test]

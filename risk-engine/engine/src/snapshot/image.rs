@@ -27,6 +27,8 @@ pub(super) struct Image {
     fills: Vec<FillImage>,
     /// ExecIDs of the latest corrections, with the places of their fills in the list above, ascending.
     corrections: Vec<(u32, [u8; 32])>,
+    /// Execution reports that were withheld.
+    withheld: u64,
 }
 
 #[derive(Archive, Serialize)]
@@ -137,6 +139,7 @@ impl Image {
             positions: numbers.iter().map(|&number| PositionImage::of(ledger.position(number))).collect(),
             fills: Vec::new(),
             corrections: Vec::new(),
+            withheld: ledger.withheld,
         }
     }
 
@@ -287,6 +290,7 @@ impl ArchivedImage {
     fn ledger(&self) -> Result<Ledger, SnapshotError> {
         let mut ledger = Ledger::new();
         ledger.settings = self.settings.settings()?;
+        ledger.withheld = self.withheld.to_native();
         rule(self.positions.len() <= MAX_POSITIONS, "it has too many positions")?;
         let in_order = self.positions.iter().is_sorted_by(|a, b| a.key() < b.key());
         rule(in_order, "its positions are out of order")?;

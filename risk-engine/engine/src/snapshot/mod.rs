@@ -22,7 +22,7 @@ use image::{ArchivedImage, Image};
 
 const MAGIC: [u8; 8] = *b"BUSBSNAP";
 /// Version of header and body.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 /// Bytes of the header; a multiple of the archive's alignment.
 const HEADER: usize = 112;
 /// Where the checksum begins, the last field of the header.

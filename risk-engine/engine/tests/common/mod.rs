@@ -4,7 +4,7 @@
 
 use bus::event::market::*;
 use bus::event::risk::{EngineConfigured, FeeSet, LimitSet};
-use bus::event::trade::{Fill, FillBust, FillCorrection, TradeEventRef};
+use bus::event::trade::{Fill, FillBust, FillCorrection, TradeEventRef, Withheld};
 use bus::event::{Cause, Code, Price, Quantity, Side, Symbol, Text};
 use engine::{Effect, Effects, State};
 use proptest::prelude::*;
@@ -51,6 +51,7 @@ pub(crate) enum Trades {
     Fill(Fill),
     Correction(FillCorrection),
     Bust(FillBust),
+    Withheld(Withheld),
 }
 
 impl Trades {
@@ -59,6 +60,7 @@ impl Trades {
             Self::Fill(event) => TradeEventRef::Fill(event),
             Self::Correction(event) => TradeEventRef::FillCorrection(event),
             Self::Bust(event) => TradeEventRef::FillBust(event),
+            Self::Withheld(event) => TradeEventRef::Withheld(event),
         }
     }
 }
@@ -189,6 +191,16 @@ pub(crate) fn correction(
     })
 }
 
+pub(crate) fn withheld(account: &str, name: &str, id: u64) -> Trades {
+    let execution = text(&format!("X{id}"));
+    Trades::Withheld(Withheld {
+        account: text(account),
+        instrument: symbol(name),
+        execution,
+        ..Withheld::default()
+    })
+}
+
 /// Replaces the configuration; what follows from it.
 pub(crate) fn configure(state: &mut State, limits: &[LimitSet], fees: &[FeeSet]) -> Vec<Effect> {
     use bus::event::risk::RiskEventRef;
@@ -286,6 +298,7 @@ pub(crate) fn trade_message() -> impl Strategy<Value = Trades> {
         |(account, name, id, reference, quantity, price, kind)| match kind {
             0 => bust(account, name, reference),
             1 => correction(account, name, reference, id, quantity, price),
+            2 => withheld(account, name, id),
             _ => fill(account, name, id, quantity, price),
         },
     )
