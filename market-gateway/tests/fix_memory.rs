@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use bus::Bus;
 use bus::event::Time;
+use bus::event::trade::{TradeEvent, Withheld};
 use market_gateway::fix::executions::{REMEMBERED, Resume};
 use market_gateway::fix::writer::{Header, Writer};
 use serde_json::Value;
@@ -12,10 +14,10 @@ use serde_json::Value;
 /// More than a new life looks at.
 const EXECUTIONS: u64 = Resume::TAIL as u64 + 5_000;
 
-fn log() -> Vec<u8> {
+fn log_of(executions: u64) -> Vec<u8> {
     let mut log = Vec::new();
     let mut text = String::new();
-    for number in 1..=EXECUTIONS {
+    for number in 1..=executions {
         let header = Header { kind: b"8", sender: b"V", target: b"U", number, time: Time(0), original: None };
         let mut writer = Writer::new(&mut log, &header);
         text.clear();
@@ -43,7 +45,7 @@ fn replay(bus: &Path, log: &Path) -> (Output, Value) {
 fn a_log_that_is_longer_than_memory_journals_nothing_twice_and_says_what_it_cannot_know() {
     let place = tempfile::tempdir().unwrap();
     let (bus, file) = (place.path().join("bus"), place.path().join("fix.log"));
-    std::fs::write(&file, log()).unwrap();
+    std::fs::write(&file, log_of(EXECUTIONS)).unwrap();
     let (output, fix) = replay(&bus, &file);
     assert_eq!(output.status.code(), Some(0), "{fix}");
     assert_eq!((&fix["published"], &fix["withheld"]), (&Value::from(EXECUTIONS), &Value::from(0)));
@@ -54,4 +56,29 @@ fn a_log_that_is_longer_than_memory_journals_nothing_twice_and_says_what_it_cann
     let notes = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{notes}");
     assert!(notes.contains(&format!("{forgotten} execution reports were withheld")), "{notes}");
+    for _ in 0..2 {
+        let published = Bus::open(&bus).unwrap().watermarks("trades").unwrap().published;
+        assert_eq!(published, EXECUTIONS + forgotten, "each is told once, however often it comes");
+        let (_, fix) = replay(&bus, &file);
+        assert_eq!(
+            (&fix["published"], &fix["withheld"]),
+            (&Value::from(0), &Value::from(forgotten)),
+            "{fix}"
+        );
+    }
+}
+
+#[test]
+fn given_more_withheld_reports_than_are_remembered_expect_the_executions_before_them_not_to_be_forgotten() {
+    let place = tempfile::tempdir().unwrap();
+    let (bus, file) = (place.path().join("bus"), place.path().join("fix.log"));
+    std::fs::write(&file, log_of(10)).unwrap();
+    replay(&bus, &file);
+    let mut trades = Bus::open(&bus).unwrap().publisher::<TradeEvent>("trades").unwrap();
+    for number in 0..EXECUTIONS {
+        trades.publish(&Withheld { venue_sequence: number, ..Withheld::default() }).unwrap();
+    }
+    trades.close().unwrap();
+    let (_, fix) = replay(&bus, &file);
+    assert_eq!((&fix["published"], &fix["duplicates"]), (&Value::from(0), &Value::from(10)), "{fix}");
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use bus::event::market::{MarketEvent, MarketEventRef};
+use bus::event::trade::{TradeEvent, TradeEventRef};
 use bus::{Bus, Gate, Start};
 use flate2::{Compression, write::GzEncoder};
 use market_gateway::fix::{drop_copy::DropCopy, session::SessionConfig, topics::TopicError};
@@ -292,6 +293,37 @@ fn executions_of_a_message_log_are_journalled_once() {
     assert_eq!(first["fix"], want);
     let second = place.summary(1, &[&"--fix-log", &log]);
     assert_eq!((&second["fix"]["published"], &second["fix"]["duplicates"]), (&0.into(), &4.into()));
+}
+
+#[test]
+fn given_a_message_log_with_reports_that_cannot_be_kept_expect_a_trace_of_each_once() {
+    let place = Place::new();
+    let broken = |number: u64, from: &str, to: &str| {
+        let text = String::from_utf8(fill(number)).unwrap();
+        let body = text[text.find("35=").unwrap()..text.len() - 7].replace(from, to);
+        let message = format!("8=FIX.4.4\u{1}9={}\u{1}{body}", body.len());
+        let sum = message.bytes().fold(0_u8, u8::wrapping_add);
+        format!("{message}10={sum:03}\u{1}").into_bytes()
+    };
+    let faults = [broken(2, "54=1\u{1}", ""), broken(3, "32=5", "32=x"), broken(4, "14=5", "14=")].concat();
+    let log = place.file("log.fix", &[fill(1), faults, fill(5)].concat());
+    for published in [2, 0] {
+        let summary = place.summary(1, &[&"--fix-log", &log]);
+        assert_eq!(
+            (&summary["fix"]["published"], &summary["fix"]["refused"]),
+            (&published.into(), &3.into())
+        );
+        let bus = Bus::open(place.bus()).unwrap();
+        let mut trades = bus.subscriber::<TradeEvent>("trades", Start::Oldest, Gate::Durable).unwrap();
+        let mut found = Vec::new();
+        while let Some(event) = trades.poll().unwrap() {
+            found.push(match event {
+                TradeEventRef::Withheld(report) => (report.cause.0, report.tag),
+                _ => (b'-', 0),
+            });
+        }
+        assert_eq!(found, [(b'-', 0), (b'M', 54), (b'V', 32), (b'V', 14), (b'-', 0)]);
+    }
 }
 
 #[test]

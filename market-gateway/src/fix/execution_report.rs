@@ -8,11 +8,13 @@
 //! | `I` order status | none: it reports a state and changes nothing |
 //! | `0` `3` to `9` `A` to `E` | [`OrderUpdate`] |
 //!
+//! One that cannot be kept, or may be a repetition, is told as [`Withheld`], with what of it can be kept.
+//!
 //! `1` and `2` are fills of FIX 4.2; in a FIX 4.4 session they are refused rather than guessed at.
 
 use bus::event::{
     Code, Price, Quantity, Side, Symbol, Text, Time,
-    trade::{Fill, FillBust, FillCorrection, OrderUpdate, TradeEvent},
+    trade::{Fill, FillBust, FillCorrection, OrderUpdate, TradeEvent, Withheld},
 };
 
 use super::{
@@ -50,9 +52,13 @@ impl Identity {
 /// sending (122, 52).
 ///
 /// # Errors
-/// The first field that is missing or cannot be kept exactly: `Fault::Missing`, `Format` (no number, no time) or
-/// `Value` (a fraction of a quantity, more than nine decimal places, a side or ExecType that FIX 4.4 does not have).
+/// What is wrong with the message's form; else the first field that is missing or cannot be kept exactly:
+/// `Fault::Missing`, `Format` (no number, no time) or `Value` (a fraction of a quantity, more than nine decimal places, a
+/// side or ExecType that FIX 4.4 does not have).
 pub fn event(message: &Message<'_>, receive_time: Time) -> Result<Option<TradeEvent>, Defect> {
+    if let Some(defect) = message.defect {
+        return Err(defect);
+    }
     let report = Report::read(message);
     let common = Common::read(&report, message, receive_time)?;
     match report.execution_type {
@@ -65,6 +71,39 @@ pub fn event(message: &Message<'_>, receive_time: Time) -> Result<Option<TradeEv
         }
         Some(_) => Err(Defect::new(150, Fault::Value)),
         None => Err(Defect::new(150, Fault::Missing)),
+    }
+}
+
+/// The trace of a report that [`event`] refuses.
+pub fn refused(message: &Message<'_>, defect: Defect, receive_time: Time) -> Withheld {
+    let cause = match defect.fault {
+        Fault::Missing => Withheld::MISSING,
+        _ => Withheld::VALUE,
+    };
+    Withheld { cause, tag: defect.tag, ..withheld(message, receive_time) }
+}
+
+/// The trace of a report whose execution may be journalled already.
+pub fn repetition(message: &Message<'_>, receive_time: Time) -> Withheld {
+    Withheld { cause: Withheld::REPETITION, ..withheld(message, receive_time) }
+}
+
+/// What of a report can be kept, without why it is withheld.
+fn withheld(message: &Message<'_>, receive_time: Time) -> Withheld {
+    let report = Report::read(message);
+    let identifier = |text: Option<&[u8]>| text.map(value::identifier).unwrap_or_default();
+    Withheld {
+        exchange_time: report.transaction_time.and_then(value::timestamp).unwrap_or_default(),
+        receive_time,
+        venue_sequence: message.number.unwrap_or(0),
+        instrument: report.symbol.and_then(value::fitting).unwrap_or_default(),
+        trade_date: report.trade_date().unwrap_or_default(),
+        execution_type: report.execution_type.and_then(|text| code(150, text).ok()).unwrap_or_default(),
+        account: report.account.map(value::account).unwrap_or_default(),
+        execution: identifier(report.execution),
+        order: identifier(report.order),
+        client_order: identifier(report.client_order),
+        ..Withheld::default()
     }
 }
 

@@ -4,6 +4,9 @@
 //! Where the numbers began again, or came from a message log, only identities tell, and memory of them is bounded. Of what
 //! left it the latest exchange time is kept: an execution of before that, which is not remembered and which the numbers do
 //! not prove to be new, may be a repetition. It is withheld, counted and said, since a second one would double a position.
+//!
+//! What is withheld for that, and what cannot be kept, is journalled as [`Withheld`]: once, and not as the execution, which
+//! the venue may send anew.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -12,12 +15,13 @@ use std::{
 
 use bus::event::{
     Text, Time,
-    trade::{TradeEvent, TradeEventRef},
+    trade::{TradeEvent, TradeEventRef, Withheld},
 };
 
 use super::{
     execution_report::{self, Identity},
     message::{Defect, Message},
+    traces::Traces,
 };
 
 /// Executions whose identity is remembered; the oldest leave first.
@@ -69,13 +73,13 @@ pub struct ExecutionCounters {
     /// Executions already journalled that came again without being marked.
     pub repeated_unmarked: u64,
     /// Executions that are not remembered but may be journalled: the venue's numbers began again since, and they are not
-    /// later than some that left memory. Not journalled.
+    /// later than some that left memory. Journalled as [`Withheld`], the first time.
     pub withheld: u64,
     /// Number and ExecID of the execution withheld last.
     pub last_withheld: Option<(u64, Text<32>)>,
     /// Status reports, which change nothing.
     pub status_reports: u64,
-    /// Execution reports that lack a field or hold a value that cannot be kept.
+    /// Execution reports that lack a field or hold a value that cannot be kept. Journalled as [`Withheld`].
     pub refused: u64,
     /// Number of the message refused last, and why.
     pub last_refused: Option<(u64, Defect)>,
@@ -83,7 +87,7 @@ pub struct ExecutionCounters {
     pub symbols_too_long: u64,
     /// Application messages of other types, by type; types beyond the sixteenth are under an empty name.
     pub other_messages: Vec<(String, u64)>,
-    /// How often `trades` had no room and an execution had to wait.
+    /// How often `trades` had no room and a report had to wait.
     pub waited: u64,
 }
 
@@ -123,7 +127,9 @@ pub struct Executions {
     forgotten: Option<Time>,
     /// Latest exchange time of the forgotten executions of earlier counts, which the venue may send under new numbers.
     lost_sight_of: Option<Time>,
-    /// The execution that is waiting for room was counted.
+    /// What is withheld already.
+    traces: Traces,
+    /// The report that is waiting for room was counted.
     waiting: bool,
     counters: ExecutionCounters,
 }
@@ -146,6 +152,7 @@ impl Executions {
             order: VecDeque::with_capacity(bound),
             forgotten: None,
             lost_sight_of: None,
+            traces: Traces::default(),
             waiting: false,
             counters: ExecutionCounters::default(),
         }
@@ -157,7 +164,7 @@ impl Executions {
         self.order.iter_mut().for_each(|remembered| remembered.is_earlier = true);
     }
 
-    /// Journals the execution that `message` reports, unless it is journalled already.
+    /// Journals the execution that `message` reports, or that it is withheld, unless that is journalled already.
     ///
     /// # Errors
     /// `trades` takes nothing any more.
@@ -177,12 +184,7 @@ impl Executions {
                 self.counters.status_reports += 1;
                 return Ok(self.done());
             }
-            Err(defect) => {
-                self.counters.refused += 1;
-                self.counters.last_refused = Some((message.number.unwrap_or(0), defect));
-                self.done();
-                return Ok(Taken::Refused(defect));
-            }
+            Err(defect) => return self.refuse(message, defect, receive_time, trades),
         };
         let identity = Identity::of(&event);
         if self.known.contains(&identity) {
@@ -194,24 +196,63 @@ impl Executions {
             return Ok(self.done());
         }
         if self.may_be_journalled(&event, message) {
+            if !self.withhold(&execution_report::repetition(message, receive_time), trades)? {
+                return Ok(Taken::Later);
+            }
             self.counters.withheld += 1;
             self.counters.last_withheld = Some((message.number.unwrap_or(0), identity.execution));
             return Ok(self.done());
         }
-        match trades.publish(&event) {
-            Ok(()) => {}
-            Err(TradesError::NoRoom) => {
-                self.counters.waited += u64::from(!self.waiting);
-                self.waiting = true;
-                return Ok(Taken::Later);
-            }
-            Err(broken) => return Err(broken),
+        if !self.journal(&event, trades)? {
+            return Ok(Taken::Later);
         }
         let is_earlier = !self.has_session;
         self.remember(Remembered { identity, exchange_time: exchange_time(&event), is_earlier });
         self.counters.published += 1;
         self.counters.symbols_too_long += u64::from(instrument_is_blank(&event));
         Ok(self.done())
+    }
+
+    /// Withholds a report that cannot be kept.
+    fn refuse(
+        &mut self,
+        message: &Message<'_>,
+        defect: Defect,
+        receive_time: Time,
+        trades: &mut impl Trades,
+    ) -> Result<Taken, TradesError> {
+        if !self.withhold(&execution_report::refused(message, defect, receive_time), trades)? {
+            return Ok(Taken::Later);
+        }
+        self.counters.refused += 1;
+        self.counters.last_refused = Some((message.number.unwrap_or(0), defect));
+        self.done();
+        Ok(Taken::Refused(defect))
+    }
+
+    /// Journals that a report is withheld, unless that is journalled already; `false` if it has to wait for room.
+    fn withhold(&mut self, report: &Withheld, trades: &mut impl Trades) -> Result<bool, TradesError> {
+        if self.traces.holds(report) {
+            return Ok(true);
+        }
+        let is_journalled = self.journal(&TradeEvent::Withheld(*report), trades)?;
+        if is_journalled {
+            self.traces.remember(report);
+        }
+        Ok(is_journalled)
+    }
+
+    /// Journals an event; `false` if it has to wait for room.
+    fn journal(&mut self, event: &TradeEvent, trades: &mut impl Trades) -> Result<bool, TradesError> {
+        match trades.publish(event) {
+            Ok(()) => Ok(true),
+            Err(TradesError::NoRoom) => {
+                self.counters.waited += u64::from(!self.waiting);
+                self.waiting = true;
+                Ok(false)
+            }
+            Err(broken) => Err(broken),
+        }
     }
 
     /// There is no session: numbers prove nothing, neither so far nor from now on.
@@ -292,6 +333,7 @@ fn exchange_time(event: &TradeEvent) -> Time {
 pub struct Resume {
     bound: usize,
     tail: VecDeque<Observed>,
+    traces: Traces,
     /// Number and receive time of the last one.
     last: Option<(u64, Time)>,
 }
@@ -310,13 +352,13 @@ impl Default for Resume {
 }
 
 impl Resume {
-    /// How many of the journal's last events are to be [observed](Self::observe): those that are remembered, and some
-    /// before them.
+    /// How many of the journal's last executions are to be [observed](Self::observe), with what is between them: those
+    /// that are remembered, and some before them.
     pub const TAIL: usize = REMEMBERED + LOOKED_AT;
 
     /// For a memory of `bound` executions instead of [`REMEMBERED`].
     pub fn remembering(bound: usize) -> Self {
-        Self { bound, tail: VecDeque::new(), last: None }
+        Self { bound, tail: VecDeque::new(), traces: Traces::default(), last: None }
     }
 
     /// Takes the next event of the journal's tail, in order.
@@ -333,15 +375,31 @@ impl Resume {
             TradeEventRef::FillCorrection(e) => parts!(e),
             TradeEventRef::FillBust(e) => parts!(e),
             TradeEventRef::Withheld(e) => {
+                self.traces.remember(e);
                 self.last = Some((e.venue_sequence, e.receive_time));
                 return;
             }
         };
+        if self.tail.len() == Self::TAIL {
+            self.tail.pop_front();
+        }
         self.tail.push_back(Observed { identity, exchange_time, receive_time });
         self.last = Some((sequence, receive_time));
     }
 
-    /// The number to expect next from the venue: after the last execution, or 1 where there is none or where both sides
+    /// How many executions before those observed are to be observed as well, if there are so many.
+    pub fn lacks(&self) -> usize {
+        Self::TAIL.saturating_sub(self.tail.len())
+    }
+
+    /// Adds what was observed of later events.
+    pub fn append(&mut self, later: Self) {
+        self.tail.extend(later.tail);
+        self.traces.append(later.traces);
+        self.last = later.last.or(self.last);
+    }
+
+    /// The number to expect next from the venue: after the last report, or 1 where there is none or where both sides
     /// began again after it. Too low a number is harmless, since known executions are dropped.
     pub fn next_inbound(&self, restarted: Time) -> u64 {
         match self.last {
@@ -354,6 +412,7 @@ impl Resume {
     /// began again, and those that no session received, are not what its numbers speak of.
     pub fn into_executions(self, restarted: Time) -> Executions {
         let mut executions = Executions::remembering(self.bound);
+        executions.traces = self.traces;
         for Observed { identity, exchange_time, receive_time } in self.tail {
             let is_earlier = receive_time <= restarted;
             executions.remember(Remembered { identity, exchange_time, is_earlier });

@@ -345,7 +345,8 @@ impl<N: Numbers> Session<N> {
         if let Some(resend) = &mut self.resend {
             resend.time = now;
         }
-        if let Some(defect) = message.defect {
+        // An execution report that is malformed is the application's, which keeps a trace of it.
+        if let Some(defect) = message.defect.filter(|_| message.kind != b"8") {
             self.reject(now, message, defect)?;
             return Ok(Verdict::Done);
         }

@@ -1,6 +1,6 @@
 //! The drop copy on a bus: executions into the topic `trades`, our numbers into the topic `session`.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use bus::{
     Bus, BusError, Gate, PublishError, Publisher, ReadError, Start,
@@ -18,6 +18,8 @@ use super::{
 pub const TRADES: &str = "trades";
 /// Topic of the reserved outbound numbers.
 pub const SESSION: &str = "session";
+/// Messages that are read at once in search of more executions, to begin with.
+const READ_AT_LEAST: usize = 4_096;
 
 /// Why a drop copy cannot go on where its journals end.
 #[derive(Debug)]
@@ -99,7 +101,9 @@ impl SessionTopic {
     pub fn open(bus: &Bus, names: Names) -> Result<Self, TopicError> {
         let publisher = bus.publisher(SESSION)?;
         let (mut reserved, mut held) = (Reserved::default(), names);
-        read_tail::<NumbersReserved>(bus, SESSION, &publisher, 1, |latest| {
+        let end = publisher.next_sequence();
+        let start = end.saturating_sub(1).max(bus.watermarks(SESSION)?.first);
+        read::<NumbersReserved>(bus, SESSION, start..end, |latest| {
             reserved = Reserved { next: latest.next, restarted: latest.restarted };
             held = Names { ours: latest.ours, venue: latest.venue };
         })?;
@@ -144,21 +148,27 @@ pub fn claim(bus: &Bus, names: Names) -> Result<(), TopicError> {
 /// The topic cannot be read.
 pub fn resume(bus: &Bus, trades: &Publisher<TradeEvent>) -> Result<Resume, TopicError> {
     let mut resume = Resume::default();
-    read_tail::<TradeEvent>(bus, TRADES, trades, Resume::TAIL as u64, |event| resume.observe(event))?;
+    let first = bus.watermarks(TRADES)?.first;
+    let (mut end, mut least) = (trades.next_sequence(), READ_AT_LEAST);
+    // What was withheld takes no execution's place in memory, so it is not known how far back these begin.
+    while end > first && resume.lacks() > 0 {
+        let start = end.saturating_sub(resume.lacks().max(least) as u64).max(first);
+        let mut earlier = Resume::default();
+        read::<TradeEvent>(bus, TRADES, start..end, |event| earlier.observe(event))?;
+        earlier.append(resume);
+        (resume, end, least) = (earlier, start, 2 * least);
+    }
     Ok(resume)
 }
 
-/// Hands over the last `count` messages that `publisher` finds in its topic. What is damaged is passed over: it is
+/// Hands over the messages of a range that ends where the topic does or earlier. What is damaged is passed over: it is
 /// the business of `replay verify`, and the venue is asked for what follows the last message in any case.
-fn read_tail<M: Message>(
+fn read<M: Message>(
     bus: &Bus,
     topic: &'static str,
-    publisher: &Publisher<M>,
-    count: u64,
+    Range { start, end }: Range<u64>,
     mut observe: impl FnMut(M::Ref<'_>),
 ) -> Result<(), TopicError> {
-    let end = publisher.next_sequence();
-    let start = end.saturating_sub(count).max(bus.watermarks(topic)?.first);
     if start >= end {
         return Ok(());
     }

@@ -5,3 +5,4 @@ mod messages;
 mod numbers;
 mod random;
 mod script;
+mod withheld;

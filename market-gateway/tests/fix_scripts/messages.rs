@@ -157,8 +157,8 @@ fn what_cannot_be_kept_is_rejected_by_its_tag_and_the_session_goes_on() {
     script.expect(&["35=3", "45=4", "371=55", "373=4"]);
     script.receive(&live(5)).unwrap();
     assert_eq!(script.numbers(), [5]);
-    assert_eq!(script.receiver.executions().refused, 2);
-    assert_eq!(script.receiver.executions().last_refused, Some((3, Defect::new(32, Fault::Value))));
+    assert_eq!(script.receiver.executions().refused, 3);
+    assert_eq!(script.receiver.executions().last_refused, Some((4, Defect::new(55, Fault::NoValue))));
     assert_eq!(script.receiver.session().counters().last_reject, Some((4, Defect::new(55, Fault::NoValue))));
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bus::event::{
     Message as _, Time, as_bytes,
-    trade::{Fill, TradeEvent},
+    trade::{Fill, TradeEvent, Withheld},
 };
 use market_gateway::fix::{
     drop_copy::{Flow, Receiver, Stop},
@@ -23,16 +23,35 @@ pub(crate) const HEARTBEAT: u64 = 30 * SECOND;
 #[derive(Default)]
 pub(crate) struct Journal {
     pub(crate) fills: Vec<Fill>,
+    pub(crate) withheld: Vec<Withheld>,
     pub(crate) full: bool,
+}
+
+impl Journal {
+    /// What it tells its next writer.
+    fn resume(&self, bound: usize) -> Resume {
+        let mut resume = Resume::remembering(bound);
+        let fills = self.fills.iter().map(|fill| (fill.receive_time, 1, as_bytes(fill)));
+        let withheld = self.withheld.iter().map(|report| (report.receive_time, 5, as_bytes(report)));
+        let mut events: Vec<_> = fills.chain(withheld).collect();
+        events.sort_by_key(|&(receive_time, ..)| receive_time);
+        for (_, kind, body) in events {
+            resume.observe(TradeEvent::decode(kind, body).unwrap());
+        }
+        resume
+    }
 }
 
 impl Trades for Journal {
     fn publish(&mut self, event: &TradeEvent) -> Result<(), TradesError> {
-        let TradeEvent::Fill(fill) = event else { panic!("the scripts report fills only") };
         if self.full {
             return Err(TradesError::NoRoom);
         }
-        self.fills.push(*fill);
+        match event {
+            TradeEvent::Fill(fill) => self.fills.push(*fill),
+            TradeEvent::Withheld(report) => self.withheld.push(*report),
+            _ => panic!("the scripts report fills only"),
+        }
         Ok(())
     }
 }
@@ -59,18 +78,24 @@ impl Script {
         reserved: Reserved,
         reset_on_logon: bool,
     ) -> Self {
-        let mut resume = Resume::remembering(bound);
-        for fill in fills {
-            let event = TradeEvent::decode(1, as_bytes(fill)).unwrap();
-            resume.observe(event);
-        }
+        let journal = Journal { fills: fills.to_vec(), ..Journal::default() };
+        Self::going_on(journal, bound, reserved, reset_on_logon)
+    }
+
+    /// Our side is killed; a new life goes on from the journal, with other outbound numbers.
+    pub(crate) fn killed(self, bound: usize, restarted: Time) -> Self {
+        let now = Time(self.now.0 + SECOND);
+        Self { now, ..Self::going_on(self.journal, bound, Reserved { next: 1_025, restarted }, false) }
+    }
+
+    fn going_on(journal: Journal, bound: usize, reserved: Reserved, reset_on_logon: bool) -> Self {
+        let resume = journal.resume(bound);
         let config = SessionConfig {
             sender: "US".to_owned(),
             target: "VENUE".to_owned(),
             heartbeat: Duration::from_nanos(HEARTBEAT),
             reset_on_logon,
         };
-        let journal = Journal { fills: fills.to_vec(), full: false };
         Self { receiver: Receiver::new(config, resume, reserved), journal, now: Time(100 * SECOND) }
     }
 
