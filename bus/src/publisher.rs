@@ -177,6 +177,20 @@ impl<M: Message> Publisher<M> {
         Batch { batch: self.writer().batch(now), flags, waits, message: PhantomData }
     }
 
+    /// From now on no sleeping subscriber is woken, until [`Publisher::wake`]: to be called before several events that
+    /// come together, since to wake one takes microseconds, behind which the next event would have to wait. Subscribers
+    /// that poll see each event at once all the same; one that sleeps looks for itself now and then.
+    #[inline]
+    pub fn hold_wakes(&mut self) {
+        self.writer().hold_wakes();
+    }
+
+    /// Wakes the subscribers that sleep, and from now on with each event again.
+    #[inline]
+    pub fn wake(&mut self) {
+        self.writer().wake();
+    }
+
     /// Sequence of the next event.
     pub fn next_sequence(&self) -> u64 {
         self.written().next_sequence()

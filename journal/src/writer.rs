@@ -75,6 +75,8 @@ pub struct Writer {
     prepared: rtrb::Consumer<Arc<Segment>>,
     control: Arc<Control>,
     waiters: Arc<Waiters>,
+    /// Whether sleepers sleep on until `wake`.
+    holds_wakes: bool,
     shortage: Arc<Shortage>,
 }
 
@@ -107,6 +109,7 @@ impl Writer {
             prepared,
             control,
             waiters,
+            holds_wakes: false,
             shortage,
         };
         writer.open_segment(now);
@@ -127,6 +130,28 @@ impl Writer {
     /// The next sequence to become durable.
     pub fn durable(&self) -> u64 {
         self.control.durable_sequence()
+    }
+
+    /// From now on nobody is woken by what is published, until [`Writer::wake`]. To wake a sleeper takes a system call,
+    /// behind which the next message of several would have to wait; who polls sees each at once all the same.
+    #[inline]
+    pub fn hold_wakes(&mut self) {
+        self.holds_wakes = true;
+    }
+
+    /// Wakes who sleeps until something is published, and from now on with each message again.
+    #[inline]
+    pub fn wake(&mut self) {
+        self.holds_wakes = false;
+        self.waiters.wake(Event::Published);
+    }
+
+    /// Wakes who sleeps, unless that is held.
+    #[inline]
+    fn published(&self) {
+        if !self.holds_wakes {
+            self.waiters.wake(Event::Published);
+        }
     }
 
     /// The error number, if writing to disk failed.
@@ -285,7 +310,7 @@ impl Writer {
         self.segment.fetch_ahead(self.offset);
         let sequence = self.sequence;
         self.sequence += 1;
-        self.waiters.wake(Event::Published);
+        self.published();
         sequence
     }
 
@@ -536,7 +561,7 @@ impl Batch<'_> {
         self.writer.segment.commit(self.start, first);
         self.writer.offset = self.at;
         self.writer.sequence += self.count;
-        self.writer.waiters.wake(Event::Published);
+        self.writer.published();
         sequence
     }
 }

@@ -211,7 +211,11 @@ where
         let mut failure = None;
         let received = source.poll(&mut |packet| {
             let from = if packet.line == *answers { Source::Rerequest } else { Source::Line(packet.line) };
-            match feed.packet(from, packet.receive_time, packet.bytes) {
+            // No message of a packet waits for subscribers to be woken by the one before.
+            feed.output().0.hold_wakes();
+            let taken = feed.packet(from, packet.receive_time, packet.bytes);
+            feed.output().0.wake();
+            match taken {
                 Ok(()) => {}
                 Err(error) if is_for_lack_of_room(&error) => {
                     *refused += 1;
