@@ -4,8 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A client that does nothing this long may have to give way to a new one. Those that wait for messages ask more often,
-/// and the wait itself is not silence.
-const SILENCE: Duration = Duration::from_secs(5);
+/// and the wait itself is not silence. Clients that find no place try for some five seconds.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// What a connection does, as its thread tells it and the accepting thread sees it.
 #[derive(Debug)]
