@@ -279,6 +279,23 @@ fn given_lost_messages_that_no_snapshot_covers_expect_the_same_words_whenever_th
 }
 
 #[test]
+fn given_all_conclusions_lost_expect_that_to_be_told_as_of_a_part_of_them() {
+    let ground = given();
+    let before = effects(&ground);
+    (0..3).for_each(|number| std::fs::remove_file(segment(&ground, "risk", number)).unwrap());
+    for _ in 0..2 {
+        let (code, said, _) = run(&ground, &[]);
+        let what = format!("messages are lost: topic 'risk': 0 to before {before}");
+        assert!(code == 1 && said.contains(&what) && said.contains("run --derive-anew"), "{said}");
+    }
+    let (code, said, summary) = run(&ground, &["--derive-anew"]);
+    assert!(code == 1 && said.contains("lost and concluded anew"), "{said}");
+    assert_is_derived(&ground, &summary);
+    assert_eq!(run(&ground, &[]).0, 0);
+    assert_eq!(told(&ground, "risk"), [(DamageKind::Missing, 0, before)], "that is not forgotten");
+}
+
+#[test]
 fn given_an_input_without_its_mark_expect_the_way_to_a_new_one_to_be_told_and_to_be_one() {
     for topic in ["trades", "market-data"] {
         let ground = given();
