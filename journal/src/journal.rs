@@ -147,10 +147,12 @@ fn begin(
         for name in [Control::NAME, Waiters::NAME] {
             let _ = fs::remove_file(places.memory_dir.join(name));
         }
-        if before.clean == 1 {
-            // Nobody has written anything: it is as closed as it was. Should that fail, its next owner recovers it.
-            let _ = mark.write(|slot| *slot = MarkSlot { turn: slot.turn, ..before });
-        }
+        // Nobody has written anything: it is as closed as it was, or as recovery has left it. Should that fail, its next
+        // owner recovers it.
+        let _ = mark.write(|slot| match before.clean {
+            1 => *slot = MarkSlot { turn: slot.turn, ..before },
+            _ => slot.clean = 1,
+        });
     })?;
     let beginning = Beginning {
         journal: slot.journal,

@@ -283,16 +283,18 @@ fn torn_length(places: &Places, mark: &MarkSlot, number: u64) -> io::Result<u64>
     Ok(if is_torn { length as u64 } else { 0 })
 }
 
-/// What the disk holds from the floor on, oldest first. What is damaged stays in its place, and goes when its turn comes.
+/// What the disk holds from the floor on, oldest first. What is damaged or gone stays in its place, also where nothing else
+/// is left, and goes when its turn comes: only what retention removed is below the floor.
 fn retired(places: &Places, mark: &MarkSlot, headers: &[SegmentHeader], sequence: u64) -> VecDeque<Retired> {
     let newest = headers.last().map_or(mark.floor, |newest| newest.number);
     let numbers = numbers(places.storage.as_ref()).unwrap_or_default();
     let placeholder = (!numbers.contains(&mark.floor)).then_some(mark.floor);
     let kept = numbers.into_iter().filter(|number| *number >= mark.floor);
+    let held_messages = !headers.is_empty() || mark.floor * u64::from(mark.segment_size) < mark.durable;
     placeholder
         .into_iter()
         .chain(kept)
-        .filter(|number| *number <= newest && !headers.is_empty())
+        .filter(|number| held_messages && *number <= newest)
         .map(|number| {
             let file = places.storage.open(&names::segment(number), Access::Read);
             // A file that somebody made longer holds no more than its segment.

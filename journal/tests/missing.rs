@@ -82,6 +82,22 @@ fn the_newest_segment_is_missed_by_the_mark_and_its_sequences_are_not_used_again
 }
 
 #[test]
+fn given_that_all_segments_are_lost_expect_that_to_be_told_also_once_the_journal_goes_on() {
+    let ground = Ground::new();
+    let segments = closed(&ground, COUNT).len();
+    (0..segments).for_each(|number| remove(&ground, number));
+    assert_eq!(lost(&ground), (0, COUNT));
+    for next in [COUNT, COUNT + 1] {
+        let mut live = ground.open();
+        assert_eq!(live.publish(&message(next)), next);
+        live.close();
+        let (_, faults) = ground.read_all(Gate::Durable);
+        let [ReadError::Damage { sequences, .. }] = faults[..] else { panic!("{faults:?}") };
+        assert_eq!(sequences, (0, COUNT), "not taken for what retention removed");
+    }
+}
+
+#[test]
 fn a_header_that_is_damaged_takes_its_segment_with_it() {
     let ground = Ground::new();
     let firsts = closed(&ground, COUNT);

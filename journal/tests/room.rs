@@ -98,3 +98,28 @@ fn who_is_refused_for_want_of_disk_leaves_a_closed_journal_closed() {
     live.close();
     assert_messages(&ground.read_all(Gate::Durable).0, 101);
 }
+
+#[test]
+fn who_is_refused_for_want_of_disk_leaves_what_it_recovered_closed() {
+    let disk = SimulatedDisk::new();
+    let ground = Ground::on(Arc::new(disk.clone()));
+    let mut live = ground.open();
+    (0..100).for_each(|n| assert_eq!(live.publish(&message(n)), n));
+    live.die();
+    disk.limit_space(SEGMENT as u64 / 2);
+    let refused = ground.try_open().map(drop);
+    assert!(matches!(refused, Err(OpenError::NoRoom { room: Room::Disk, .. })), "{refused:?}");
+    let survey = journal::survey(&ground.places, &ground.disk.join(journal::LOCK)).unwrap();
+    assert_eq!((survey.mark.clean, survey.watermarks.durable), (1, 100));
+    assert!(ground.reader(Start::Oldest, Gate::Durable).is_closed());
+    let (messages, faults) = ground.read_all(Gate::Durable);
+    assert_messages(&messages, 100);
+    assert_eq!(faults, []);
+    disk.limit_space(1 << 40);
+    let mut live = ground.open();
+    assert_eq!(live.publish(&message(100)), 100);
+    live.close();
+    let (messages, faults) = ground.read_all(Gate::Durable);
+    assert_messages(&messages, 101);
+    assert_eq!(faults, []);
+}

@@ -27,6 +27,8 @@ pub(crate) enum Next {
 pub(crate) struct Follow {
     journal: Subscriber<RiskEvent>,
     end: u64,
+    /// The journal was asked: where all of it is lost it is at its end before it says so.
+    has_begun: bool,
     order: MergeReplay,
     /// Effects of the last message or configuration, which the journal must hold next.
     due: VecDeque<Effect>,
@@ -51,6 +53,7 @@ impl Follow {
         Ok(Self {
             journal,
             end,
+            has_begun: false,
             order: MergeReplay::new(next),
             due: VecDeque::new(),
             of_configuration: false,
@@ -75,7 +78,7 @@ impl Follow {
                 Err(error) => Err(error.into()),
             };
         }
-        if self.journal.next_sequence() >= self.end {
+        if self.has_begun && self.journal.next_sequence() >= self.end {
             self.of_configuration |= conclude(&mut self.due, state);
             let is_whole = self.due.is_empty() || self.of_configuration;
             return if is_whole { Ok(Next::Done) } else { Err(self.lacks_effect()) };
@@ -109,6 +112,7 @@ impl Follow {
     }
 
     fn take(&mut self, state: &mut State) -> Result<Next, EngineError> {
+        self.has_begun = true;
         let Self { journal, order, due, of_configuration, .. } = self;
         let delivery = match journal.poll_delivery() {
             Ok(Some(delivery)) => delivery,

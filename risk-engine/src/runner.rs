@@ -21,7 +21,7 @@ use bus::program::{counted, note};
 use bus::wait::{Idle, WaitStrategy};
 use bus::{Bus, Publisher, effects_cut, mark_lost, schema_lost};
 use engine::{Cut, Effects, MergeRecorder, Oddity, Positions, RETAINED_FILLS, RETAINED_FILLS_LIMIT, State};
-use replay::snapshots::newest;
+use replay::snapshots::{Snapshot, newest};
 
 use crate::config::Settings;
 use crate::error::EngineError;
@@ -49,6 +49,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What does not become durable in this time at the end waits for a cause that does not come.
 const DURABLE_WITHIN: Duration = Duration::from_secs(5);
+/// The way on for an input without its mark, where that is not to be had any more.
+const PUBLISH: &str = "where there is none start its publisher once, which writes it anew";
 /// Tries to publish what is left at the end, some of which nap for a millisecond.
 const LAST_TRIES: u32 = 512;
 
@@ -64,6 +66,8 @@ pub struct Runner {
     order: MergeRecorder,
     outbox: Outbox,
     follow: Option<Follow>,
+    /// The message of `risk` from which it follows that.
+    from: u64,
     /// Since when a message is waited for that the journal says was merged, and what was said of it.
     waiting: Option<(Time, Option<String>)>,
     clock: Clock,
@@ -127,6 +131,7 @@ impl Runner {
             order: MergeRecorder::new(),
             outbox: Outbox::default(),
             follow: None,
+            from: 0,
             waiting: None,
             ordered: clock.now(),
             saver: Saver::start(bus).map_err(EngineError::Thread)?,
@@ -153,16 +158,11 @@ impl Runner {
     fn begin(&mut self) -> Result<(), EngineError> {
         let end = self.publisher.as_ref().map_or(0, Publisher::next_sequence);
         snapshots::remove_beyond(&self.bus, end).map_err(EngineError::Stale)?;
-        let found = newest(&self.bus, |risk, positions| {
-            risk <= end
-                && self.holds(MARKET_DATA, positions.market_data.next)
-                && self.holds(TRADES, positions.trades.next)
-        });
-        let (from, positions, state) = found.map_or_else(
+        let (from, positions, state) = self.newest_snapshot(0).map_or_else(
             || (0, Positions::default(), State::new()),
             |found| (found.risk, found.restored.positions, found.restored.state),
         );
-        self.state = state;
+        (self.from, self.state) = (from, state);
         self.order = MergeRecorder::new();
         self.outbox.clear();
         self.taken = None;
@@ -177,6 +177,16 @@ impl Runner {
         self.follow = Some(Follow::new(&self.bus, (from, end), next, self.derives_anew)?);
         self.gauge.watch.set_live(false);
         Ok(())
+    }
+
+    /// The newest snapshot from message `least` of `risk` on that fits what the journals hold now.
+    fn newest_snapshot(&self, least: u64) -> Option<Snapshot> {
+        let end = self.publisher.as_ref().map_or(0, Publisher::next_sequence);
+        newest(&self.bus, |risk, positions| {
+            (least..=end).contains(&risk)
+                && self.holds(MARKET_DATA, positions.market_data.next)
+                && self.holds(TRADES, positions.trades.next)
+        })
     }
 
     /// Whether an input reaches a position.
@@ -194,6 +204,10 @@ impl Runner {
             Err(EngineError::Regressed { topic, to }) => {
                 note(&format!("topic '{topic}' went back to {to}: beginning again from the last snapshot"));
                 self.begin_again()?;
+                Ok(1)
+            }
+            Err(EngineError::Lost { .. }) if self.is_covered() => {
+                self.begin()?;
                 Ok(1)
             }
             Err(error) if self.derives_anew && error.is_misfit() => {
@@ -408,8 +422,7 @@ impl Runner {
             idle.idle(0);
             is_sent = self.send()?;
         }
-        self.unmarked.extend(self.bus.lost_marks());
-        let mut incomplete: Vec<_> = self.unmarked.iter().map(|topic| mark_lost(topic)).collect();
+        let mut incomplete = self.lost_marks();
         incomplete.extend(self.bus.lost_schemas().iter().map(|topic| schema_lost(topic)));
         incomplete.extend(self.bus.cut_effects().iter().map(|topic| effects_cut(topic)));
         if !is_sent {
@@ -436,6 +449,13 @@ impl Runner {
             incomplete,
         });
         Ok(())
+    }
+
+    /// What it means for each topic whose mark was lost, and what to do.
+    fn lost_marks(&self) -> Vec<String> {
+        let anew = BTreeSet::from_iter(self.bus.lost_marks());
+        let without = self.unmarked.difference(&anew).map(|topic| format!("{}; {PUBLISH}", mark_lost(topic)));
+        without.chain(anew.iter().map(|topic| mark_lost(topic))).collect()
     }
 
     /// Makes `risk` durable and ends it; returns how many messages wait for causes that do not come.

@@ -15,7 +15,8 @@ use bus::program::{Progress, Stop, counted};
 use bus::wait::WaitStrategy;
 use bus::{Bus, SCHEMA_GONE};
 use common::{Ground, feed};
-use engine::Cut;
+use engine::{Cut, Positions};
+use replay::snapshots::newest;
 use replay::state::Derived;
 use replay::verify::verify;
 use replay::{Damage, DamageKind};
@@ -67,6 +68,34 @@ fn run(ground: &Ground, flags: &[&str]) -> (i32, String, Value) {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let summary = serde_json::from_slice(&output.stdout).unwrap_or_default();
     (output.status.code().unwrap(), said, summary)
+}
+
+/// What the inputs hold after so many lives.
+fn after(lives: u64) -> Cut {
+    Cut { market_data: lives * LIFE, trades: lives * TRADES }
+}
+
+/// Runs an engine in this process until it has reached a cut or ended before: what it ended with.
+fn run_to(runner: Runner, watch: &Watch, cut: Cut) -> Result<(), String> {
+    let placement = Placement { role: "risk", core: None, wait: WaitStrategy::Yield };
+    let stop = Stop::new();
+    let running = agent::start(&placement, &stop, runner).unwrap();
+    while !watch.has_reached(cut) && !running.is_finished() {
+        std::thread::yield_now();
+    }
+    stop.request();
+    running.join().map_err(|failure| failure.to_string())
+}
+
+/// Has an engine keep a snapshot of all that is there, which is one life more than before.
+fn save(ground: &Ground, lives: u64) {
+    publish(&ground.bus);
+    let watch = Arc::new(Watch::default());
+    let every = LIFE + TRADES;
+    let runner = Runner::open(&ground.bus, None, every, Arc::clone(&watch)).unwrap();
+    run_to(runner, &watch, after(lives)).unwrap();
+    let is_all = |positions: &Positions| positions.cut() == after(lives);
+    assert!(newest(&ground.bus, |_, positions| is_all(positions)).is_some());
 }
 
 /// What is told of a topic: how, and the sequences.
@@ -199,17 +228,89 @@ fn given_an_engine_that_derives_anew_expect_what_is_lost_later_not_to_be_gone_ov
         publish(&ground.bus);
         publish(&ground.bus);
         std::fs::remove_file(segment(&ground, topic, 3)).unwrap();
-        let placement = Placement { role: "risk", core: None, wait: WaitStrategy::Yield };
-        let (stop, all) = (Stop::new(), Cut { market_data: 5 * LIFE, trades: 5 * TRADES });
-        let running = agent::start(&placement, &stop, runner).unwrap();
-        while !watch.has_reached(all) && !running.is_finished() {
-            std::thread::yield_now();
-        }
-        stop.request();
-        let said = running.join().unwrap_err().to_string();
+        let said = run_to(runner, &watch, after(5)).unwrap_err();
         assert!(said.contains(&format!("messages are lost: topic '{topic}'")), "{said}");
         let (code, said, _) = run(&ground, &["--derive-anew"]);
         assert!(code == 1 && said.contains("lost and not applied"), "asked again: {said}");
+    }
+}
+
+/// Has the mark and the newest segment of an input be lost, which shows only once its publisher starts, and an engine
+/// begin before that: what it ended with.
+fn lose_and_start(ground: &Ground, topic: &str, lives: u64, derives_anew: bool) -> Result<(), String> {
+    std::fs::remove_file(ground.path().join(topic).join("0/mark")).unwrap();
+    std::fs::remove_file(segment(ground, topic, lives - 1)).unwrap();
+    let watch = Arc::new(Watch::default());
+    let runner = Runner::open(&ground.bus, None, u64::MAX, Arc::clone(&watch)).unwrap();
+    let runner = if derives_anew { runner.derive_anew().unwrap() } else { runner };
+    publish(&ground.bus);
+    run_to(runner, &watch, after(lives + 1))
+}
+
+#[test]
+fn given_lost_messages_that_a_snapshot_covers_expect_them_not_to_be_needed_whenever_that_shows() {
+    for (topic, per_life) in [("trades", TRADES), ("market-data", LIFE)] {
+        for derives_anew in [false, true] {
+            let ground = given();
+            save(&ground, 4);
+            assert_eq!(lose_and_start(&ground, topic, 4, derives_anew), Ok(()));
+            assert_eq!(told(&ground, topic)[0], (DamageKind::Missing, 3 * per_life, 4 * per_life));
+            assert_eq!(told(&ground, "risk"), [], "nothing is cut");
+            assert_eq!(run(&ground, &[]).0, 0);
+        }
+    }
+}
+
+#[test]
+fn given_lost_messages_that_no_snapshot_covers_expect_the_same_words_whenever_that_shows() {
+    for (topic, per_life) in [("trades", TRADES), ("market-data", LIFE)] {
+        let ground = given();
+        let what = format!("messages are lost: topic '{topic}': {} to before {}", 2 * per_life, 3 * per_life);
+        let said = lose_and_start(&ground, topic, 3, false).unwrap_err();
+        assert!(said.contains(&what), "{said}");
+        for _ in 0..2 {
+            let (code, said, _) = run(&ground, &[]);
+            assert!(code == 1 && said.contains(&what), "{said}");
+        }
+        let (code, said, _) = run(&ground, &["--derive-anew"]);
+        assert!(code == 1 && said.contains("lost and not applied"), "{said}");
+        assert_eq!(run(&ground, &[]).0, 0);
+    }
+}
+
+#[test]
+fn given_all_conclusions_lost_expect_that_to_be_told_as_of_a_part_of_them() {
+    let ground = given();
+    let before = effects(&ground);
+    (0..3).for_each(|number| std::fs::remove_file(segment(&ground, "risk", number)).unwrap());
+    for _ in 0..2 {
+        let (code, said, _) = run(&ground, &[]);
+        let what = format!("messages are lost: topic 'risk': 0 to before {before}");
+        assert!(code == 1 && said.contains(&what) && said.contains("run --derive-anew"), "{said}");
+    }
+    let (code, said, summary) = run(&ground, &["--derive-anew"]);
+    assert!(code == 1 && said.contains("lost and concluded anew"), "{said}");
+    assert_is_derived(&ground, &summary);
+    assert_eq!(run(&ground, &[]).0, 0);
+    assert_eq!(told(&ground, "risk"), [(DamageKind::Missing, 0, before)], "that is not forgotten");
+}
+
+#[test]
+fn given_an_input_without_its_mark_expect_the_way_to_a_new_one_to_be_told_and_to_be_one() {
+    for topic in ["trades", "market-data"] {
+        let ground = given();
+        std::fs::write(ground.path().join(topic).join("0/mark"), [7; 4096]).unwrap();
+        for _ in 0..2 {
+            let (code, said, _) = run(&ground, &[]);
+            let what = format!("the mark of topic '{topic}' was lost");
+            assert!(code == 1 && said.contains(&what), "{said}");
+            assert!(
+                said.contains("where there is none start its publisher once, which writes it anew"),
+                "{said}"
+            );
+        }
+        publish(&ground.bus);
+        assert_eq!(run(&ground, &[]).0, 0);
     }
 }
 
@@ -280,17 +381,11 @@ fn an_input_that_comes_anew_while_the_engine_starts_is_asked_for_causes_all_the_
     let ground = given();
     let before = effects(&ground);
     std::fs::remove_dir_all(ground.path().join("trades")).unwrap();
-    let (watch, stop) = (Arc::new(Watch::default()), Stop::new());
+    let watch = Arc::new(Watch::default());
     let runner = Runner::open(&ground.bus, None, u64::MAX, Arc::clone(&watch)).unwrap();
     publish(&ground.bus);
-    let placement = Placement { role: "risk", core: None, wait: WaitStrategy::Yield };
-    let running = agent::start(&placement, &stop, runner).unwrap();
     let cut = Cut { market_data: 4 * LIFE, trades: TRADES };
-    while !watch.has_reached(cut) && !running.is_finished() {
-        std::thread::yield_now();
-    }
-    stop.request();
-    running.join().unwrap();
+    run_to(runner, &watch, cut).unwrap();
     assert_eq!(watch.outcome().map(|outcome| outcome.cut), Some(cut));
     assert_eq!(told(&ground, "risk").last().map(|cut| (cut.0, cut.2)), Some((DamageKind::Cut, before)));
 }

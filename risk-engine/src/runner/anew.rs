@@ -31,6 +31,12 @@ impl Runner {
         Ok(self)
     }
 
+    /// Whether what is lost is not needed: a snapshot covers it that did not fit at the start, since an input may show how
+    /// far it was only once its publisher has started.
+    pub(super) fn is_covered(&self) -> bool {
+        self.follow.is_some() && self.newest_snapshot(self.from + 1).is_some()
+    }
+
     /// Cuts `risk` where it does not fit, and begins again; the error, if there is nothing to cut.
     pub(super) fn cut(&mut self, error: EngineError) -> Result<(), EngineError> {
         let Some((follow, publisher)) = self.follow.take().zip(self.publisher.take()) else {
