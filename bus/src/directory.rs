@@ -7,6 +7,7 @@ use journal::OpenError;
 use crate::{
     error::BusError,
     event::schema::Schema,
+    regular,
     subscriber::{Gate, Start},
     topic::{Bus, SCHEMA, check_name, check_new_name, is_name},
 };
@@ -14,6 +15,8 @@ use crate::{
 /// What it means for a topic that its schema is lost, and what to do.
 pub const SCHEMA_GONE: &str =
     "its schema.json is gone; restore it from a copy, or start its publisher once, which writes it anew";
+/// No schema is as long, in bytes.
+const LONGEST_SCHEMA: u64 = 4 << 20;
 /// The file that a bus's first writer leaves there.
 const ID: &str = "bus.id";
 
@@ -33,7 +36,7 @@ pub(crate) fn must_be_there(directory: &Path) -> Result<(), BusError> {
 enum Described {
     Yes,
     No,
-    /// The system does not say.
+    /// The system does not say, or something else has its name: who reads it is told.
     Unknown,
 }
 
@@ -97,7 +100,7 @@ impl Bus {
     pub fn schema(&self, topic: &str) -> Result<Schema, BusError> {
         check_name(topic)?;
         let path = self.topic_dir(topic).join(SCHEMA);
-        match fs::read(&path) {
+        match regular::read(&path, LONGEST_SCHEMA) {
             Ok(file) => {
                 Schema::parse(&file).map_err(|source| BusError::Schema { topic: topic.into(), source })
             }
@@ -140,8 +143,10 @@ impl Bus {
     fn described(&self, topic: &str) -> Described {
         match fs::metadata(self.topic_dir(topic).join(SCHEMA)) {
             Ok(found) if found.is_file() => Described::Yes,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Described::Unknown,
-            _ => Described::No,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Described::No
+            }
+            Ok(_) | Err(_) => Described::Unknown,
         }
     }
 

@@ -10,8 +10,7 @@
 use std::{
     collections::BTreeSet,
     fs::{File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::{self, Write},
     path::Path,
 };
 
@@ -20,6 +19,7 @@ use journal::storage::DiskStorage;
 use crate::{
     error::BusError,
     program::note,
+    regular,
     topic::{Bus, is_name},
 };
 
@@ -38,36 +38,25 @@ fn note_topic(bus: &Path, topic: &str, journal: &str) -> io::Result<()> {
     // What a crash has cut short ends here.
     let before = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     let line = format!("{before}{topic} {journal}\n");
-    let mut file = options().append(true).create(true).open(&path)?;
+    let mut file = open(OpenOptions::new().append(true).create(true), &path)?;
     file.write_all(line.as_bytes())?;
     file.sync_all()?;
     File::open(bus)?.sync_all()
 }
 
 /// Who may write in the bus directory cannot have anybody wait here, or write elsewhere.
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    options
+fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    regular::open_as(options, libc::O_NOFOLLOW, path)
 }
 
 /// What the file says; nothing where there is none.
 fn read(path: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    let file = options().read(true).open(path).and_then(regular);
-    match file.and_then(|file| file.take(MOST).read_to_end(&mut bytes)) {
+    let file = open(OpenOptions::new().read(true), path);
+    match file.and_then(|file| regular::contents(file, MOST)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(error),
-        Ok(_) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
     }
-}
-
-/// A pipe would pass for a list of no topics.
-fn regular(file: File) -> io::Result<File> {
-    let is_regular = file.metadata()?.is_file();
-    is_regular
-        .then_some(file)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
 }
 
 /// What the lines say: a topic, and its journal where that was noted.

@@ -197,6 +197,7 @@ pub use directory::SCHEMA_GONE;
 pub use error::BusError;
 pub use evidence::effects_cut;
 pub use found::{mark_lost, schema_lost};
+pub use journal::regular;
 pub use journal::{
     Keeper, OpenError, Owner, Proof, ReaderStatus, Recovery, Room, SegmentStatus, SetAside, Survey,
 };

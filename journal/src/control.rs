@@ -19,7 +19,7 @@ use std::{
 };
 
 use crate::{
-    layout::{BLOCK, VERSION},
+    layout::{BLOCK, MarkSlot, VERSION},
     memory::{MemoryError, SegmentMemory},
     storage::Access,
 };
@@ -89,10 +89,22 @@ impl Control {
         Self::whole(path).filter(|control| control.is_of(journal))
     }
 
-    /// Whether there is a page, and it is another journal's: of a bus that was at this place before and whose memory
-    /// nobody has removed yet, or of a topic that was made anew.
-    pub(crate) fn is_of_another(path: &Path, journal: &[u8; 16]) -> bool {
-        Self::whole(path).is_some_and(|control| !control.is_of(journal))
+    /// The same, and `None` if it is of an older life than the mark knows.
+    pub(crate) fn attach_current(path: &Path, mark: &MarkSlot) -> Option<Self> {
+        Self::attach(path, &mark.journal).filter(|control| control.is_current(mark))
+    }
+
+    /// Whether the mark knows no newer life than this one: else a later writer had its memory at another place, and what
+    /// is here is what the one before left. A writer that begins says so on disk first, when all of the life before is
+    /// there, and here a moment later.
+    pub(crate) fn is_current(&self, mark: &MarkSlot) -> bool {
+        self.epoch() >= mark.epoch
+    }
+
+    /// Whether there is a page, and it is of an older life, or another journal's: of a bus that was at this place before and
+    /// whose memory nobody has removed yet, or of a topic that was made anew.
+    pub(crate) fn is_of_another(path: &Path, mark: &MarkSlot) -> bool {
+        Self::whole(path).is_some_and(|control| !(control.is_of(&mark.journal) && control.is_current(mark)))
     }
 
     /// A page that somebody has made to its end, for whatever journal.

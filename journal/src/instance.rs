@@ -30,6 +30,7 @@ pub use identity::BusId;
 use crate::error::remedy;
 use crate::lock::{self, Kind};
 use crate::readers;
+use crate::regular;
 use identity::{Owner, Place};
 use moved::Settled;
 
@@ -125,7 +126,8 @@ impl Instance {
     /// where it cannot be read. Missing memory is no error.
     pub fn is_current(&self) -> Result<bool, InstanceError> {
         self.check()?;
-        let id = identity::read(&self.bus).map_err(|error| InstanceError::io("read", &self.bus, error))?;
+        let id = identity::read(&self.bus)
+            .map_err(|error| InstanceError::io("read", &identity::path(&self.bus), error))?;
         let owner = Owner::read(&self.directory.join(OWNER));
         let owner = owner.map_err(|error| InstanceError::io("read", &self.directory, error))?;
         Ok(id.is_some() && owner.map(|owner| owner.id) == id)
@@ -141,7 +143,7 @@ impl Instance {
     pub fn enter(&self) -> Result<Occupancy, InstanceError> {
         // Writers come in one at a time: a second one must not begin anew while the first fetches.
         let (id, _turn) = identity::establish(&self.bus)
-            .map_err(|error| InstanceError::io("identify", &self.bus, error))?;
+            .map_err(|error| InstanceError::io("identify", &identity::path(&self.bus), error))?;
         let failed = |error| InstanceError::io("use", &self.directory, error);
         let mut kind = Kind::Shared;
         for _ in 0..ATTEMPTS {
@@ -268,15 +270,9 @@ fn instance_name(user: u32, number: u64) -> String {
 /// it.
 fn lock_directory(directory: &Path, kind: Kind) -> io::Result<Option<File>> {
     let path = directory.join(LOCK);
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(FILE_MODE)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&path);
-    let file = match file {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+    let file = match regular::open_as(&mut options, libc::O_NOFOLLOW, &path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         file => file?,
     };

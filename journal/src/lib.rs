@@ -31,6 +31,7 @@ mod protocol;
 mod reader;
 mod readers;
 mod recovery;
+pub mod regular;
 mod retention;
 mod scan;
 mod segment;

@@ -118,8 +118,9 @@ impl<'a> Listing<'a> {
     }
 }
 
-/// A segment in shared memory, if it is there and not another journal's. It stays what it is as long as it is mapped
-/// here.
+/// A segment in shared memory, if it is there and neither another journal's nor of an older life than the mark knows: who
+/// came then had its memory elsewhere, and the disk has all that is left of the life before. It stays what it is as long as
+/// it is mapped here.
 ///
 /// # Errors
 /// What is there cannot be used, or for the moment nothing can be opened.
@@ -139,9 +140,9 @@ pub(crate) fn shared(places: &Places, mark: &MarkSlot, number: u64) -> Result<Op
     let is_held = memory.hold(&path).map_err(|error| failed(&error))?;
     let segment = Segment::shared(memory, number);
     // One that is made ready has no header: the page tells who made it, which comes before all segments.
-    let is_ours = || {
-        let page = places.memory_dir.join(Control::NAME);
-        segment.header(&mark.journal).is_some() || !Control::is_of_another(&page, &mark.journal)
+    let is_ours = || match segment.header(&mark.journal) {
+        Some(header) => header.epoch >= mark.epoch,
+        None => !Control::is_of_another(&places.memory_dir.join(Control::NAME), mark),
     };
     Ok((is_held && is_ours()).then_some(segment))
 }

@@ -15,6 +15,8 @@ use std::process;
 use std::thread;
 use std::time::Duration;
 
+use crate::regular;
+
 /// Mode of the lock file: nobody else can hold up the owner.
 const FILE_MODE: u32 = 0o600;
 /// Longest text that is read from a lock file.
@@ -50,15 +52,9 @@ impl OwnerLock {
         let failed = |source| LockError::Io { path: path.into(), source };
         let mut pauses = 0;
         for _ in 0..ATTEMPTS {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(FILE_MODE)
-                .custom_flags(libc::O_NOFOLLOW)
-                .open(path)
-                .map_err(failed)?;
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+            let file = regular::open_as(&mut options, libc::O_NOFOLLOW, path).map_err(failed)?;
             while !set(&file, Kind::Exclusive).map_err(failed)? {
                 let holder = holder(path);
                 if pauses >= tries(holder.as_ref(), purpose) {
@@ -189,9 +185,10 @@ impl std::error::Error for LockError {
 /// Whether somebody holds the lock file `path`, found out without taking it. A missing file is free.
 ///
 /// # Errors
-/// `PermissionDenied` for other users than the owner's; whatever else the system answers.
+/// `PermissionDenied` for other users than the owner's, [`Unfit::NotRegular`](regular::Unfit) for what is no lock file;
+/// whatever else the system answers.
 pub fn is_held(path: &Path) -> io::Result<bool> {
-    let file = match File::open(path) {
+    let file = match regular::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         file => file?,
     };
@@ -281,7 +278,7 @@ pub(crate) fn program() -> String {
 #[must_use]
 pub fn holder(path: &Path) -> Option<Holder> {
     let mut text = String::new();
-    File::open(path).ok()?.take(MAX_TEXT).read_to_string(&mut text).ok()?;
+    regular::open(path).ok()?.take(MAX_TEXT).read_to_string(&mut text).ok()?;
     Holder::parse(&text)
 }
 
@@ -478,6 +475,23 @@ mod tests {
         let text = Holder::this_process(Purpose::Publish).text();
         let older = text.strip_suffix("purpose publish\n").expect("the last line");
         assert_eq!(Holder::parse(older), Holder::parse(&text), "older versions only publish");
+    }
+
+    #[test]
+    fn a_pipe_is_no_lock_and_holds_nobody_up() {
+        let directory = directory();
+        let path = directory.path().join("lock");
+        assert!(process::Command::new("mkfifo").arg(&path).status().expect("mkfifo runs").success());
+        let (told, answer) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            let acquired = OwnerLock::acquire(&path, Purpose::Publish).map(|_| ());
+            told.send((is_held(&path), holder(&path), acquired)).expect("it is waited for");
+        });
+        let (held, holder, acquired) =
+            answer.recv_timeout(Duration::from_secs(20)).expect("nobody waits for who writes into the pipe");
+        assert_eq!((held.expect_err("unknown").kind(), holder), (ErrorKind::InvalidInput, None));
+        let refused = acquired.expect_err("it cannot be locked").to_string();
+        assert!(refused.ends_with("/lock; it is no regular file"), "{refused}");
     }
 
     #[test]

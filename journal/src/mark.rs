@@ -102,12 +102,15 @@ pub fn segment_size(storage: &dyn Storage) -> Option<u64> {
     load(storage).ok().flatten().map(|mark| mark.segment_size.into())
 }
 
-/// Whether a journal has to be recovered from disk: it was not closed, and there is no memory of an owner, dead or alive.
+/// Whether a journal has to be recovered from disk: it was not closed, and there is no memory of its last owner, dead or
+/// alive.
 /// False where its mark is lost: nothing says then how it ended.
 pub fn is_unrecovered(places: &Places) -> bool {
     let mark = load(places.storage.as_ref()).ok().flatten();
-    mark.is_some_and(|mark| mark.turn > 0 && mark.clean == 0)
-        && !places.memory_dir.join(Control::NAME).exists()
+    let page = places.memory_dir.join(Control::NAME);
+    mark.is_some_and(|mark| {
+        mark.turn > 0 && mark.clean == 0 && (!page.exists() || Control::is_of_another(&page, &mark))
+    })
 }
 
 /// The mark of the journal in `directory`, checked.

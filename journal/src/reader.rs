@@ -39,6 +39,8 @@ pub use ends::Watermarks;
 /// journal's owner changed: the former costs tens of nanoseconds, the latter system calls.
 const GLANCE_EVERY: u32 = 256;
 const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// Between two looks at the mark of a journal whose memory is there, which may have a writer elsewhere by now.
+const MARK_EVERY: Duration = Duration::from_millis(100);
 
 /// Between two tries to read what the system refuses or what is not found, after which it counts as lost.
 const SECOND_TRY: Duration = Duration::from_millis(20);
@@ -134,6 +136,8 @@ pub struct Reader {
     from: u64,
     idle: u32,
     looked: Instant,
+    /// When the mark was read.
+    marked: Instant,
     /// A fault to report before going on.
     pending: VecDeque<ReadError>,
     /// The word of the next frame if that was found to be a message to deliver, else `None`.
@@ -160,7 +164,7 @@ impl Reader {
     pub fn open(places: Places, start: Start, gate: Gate) -> Result<Self, OpenError> {
         let mark = mark::read(places.storage.as_ref(), &places.memory_dir)?;
         let mut reader = Self {
-            control: Control::attach(&places.memory_dir.join(Control::NAME), &mark.journal),
+            control: Control::attach_current(&places.memory_dir.join(Control::NAME), &mark),
             waiters: Waiters::attach(&places.memory_dir.join(Waiters::NAME)),
             places,
             mark,
@@ -171,6 +175,7 @@ impl Reader {
             from: 0,
             idle: 0,
             looked: Instant::now(),
+            marked: Instant::now(),
             pending: VecDeque::new(),
             found: None,
             presence: None,

@@ -108,7 +108,8 @@ pub fn survey(places: &Places, lock: &Path) -> Result<Survey, OpenError> {
             on_disk: disk.contains_key(&names::segment(header.number)),
         });
     }
-    let control = Control::attach(&places.memory_dir.join(Control::NAME), &reader.journal());
+    let mark = mark::read(places.storage.as_ref(), &places.memory_dir)?;
+    let control = Control::attach_current(&places.memory_dir.join(Control::NAME), &mark);
     let readers = if control.is_some() { readers::list(&places.memory_dir) } else { Vec::new() };
     let missing = reader.missing().map_err(unlisted)?;
     let (mut headless, mut refused) = (Vec::new(), Vec::new());
@@ -124,7 +125,7 @@ pub fn survey(places: &Places, lock: &Path) -> Result<Survey, OpenError> {
         owner: owner(lock),
         watermarks: reader.watermarks(),
         begins: reader.begins(),
-        mark: mark::read(places.storage.as_ref(), &places.memory_dir)?,
+        mark,
         foreign_mark: reader.foreign_mark(),
         missing,
         headless,

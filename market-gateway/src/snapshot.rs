@@ -7,7 +7,7 @@
 //! keeper of what the snapshot lacks, so retention leaves it.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use bus::Bus;
 use bus::event::PartOf;
 use bus::event::market::{Gap, Session};
 use bus::event::{Text, Time};
 use bus::program::note;
+use bus::{Bus, regular};
 use serde::{Deserialize, Serialize};
 
 use crate::arbiter::{Ahead, GapCause, OpenGap};
@@ -142,9 +142,7 @@ pub(crate) fn parse(file: &[u8]) -> Option<Snapshot> {
 
 /// The snapshot of a topic, if there is a good one.
 pub(crate) fn load(bus: &Bus, topic: &str) -> Option<Snapshot> {
-    let mut file = Vec::new();
-    File::open(path(bus, topic)).ok()?.take(LARGEST).read_to_end(&mut file).ok()?;
-    parse(&file)
+    parse(&regular::read(&path(bus, topic), LARGEST).ok()?)
 }
 
 fn path(bus: &Bus, topic: &str) -> PathBuf {

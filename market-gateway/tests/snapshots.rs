@@ -216,3 +216,19 @@ fn a_snapshot_that_cannot_be_written_is_counted_and_the_next_one_is_tried() {
         keep(&mut snapshots);
     }
 }
+
+#[test]
+fn a_snapshot_that_is_a_pipe_is_none_and_holds_nobody_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let bus = open(directory.path());
+    let mut feed = life(&bus);
+    send(&mut feed, 1, 10);
+    let journalled = feed.output().next_sequence();
+    drop(feed);
+    let pipe = directory.path().join(TOPIC).join("gateway.snapshot");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (told, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || told.send(life(&bus).output().next_sequence()));
+    let next = answer.recv_timeout(std::time::Duration::from_secs(20));
+    assert_eq!(next, Ok(journalled), "the journal tells the same");
+}

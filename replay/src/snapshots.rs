@@ -4,13 +4,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bus::Bus;
 use bus::program::note;
+use bus::{Bus, regular};
 use engine::{Positions, Restored, State};
 
 use crate::RISK;
 
 const EXTENSION: &str = "snapshot";
+/// Largest file that is read, in bytes: an archive addresses 2 GiB, and a header stands before it.
+const LARGEST: u64 = (2 << 30) + 4_096;
 
 /// A snapshot read back.
 #[derive(Clone)]
@@ -54,7 +56,7 @@ pub fn sequences(directory: &Path) -> Vec<u64> {
 /// give the same state.
 pub fn read(directory: &Path, risk: u64) -> Option<Snapshot> {
     let path = path(directory, risk);
-    let read = fs::read(&path).map_err(|error| error.to_string());
+    let read = regular::read(&path, LARGEST).map_err(|error| error.to_string());
     match read.and_then(|bytes| State::restore(&bytes).map_err(|error| error.to_string())) {
         Ok(restored) => Some(Snapshot { risk, restored }),
         Err(error) => {

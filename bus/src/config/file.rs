@@ -2,7 +2,9 @@
 
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs, io};
+use std::{fmt, io};
+
+use crate::regular;
 
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -13,11 +15,12 @@ const MAX_FILE: u64 = 1 << 20;
 /// The file cannot be read, is not TOML, or does not say what `T` holds; with the place, the key and what is expected.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-    let size = fs::metadata(path).map_err(unreadable)?.len();
-    if size > MAX_FILE {
-        return Err(ConfigError::TooLong { path: path.to_owned(), size });
-    }
-    let text = fs::read_to_string(path).map_err(unreadable)?;
+    let file = regular::read(path, MAX_FILE).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => ConfigError::TooLong { path: path.to_owned() },
+        _ => unreadable(source),
+    })?;
+    let no_text = |_| unreadable(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"));
+    let text = String::from_utf8(file).map_err(no_text)?;
     toml::from_str(&text).map_err(|error| {
         let at = error.span().map(|span| Place::of(&text, span.start));
         ConfigError::Wrong { path: path.to_owned(), at, reason: reason(error) }
@@ -68,8 +71,6 @@ pub enum ConfigError {
     TooLong {
         /// The file.
         path: PathBuf,
-        /// Its bytes.
-        size: u64,
     },
     /// The file does not say what is expected.
     Wrong {
@@ -88,10 +89,10 @@ impl fmt::Display for ConfigError {
             Self::Unreadable { path, source } => {
                 write!(f, "cannot read the configuration: {}: {source}; name a readable file", path.display())
             }
-            Self::TooLong { path, size } => {
+            Self::TooLong { path } => {
                 write!(
                     f,
-                    "configuration too long: {} has {size} bytes; {MAX_FILE} are allowed",
+                    "configuration too long: {}; {MAX_FILE} bytes are allowed; shorten it",
                     path.display()
                 )
             }

@@ -12,6 +12,7 @@ use std::thread;
 
 use super::{ATTEMPTS, FILE_MODE, PAUSE};
 use crate::lock::{self, Kind};
+use crate::regular;
 
 /// The file in the bus directory that holds its id, in hex.
 const FILE: &str = "bus.id";
@@ -48,9 +49,14 @@ impl fmt::Display for BusId {
     }
 }
 
+/// The file that holds the id.
+pub(super) fn path(bus: &Path) -> PathBuf {
+    bus.join(FILE)
+}
+
 /// The id of the bus directory `bus`; none before its first writer.
 pub(super) fn read(bus: &Path) -> io::Result<Option<BusId>> {
-    match File::open(bus.join(FILE)) {
+    match regular::open(&path(bus)) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         file => read_from(&file?),
     }
@@ -65,14 +71,9 @@ fn read_from(file: &File) -> io::Result<Option<BusId>> {
 /// The id of the bus directory, which gets one, durably, where it has none; and the turn of the caller: as long as it
 /// keeps the file, no other writer comes in. What a power cut left half written is none: nobody has gone by it.
 pub(super) fn establish(bus: &Path) -> io::Result<(BusId, File)> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(FILE_MODE)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(bus.join(FILE))?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+    let file = regular::open_as(&mut options, libc::O_NOFOLLOW, &path(bus))?;
     for _ in 0..ATTEMPTS {
         if !lock::set(&file, Kind::Exclusive)? {
             thread::sleep(PAUSE);

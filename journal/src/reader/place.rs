@@ -2,7 +2,9 @@
 
 use std::{thread, time::Instant};
 
-use super::{Copied, Current, GLANCE_EVERY, Reader, SECOND_TRY, Start, doubt::Doubt, ends::First};
+use super::{
+    Copied, Current, GLANCE_EVERY, MARK_EVERY, Reader, SECOND_TRY, Start, doubt::Doubt, ends::First,
+};
 use crate::{
     control::Control,
     disk_copy::{self, LoadError, is_of_asker},
@@ -22,12 +24,15 @@ impl Reader {
     /// Looks whether the journal has another owner now, and whether it goes on elsewhere. Polling does so now and then.
     pub fn look(&mut self) {
         self.looked = Instant::now();
-        if self.control.as_ref().is_none_or(|control| !control.is_linked()) {
+        let is_linked = self.control.as_ref().is_some_and(Control::is_linked);
+        if !is_linked || self.marked.elapsed() >= MARK_EVERY {
+            self.refresh_mark();
+        }
+        if !is_linked || self.control.as_ref().is_some_and(|control| !control.is_current(&self.mark)) {
             let directory = &self.places.memory_dir;
             self.presence = None;
-            self.control = Control::attach(&directory.join(Control::NAME), &self.mark.journal);
+            self.control = Control::attach_current(&directory.join(Control::NAME), &self.mark);
             self.waiters = Waiters::attach(&directory.join(Waiters::NAME));
-            self.refresh_mark();
             self.show();
         }
         if self.found.is_none() {
@@ -49,6 +54,7 @@ impl Reader {
 
     /// The same before something is called lost: an older mark does not know what was retired.
     pub(super) fn try_refresh_mark(&mut self) -> Result<(), LoadError> {
+        self.marked = Instant::now();
         self.mark = self.newer_mark()?.unwrap_or(self.mark);
         Ok(())
     }
@@ -144,7 +150,8 @@ impl Reader {
         let is_left = match &current.copy {
             Some(copy) => current.offset >= copy.end && copy.holes.is_empty(),
             None => {
-                let is_old = self.control.as_ref().is_some_and(|control| control.epoch() != current.epoch);
+                let newest = self.control.as_ref().map_or(self.mark.epoch, Control::epoch);
+                let is_old = newest != current.epoch;
                 is_old && current.segment.frame(current.offset).is_none()
             }
         };
