@@ -7,6 +7,7 @@ use journal::OpenError;
 use crate::{
     error::BusError,
     event::schema::Schema,
+    known::FILE as KNOWN,
     regular,
     subscriber::{Gate, Start},
     topic::{Bus, SCHEMA, check_name, check_new_name, is_name},
@@ -82,13 +83,17 @@ impl Bus {
     }
 
     fn has_lost_schema(&self, topic: &str) -> bool {
-        self.topic_dir(topic).join("0").is_dir() && self.lacks_schema(topic) && self.has_messages(topic)
+        self.lacks_schema(topic) && self.holds_journal(topic)
     }
 
-    /// Whether nothing is left of a topic, nor does anybody just make it. Its directory may be there: emptied, or made again
-    /// by a publisher that was refused then.
+    /// Whether nothing is left of a topic, nor does anybody just make it. Something may be in its place: a directory that was
+    /// emptied, or made again by a publisher that was refused then, or what is none.
     pub(crate) fn is_gone(&self, topic: &str) -> bool {
-        self.lacks_schema(topic) && !self.has_messages(topic)
+        self.lacks_schema(topic) && !self.holds_journal(topic)
+    }
+
+    fn holds_journal(&self, topic: &str) -> bool {
+        self.topic_dir(topic).join("0").is_dir() && self.has_messages(topic)
     }
 
     /// What a topic carries.
@@ -120,7 +125,8 @@ impl Bus {
 
     /// Whether a writer has been here.
     fn has_begun(&self, names: &[String]) -> bool {
-        self.directory().join(ID).exists() || names.iter().any(|name| self.described(name) == Described::Yes)
+        [ID, KNOWN].iter().any(|file| self.directory().join(file).exists())
+            || names.iter().any(|name| self.described(name) == Described::Yes)
     }
 
     /// The names in the directory that a topic may have, sorted.

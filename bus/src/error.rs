@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 use journal::{OpenError, instance::InstanceError};
 
-use crate::{directory::SCHEMA_GONE, event::schema::SchemaError, topic::JSON_VIEW};
+use crate::{directory::SCHEMA_GONE, event::schema::SchemaError, known::TOPIC_GONE, topic::JSON_VIEW};
 
 /// Why a topic could not be opened.
 #[derive(Debug)]
@@ -27,6 +27,20 @@ pub enum BusError {
         topic: String,
         /// The bus directory.
         bus: PathBuf,
+    },
+    /// The topic's journal is gone, which the bus has had.
+    JournalGone {
+        /// The topic.
+        topic: String,
+        /// The bus directory.
+        bus: PathBuf,
+    },
+    /// The list of the topics that the bus has had has lines that name none.
+    Garbled {
+        /// The list.
+        path: PathBuf,
+        /// How many.
+        lines: usize,
     },
     /// A topic's name is 1 to 64 of `a-z A-Z 0-9 . _ -` and does not begin with a dot.
     Name {
@@ -103,6 +117,13 @@ impl fmt::Display for BusError {
                 write!(f, "no topic '{topic}': {}; start its publisher or name another --bus", bus.display())
             }
             Self::SchemaGone { topic, bus } => write!(f, "topic '{topic}': {}: {SCHEMA_GONE}", bus.display()),
+            Self::JournalGone { topic, bus } => write!(f, "topic '{topic}': {}: {TOPIC_GONE}", bus.display()),
+            Self::Garbled { path, lines } => write!(
+                f,
+                "cannot tell which topics are gone: {}: lines that name no topic: {lines}; restore the file from a copy, or \
+                 take them out",
+                path.display()
+            ),
             Self::Name { topic } => write!(
                 f,
                 "not a topic name: '{topic}'; use 1 to 64 of letters, digits, '.', '_', '-', not beginning with '.'"
@@ -145,7 +166,12 @@ impl std::error::Error for BusError {}
 impl BusError {
     /// Whether the topic does not exist yet, so that waiting for it makes sense.
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::Journal { source: OpenError::Missing { .. }, .. })
+        matches!(
+            self,
+            Self::Missing { .. }
+                | Self::JournalGone { .. }
+                | Self::Journal { source: OpenError::Missing { .. }, .. }
+        )
     }
 
     /// Whether it says nothing about the data: this user may not read them, or this version cannot.

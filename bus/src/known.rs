@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The file. A topic of this name could not be made any more.
-const FILE: &str = "bus.topics";
+pub(crate) const FILE: &str = "bus.topics";
 /// No bus has as many topics as fill this.
 const MOST: u64 = 1 << 20;
 
@@ -85,23 +85,40 @@ impl Bus {
         Ok(names.into_iter().filter(|name| self.is_gone(name)).map(str::to_owned).collect())
     }
 
-    /// How many lines of the list of topics name none, so that it cannot be told which these were.
-    ///
-    /// # Errors
-    /// As [`Bus::topics_gone`].
-    pub fn topics_garbled(&self) -> Result<usize, BusError> {
-        let text = self.topics_known()?;
+    /// What keeps it from being told which topics are gone or replaced: the list of them cannot be read, or has lines that name
+    /// none.
+    pub fn topics_doubt(&self) -> Option<BusError> {
+        let text = match self.topics_known() {
+            Ok(text) => text,
+            Err(error) => return Some(error),
+        };
         let written = text.lines().filter(|line| !line.is_empty()).count();
-        Ok(written - lines(&text).count())
+        let garbled = written - lines(&text).count();
+        (garbled > 0).then(|| BusError::Garbled { path: self.directory().join(FILE), lines: garbled })
+    }
+
+    /// Whether the bus has noted a journal of a topic.
+    pub(crate) fn has_had_journal(&self, topic: &str) -> bool {
+        self.topics_known().is_ok_and(|text| journals(&text, topic).next().is_some())
     }
 
     /// Whether the journal of a topic is not the one that the bus has had: it was put there from another bus, or made anew
-    /// where it was lost. One that cannot be told is not, as where the list cannot be read, which [`Bus::topics_gone`] tells.
+    /// where it was lost. One that cannot be told is not, as where the list cannot be read, which [`Bus::topics_doubt`] tells.
     pub fn is_replaced(&self, topic: &str) -> bool {
         let Ok(text) = self.topics_known() else { return false };
         let mut noted = journals(&text, topic).peekable();
         let journal = noted.peek().and_then(|_| self.journal_of(topic));
         journal.is_some_and(|journal| noted.all(|noted| noted != journal))
+    }
+
+    /// Says what has become of a topic that is not the one that the bus has had, and what to do; nothing where it is, or
+    /// never was.
+    pub fn astray(&self, topic: &str) -> Option<String> {
+        let is_known = |text: String| lines(&text).any(|line| line.0 == topic);
+        let is_lost = self.is_gone(topic) && self.topics_known().is_ok_and(is_known);
+        let replaced = || self.is_replaced(topic).then_some(TOPIC_REPLACED);
+        let what = is_lost.then_some(TOPIC_GONE).or_else(replaced)?;
+        Some(format!("topic '{topic}': {what}"))
     }
 
     /// Notes the journal that this process publishes. Says if it is not the one that the bus has had.
@@ -125,8 +142,8 @@ impl Bus {
 }
 
 /// What it means that a topic is gone, and what to do.
-pub const TOPIC_GONE: &str = "its directory is gone, or nothing is left in it; restore it from a copy, or, if it was removed on purpose, take its line out \
-                              of bus.topics";
+pub const TOPIC_GONE: &str = "its directory is gone, or holds no journal; restore it from a copy, or, if it was removed on \
+                              purpose, take its line out of bus.topics";
 
 /// What it means that a topic is [replaced](Bus::is_replaced), and what to do.
 pub const TOPIC_REPLACED: &str = "this is not the journal that bus.topics names, but of another bus, or of another life of the \

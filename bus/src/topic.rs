@@ -288,9 +288,12 @@ impl Bus {
         Ok(Reader::new(reader, schema))
     }
 
-    /// What a reader is refused with. Where the journal should lie is known only here.
+    /// What a reader is refused with. Where the journal should lie, and whether it ever did, is known only here.
     pub(crate) fn unreadable(&self, topic: &str, source: OpenError) -> BusError {
         let source = match source {
+            OpenError::Missing { .. } if self.has_had_journal(topic) => {
+                return BusError::JournalGone { topic: topic.into(), bus: self.directory().into() };
+            }
             OpenError::Missing { .. } => OpenError::Missing { path: self.topic_dir(topic).join("0") },
             source => source,
         };

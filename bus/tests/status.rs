@@ -443,7 +443,7 @@ fn a_topic_whose_directory_is_gone_is_damaged_until_its_name_is_taken_out() {
     let topic = &report_of["topics"][0];
     assert_eq!((code, &topic["topic"], &topic["state"]), (Some(1), &"quotes".into(), &"damaged".into()));
     let error = topic["error"].as_str().unwrap();
-    assert!(error.starts_with("its directory is gone, or nothing is left in it; restore it"), "{error}");
+    assert!(error.starts_with("its directory is gone, or holds no journal; restore it"), "{error}");
     // As a publisher leaves it that was refused.
     std::fs::create_dir_all(bus.join("quotes/0")).unwrap();
     std::fs::write(bus.join("quotes/0/lock"), "").unwrap();
@@ -454,12 +454,11 @@ fn a_topic_whose_directory_is_gone_is_damaged_until_its_name_is_taken_out() {
     assert_eq!(report(&bus).0, Some(1));
     assert!(Process::start("process", &bus, "close").end().success());
     let (code, report_of) = report(&bus);
-    assert_eq!(code, Some(0), "it is there again");
+    let state = &report_of["topics"][0]["state"];
+    assert_eq!((code, state), (Some(1), &"closed".into()), "it is there again, but another may be gone");
     let is_garbled = |reason: &Value| {
-        reason
-            .as_str()
-            .unwrap()
-            .starts_with("bus.topics: lines that name no topic: 2; whether one of theirs is gone")
+        let reason = reason.as_str().unwrap();
+        reason.starts_with("cannot tell which topics are gone") && reason.contains("that name no topic: 2")
     };
     assert!(report_of["reasons"].as_array().unwrap().iter().any(is_garbled), "{report_of}");
     let written = std::fs::read(bus.join("bus.topics")).unwrap();
@@ -469,6 +468,71 @@ fn a_topic_whose_directory_is_gone_is_damaged_until_its_name_is_taken_out() {
     std::fs::remove_dir_all(bus.join("quotes")).unwrap();
     std::fs::write(bus.join("bus.topics"), "").unwrap();
     assert_eq!(report(&bus).0, Some(0), "it was removed on purpose");
+}
+
+#[test]
+fn given_what_is_no_topic_in_the_place_of_one_expect_it_told_as_gone() {
+    let (_directory, bus) = ground();
+    assert!(Process::start("process", &bus, "close").end().success());
+    let quotes = bus.join("quotes");
+    std::fs::rename(&quotes, bus.with_extension("aside")).unwrap();
+    let file = |path: &Path| std::fs::write(path, "x").unwrap();
+    let circle = |path: &Path| std::os::unix::fs::symlink(path, path).unwrap();
+    let below = |make: &dyn Fn(&Path)| {
+        std::fs::create_dir(&quotes).unwrap();
+        make(&quotes.join("0"));
+    };
+    let replace: [(&str, &dyn Fn()); 4] = [
+        ("a file", &|| file(&quotes)),
+        ("a symlink to itself", &|| circle(&quotes)),
+        ("a directory with a file for a journal", &|| below(&file)),
+        ("a directory with a symlink for a journal", &|| below(&circle)),
+    ];
+    for (what, put) in replace {
+        put();
+        let (code, report) = report(&bus);
+        let (topic, other) = (&report["topics"][0], &report["topics"][1]);
+        let error = topic["error"].as_str().unwrap_or_default();
+        assert!(error.starts_with("its directory is gone, or holds no journal"), "{what}: {report}");
+        assert_eq!((code, &topic["topic"], other), (Some(1), &"quotes".into(), &Value::Null), "{what}");
+        std::fs::remove_dir_all(&quotes).or_else(|_| std::fs::remove_file(&quotes)).unwrap();
+    }
+}
+
+#[test]
+fn given_a_topic_without_its_journal_expect_that_a_copy_is_asked_for_and_no_writer() {
+    let (_directory, bus) = ground();
+    assert!(Process::start("process", &bus, "close").end().success());
+    let journal = bus.join("quotes/0");
+    let told = || {
+        let (code, report) = report(&bus);
+        assert_eq!(code, Some(1));
+        report["topics"][0]["error"].as_str().unwrap().to_owned()
+    };
+    let gone = "its directory is gone, or holds no journal; restore it from a copy";
+    std::fs::remove_dir_all(&journal).unwrap();
+    assert!(told().starts_with(gone), "{}", told());
+    std::fs::create_dir(&journal).unwrap();
+    assert!(told().starts_with(gone), "{}", told());
+    // A name alone does not say that there was one.
+    std::fs::write(bus.join("bus.topics"), "quotes\n").unwrap();
+    assert!(told().starts_with("no journal: "), "{}", told());
+}
+
+#[test]
+fn given_a_mark_that_was_lost_and_made_anew_expect_attention_for_good() {
+    let (_directory, bus) = ground();
+    assert!(Process::start("process", &bus, "close").end().success());
+    std::fs::write(bus.join("quotes/0/mark"), [7; 8192]).unwrap();
+    for _ in 0..2 {
+        assert!(Process::start("process", &bus, "close").end().success());
+        let (code, report) = report(&bus);
+        let topic = &report["topics"][0];
+        assert_eq!((code, &topic["state"]), (Some(0), &"closed".into()));
+        assert_eq!((&report["health"], &topic["mark"]["lost_before"]), (&"attention".into(), &2.into()));
+        let told = report["reasons"][0].as_str().unwrap();
+        assert!(told.starts_with("topic 'quotes': the mark before epoch 2 was lost"), "{told}");
+    }
 }
 
 #[test]

@@ -61,6 +61,8 @@ pub struct Survey {
     pub mark: MarkSlot,
     /// The journal that the mark's file is of, where it is not this one, as [`Reader::foreign_mark`] says.
     pub foreign_mark: Option<String>,
+    /// The epoch that began without a mark, and the sequence at which it did, as [`Reader::began_unmarked`] says.
+    pub began_unmarked: Option<(u32, u64)>,
     /// The control page, where the journal has shared memory.
     pub control: Option<Control>,
     /// How far it is.
@@ -127,6 +129,7 @@ pub fn survey(places: &Places, lock: &Path) -> Result<Survey, OpenError> {
         begins: reader.begins(),
         mark,
         foreign_mark: reader.foreign_mark(),
+        began_unmarked: reader.began_unmarked(),
         missing,
         headless,
         refused,

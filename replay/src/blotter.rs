@@ -263,15 +263,17 @@ impl<W: Write + Send> Blotter<W> {
         }
         let unopened = self.unopened()?;
         let mut summary = self.summary();
-        let gone = self.bus.topics_gone().unwrap_or_else(|error| {
-            summary.incomplete.push(unreadable("bus.topics", error));
-            Vec::new()
-        });
+        if let Some(doubt) = self.bus.topics_doubt() {
+            summary.incomplete.push(unreadable("bus.topics", doubt));
+        }
+        let gone = self.bus.topics_gone().unwrap_or_default();
         let is_told = |topic: &str| unopened.contains_key(topic) || gone.iter().any(|gone| gone == topic);
         for topic in self.absent().filter(|topic| !is_told(topic)) {
             summary.incomplete.push(Incomplete::Topic { topic: topic.into() });
         }
         gone.into_iter().for_each(|topic| summary.incomplete.push(Incomplete::Gone { topic }));
+        let replaced = self.bus.topics()?.into_iter().filter(|topic| self.bus.is_replaced(topic));
+        replaced.for_each(|topic| summary.incomplete.push(Incomplete::Replaced { topic }));
         let is_told = |source: &&Source| source.carries != Carries::Other && source.feed.begins() > 0;
         for Source { topic, feed, .. } in self.sources.iter().filter(is_told) {
             summary.incomplete.push(Incomplete::Retired { topic: topic.to_string(), before: feed.begins() });

@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use bus::event::Time;
 use bus::event::json::FrameInfo;
 use bus::event::schema::Schema;
-use bus::{Bus, BusError, Frame, Gate, ReadError, Reader, Start};
+use bus::{Bus, BusError, Frame, Gate, ReadError, Reader, Start, TOPIC_REPLACED};
 use zerocopy::IntoBytes;
 
 use crate::{Findings, WhyNot};
@@ -33,6 +33,11 @@ impl Damage {
     pub(crate) fn unreadable(why: impl Display) -> Self {
         let (kind, detail) = (DamageKind::Unreadable, Some(why.to_string()));
         Self { kind, from: 0, to: 0, positions: None, detail }
+    }
+
+    /// A topic whose journal is not the one that the bus has had.
+    pub(crate) fn replaced() -> Self {
+        Self { kind: DamageKind::Replaced, ..Self::unreadable(TOPIC_REPLACED) }
     }
 }
 

@@ -18,7 +18,7 @@ use bus::event::market::{MarketEvent, MarketEventRef};
 use bus::event::risk::{RiskEvent, RiskEventRef};
 use bus::event::trade::TradeEvent;
 use bus::event::{Cause, Code, Message as _, Schema};
-use bus::{Bus, BusError, Gate, Start};
+use bus::{Bus, BusError, Gate, Start, TOPIC_GONE};
 use engine::{Cut, Effect, Effects, Head, INPUTS, MergeError, MergeReplay, State, Turn};
 
 use crate::aside::cut_of;
@@ -136,6 +136,11 @@ pub enum StateError {
         /// The bus directory.
         bus: String,
     },
+    /// The bus has neither of the inputs any more.
+    Gone {
+        /// The first that it has had.
+        topic: String,
+    },
     /// A topic is there, but not its journal.
     Lost {
         /// The topic.
@@ -162,6 +167,7 @@ impl fmt::Display for StateError {
                     "neither '{MARKET_DATA}' nor '{TRADES}': {bus}; start a gateway or name another --bus"
                 )
             }
+            Self::Gone { topic } => write!(f, "topic '{topic}': {TOPIC_GONE}"),
             Self::Lost { topic, path } => {
                 write!(f, "topic '{topic}' lost its journal: {}; restore it from a copy", path.display())
             }
@@ -216,6 +222,8 @@ struct Derivation {
     lacks_market: bool,
     /// What was cut of `risk`.
     cuts: Vec<Damage>,
+    /// Which topics are not the bus's own, or gone.
+    astray: Vec<(String, Damage)>,
 }
 
 /// Effects that `risk` must hold next, because they follow from what was applied.
@@ -240,7 +248,7 @@ impl Derivation {
         let market = open(bus, MARKET_DATA, Start::Oldest, Schema::of::<MarketEvent>(&[]))?;
         let trades = open(bus, TRADES, Start::Oldest, Schema::of::<TradeEvent>(&[]))?;
         if market.is_none() && trades.is_none() {
-            return Err(StateError::Empty { bus: bus.directory().display().to_string() });
+            return Err(nothing(bus));
         }
         let mut inputs = [market, trades];
         let mut from = inputs.each_ref().map(|feed| feed.as_ref().map_or(0, Feed::first));
@@ -273,6 +281,7 @@ impl Derivation {
             divergence: Findings::default(),
             lacks_market: false,
             cuts: cut_of(bus, RISK),
+            astray: astray(bus),
         })
     }
 
@@ -442,7 +451,7 @@ impl Derivation {
         // The inputs lack what these followed from, so a state from there on lacks it too.
         let reached = self.risk.as_ref().map_or(0, Feed::next);
         let cuts = self.cuts.into_iter().filter(|cut| cut.from <= reached);
-        let damage = damage.chain(cuts.map(|cut| (RISK.to_owned(), cut)));
+        let damage = damage.chain(cuts.map(|cut| (RISK.to_owned(), cut))).chain(self.astray);
         let feeds = self.inputs.iter().chain([&self.risk]).flatten().filter(|feed| feed.begins() > 0);
         let retired = feeds.map(|feed| (feed.topic().to_owned(), feed.begins())).collect();
         let topics = TOPICS.into_iter().chain([RISK]);
@@ -487,6 +496,18 @@ fn snapshot(
     })
 }
 
+/// What is not told by reading: a topic that the bus has had may be gone, or another's in its place.
+fn astray(bus: &Bus) -> Vec<(String, Damage)> {
+    let gone = bus.topics_gone().unwrap_or_default();
+    let of = |topic: &str| {
+        let is_gone = gone.iter().any(|gone| gone == topic);
+        let damage = is_gone.then(|| Damage::unreadable(TOPIC_GONE));
+        Some((topic.to_owned(), damage.or_else(|| bus.is_replaced(topic).then(Damage::replaced))?))
+    };
+    let doubt = bus.topics_doubt().map(|doubt| ("bus.topics".to_owned(), Damage::unreadable(doubt)));
+    TOPICS.into_iter().chain([RISK]).filter_map(of).chain(doubt).collect()
+}
+
 /// Reads a feed from this message on, to the same end. A beginning that is damaged stays noted.
 fn begin_at(bus: &Bus, feed: &mut Option<Feed>, next: u64) -> Result<(), BusError> {
     let Some(old) = feed else { return Ok(()) };
@@ -517,6 +538,15 @@ fn open(
     });
     fits.map_err(|source| BusError::Schema { topic: topic.into(), source })?;
     Ok(Some(feed))
+}
+
+/// The error that a bus with none of the inputs is.
+fn nothing(bus: &Bus) -> StateError {
+    let gone = bus.topics_gone().unwrap_or_default();
+    let empty = || StateError::Empty { bus: bus.directory().display().to_string() };
+    gone.into_iter()
+        .find(|topic| TOPICS.contains(&&**topic))
+        .map_or_else(empty, |topic| StateError::Gone { topic })
 }
 
 /// The error that a topic without its journal is; `None` where it never was.

@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use bus::event::{Cause, Schema};
 use bus::program::counted;
-use bus::{Bus, BusError, Gate, Reader, SCHEMA_GONE, Start, TOPIC_REPLACED};
+use bus::{Bus, BusError, Gate, Reader, SCHEMA_GONE, Start};
 
 use crate::aside::cut_of;
 use crate::cause::{OrphanRuns, cause_of};
@@ -114,7 +114,7 @@ pub fn verify(bus: &Bus, topic: &str, progress: &mut impl Show) -> Result<TopicR
     contents.undescribed().into_iter().for_each(|undescribed| damage.push(undescribed));
     feed.doubt().into_iter().chain(cut_of(bus, topic)).for_each(|found| damage.push(found));
     if bus.is_replaced(topic) {
-        damage.push(replaced());
+        damage.push(Damage::replaced());
     }
     let (orphans, orphans_count) = contents.orphans.finish();
     Ok(TopicReport {
@@ -132,11 +132,6 @@ pub fn verify(bus: &Bus, topic: &str, progress: &mut impl Show) -> Result<TopicR
         absent: contents.absent,
         hash: contents.hash.finish(),
     })
-}
-
-fn replaced() -> Damage {
-    let (kind, detail) = (DamageKind::Replaced, Some(TOPIC_REPLACED.into()));
-    Damage { kind, from: 0, to: 0, positions: None, detail }
 }
 
 /// An input of a derived topic, asked for the causes of what it holds.
@@ -157,7 +152,7 @@ impl Input {
         match bus.reader(topic, Start::Newest, Gate::Published) {
             Ok(opened) => reader = Some(opened),
             Err(BusError::Missing { .. } | BusError::SchemaGone { .. })
-                if bus.directory().join(topic).join("0").exists() =>
+                if bus.directory().join(topic).join("0").is_dir() =>
             {
                 unknown = Some(SCHEMA_GONE.into());
             }

@@ -231,6 +231,32 @@ fn given_a_market_that_is_gone_expect_the_blotter_to_miss_it_although_nothing_fo
 }
 
 #[test]
+fn given_a_topic_that_was_lost_and_made_anew_expect_the_blotter_to_miss_the_old_one() {
+    let ground = Ground::new();
+    day(&ground);
+    fs::remove_dir_all(ground.bus.directory().join("market-data")).unwrap();
+    let mut market = ground.market();
+    market.publish(&session("DAY1", b'S')).unwrap();
+    market.publish(&instrument("ACME")).unwrap();
+    market.close().unwrap();
+    let replaced = json!({"what": "topic replaced", "topic": "market-data"});
+    assert_eq!(incomplete(&ground), [replaced]);
+}
+
+#[test]
+fn given_a_garbled_list_of_topics_expect_the_blotter_not_to_be_complete() {
+    let ground = Ground::new();
+    day(&ground);
+    let list = ground.bus.directory().join("bus.topics");
+    let whole = fs::read_to_string(&list).unwrap();
+    fs::write(&list, whole.replace("trades ", "trades x")).unwrap();
+    let found = incomplete(&ground);
+    let [found] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((&found["what"], &found["topic"]), (&json!("damage"), &json!("bus.topics")));
+    assert!(found["detail"].as_str().unwrap().starts_with("cannot tell which topics are gone: "), "{found}");
+}
+
+#[test]
 fn trades_that_no_engine_has_judged_are_incomplete() {
     let ground = Ground::new();
     day(&ground);

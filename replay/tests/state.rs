@@ -9,7 +9,7 @@ use bus::event::market::MarketEvent;
 use bus::event::risk::{EngineConfigured, FeeSet, LimitSet, MergeRun, RiskEvent};
 use bus::event::trade::TradeEvent;
 use bus::event::{Cause, Price, Quantity, Side};
-use bus::{Bus, Gate, Publisher, SCHEMA_GONE, Start};
+use bus::{Bus, Gate, Publisher, SCHEMA_GONE, Start, TOPIC_GONE, TOPIC_REPLACED};
 use common::{Ground, add, delete, execute, fill, gap, replay, session, silent, text};
 use engine::{Cut, Effect, Effects, InputPosition, MergeRecorder, Positions, State};
 use replay::snapshots;
@@ -232,6 +232,34 @@ fn a_topic_that_lost_its_journal_or_its_schema_is_not_taken_for_one_that_never_w
             assert_eq!((ran.code, ran.out.as_str(), ran.error), (2, "", told));
         }
     }
+}
+
+#[test]
+fn given_a_topic_that_is_gone_or_of_another_bus_expect_the_state_not_to_be_whole() {
+    for (topic, is_replaced) in [("risk", false), ("risk", true), ("market-data", true)] {
+        let (ground, other) = (with_a_limit(), with_a_limit());
+        let [path, others] = [&ground, &other].map(|ground| ground.bus.directory().join(topic));
+        fs::rename(&path, ground.path("aside")).unwrap();
+        if is_replaced {
+            fs::rename(others, &path).unwrap();
+        }
+        let told = match is_replaced {
+            true => format!("note: {topic}: replaced ({TOPIC_REPLACED})\n"),
+            false => format!("note: {topic}: unreadable ({TOPIC_GONE})\n"),
+        };
+        for arguments in [&["state"][..], &["state", "--at", "market-data=0"]] {
+            let ran = replay(ground.bus.directory(), arguments);
+            assert_eq!((ran.code, ran.error.contains(&told)), (1, true), "{topic}: {}", ran.error);
+        }
+    }
+}
+
+#[test]
+fn given_inputs_that_are_gone_expect_that_a_copy_is_asked_for_and_no_gateway() {
+    let ground = with_a_limit();
+    fs::remove_dir_all(ground.bus.directory().join("market-data")).unwrap();
+    let ran = replay(ground.bus.directory(), &["state"]);
+    assert_eq!((ran.code, ran.error), (2, format!("replay: topic 'market-data': {TOPIC_GONE}\n")));
 }
 
 #[test]

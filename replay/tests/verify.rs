@@ -513,6 +513,38 @@ fn a_topic_that_nothing_follows_from_is_missed_when_it_is_gone() {
 }
 
 #[test]
+fn given_what_is_no_topic_in_the_place_of_one_expect_it_told_as_gone() {
+    let ground = filled(100);
+    ground.trades().close().unwrap();
+    let market = ground.bus.directory().join("market-data");
+    fs::remove_dir_all(&market).unwrap();
+    fs::write(&market, "x").unwrap();
+    let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+    let topic = &ran.json()["topics"][0];
+    assert_eq!((ran.code, &topic["topic"]), (1, &json!("market-data")));
+    let detail = topic["damage"][0]["detail"].as_str().unwrap();
+    assert!(detail.starts_with("its directory is gone"), "{detail}");
+}
+
+#[test]
+fn given_a_garbled_list_of_topics_expect_that_nothing_is_proven_whole() {
+    let ground = filled(100);
+    let list = ground.bus.directory().join("bus.topics");
+    let whole = fs::read_to_string(&list).unwrap();
+    fs::write(&list, whole.replace("market-data ", "market-data x")).unwrap();
+    let ran = replay(ground.bus.directory(), &["verify", "--json"]);
+    let told = ran.json()["error"].as_str().unwrap_or_default().to_owned();
+    assert!(ran.code == 1 && told.starts_with("cannot tell which topics are gone: "), "{told}");
+    fs::remove_dir_all(ground.bus.directory().join("market-data")).unwrap();
+    let refused = replay(ground.bus.directory(), &["verify"]);
+    assert!(
+        refused.code == 2 && refused.error.contains("cannot tell which topics are gone"),
+        "{}",
+        refused.error
+    );
+}
+
+#[test]
 fn a_topic_of_another_bus_is_read_and_told_and_that_of_a_copy_is_whole() {
     let [ground, other] = [100, 200].map(filled);
     let [topic, others] = [&ground, &other].map(|ground| ground.bus.directory().join("market-data"));

@@ -44,6 +44,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     cut_before.iter().for_each(|line| note(line));
     of_others.iter().for_each(|line| note(line));
     bus.scanty_memory().iter().for_each(|line| note(line));
+    // Of `risk` its publisher has said it.
+    [MARKET_DATA, TRADES].iter().filter_map(|topic| bus.astray(topic)).for_each(|line| note(&line));
     let there = there(&bus)?;
     let running = agent::start(plan.place("risk"), &stop, runner)?;
     let mut progress = Progress::new();

@@ -425,6 +425,7 @@ impl Runner {
         let mut incomplete = self.lost_marks();
         incomplete.extend(self.bus.lost_schemas().iter().map(|topic| schema_lost(topic)));
         incomplete.extend(self.bus.cut_effects().iter().map(|topic| effects_cut(topic)));
+        incomplete.extend([MARKET_DATA, TRADES, RISK].iter().filter_map(|topic| self.bus.astray(topic)));
         if !is_sent {
             incomplete.push(self.outbox.unsent());
         }

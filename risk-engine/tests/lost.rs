@@ -13,7 +13,7 @@ use bus::event::trade::TradeEvent;
 use bus::plan::Placement;
 use bus::program::{Progress, Stop, counted};
 use bus::wait::WaitStrategy;
-use bus::{Bus, SCHEMA_GONE};
+use bus::{Bus, SCHEMA_GONE, TOPIC_GONE, TOPIC_REPLACED};
 use common::{Ground, feed};
 use engine::{Cut, Positions};
 use replay::snapshots::newest;
@@ -29,8 +29,12 @@ const TRADES: u64 = LIFE / common::MARKET_PER_TRADE;
 
 /// A bus on which gateway and engine lived three times, each time in a segment of its own.
 fn given() -> Ground {
+    lived(3)
+}
+
+fn lived(lives: usize) -> Ground {
     let ground = Ground::new();
-    for _ in 0..3 {
+    for _ in 0..lives {
         publish(&ground.bus);
         assert_eq!(run(&ground, &[]).0, 0);
     }
@@ -352,6 +356,39 @@ fn an_input_that_is_gone_ends_the_engine_with_a_word() {
         assert_is_derived(&ground, &summary);
         assert_eq!(told(&ground, "risk").last().map(|cut| (cut.0, cut.2)), Some((DamageKind::Cut, before)));
     }
+}
+
+#[test]
+fn given_a_topic_of_another_bus_expect_the_engine_to_say_so_at_each_run_until_its_line_is_taken_out() {
+    for topic in ["trades", "market-data", "risk"] {
+        let (ground, other) = (lived(1), lived(1));
+        let [path, others] = [&ground, &other].map(|ground| ground.path().join(topic));
+        std::fs::rename(&path, path.with_extension("aside")).unwrap();
+        std::fs::rename(others, &path).unwrap();
+        let told = format!("topic '{topic}': {TOPIC_REPLACED}");
+        for _ in 0..2 {
+            let (code, said, summary) = run(&ground, &[]);
+            assert!(code == 1 && said.contains(&format!("note: {told}")), "{topic}: {said}");
+            let incomplete = summary["incomplete"].as_array().unwrap();
+            assert!(incomplete.contains(&told.as_str().into()), "{topic}: {summary}");
+        }
+        let list = ground.path().join("bus.topics");
+        let lines = std::fs::read_to_string(&list).unwrap();
+        let others = lines.lines().filter(|line| !line.starts_with(&format!("{topic} ")));
+        std::fs::write(&list, others.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        let (_, said, _) = run(&ground, &[]);
+        assert!(!said.contains(&told), "{topic}: {said}");
+    }
+}
+
+#[test]
+fn given_an_input_that_is_gone_and_nothing_follows_from_expect_the_engine_not_to_be_whole_without_it() {
+    let ground = Ground::new();
+    ground.bus.publisher::<TradeEvent>("trades").unwrap().close().unwrap();
+    std::fs::remove_dir_all(ground.path().join("trades")).unwrap();
+    let (code, said, _) = run(&ground, &[]);
+    let told = format!("topic 'trades': {TOPIC_GONE}");
+    assert!(code == 1 && said.contains(&told), "{said}");
 }
 
 #[test]

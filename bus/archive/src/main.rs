@@ -16,7 +16,8 @@ static ARCHIVE: Program = Program {
         name: "serve",
         about: "lets Kafka consumers that assign partitions read the bus, each topic T also as T.json; takes nothing; messages that \
                 the journal lost are refused once, and who asks again, or ended at that and begins there again, goes on \
-                behind them; ends with 1 if consumers met lost messages; who asks for what retention has removed is told \
+                behind them; ends with 1 if consumers met lost messages, or if a topic was gone, or \
+                another bus's, at the start; who asks for what retention has removed is told \
                 OFFSET_OUT_OF_RANGE and goes on as its auto.offset.reset says: earliest where the topic begins now, \
                 latest at its end",
         positional: None,
@@ -56,13 +57,14 @@ fn serve(arguments: &Arguments) -> Result<Exit, Failure> {
     let address = server.address();
     announce(address);
     tell_topics(&bus)?;
+    let is_astray = tell_astray(&bus)?;
     let mut told = BTreeSet::new();
     while !stop.sleep(Duration::from_secs(1)) {
         tell_lost(&server, &mut told);
     }
     tell_lost(&server, &mut told);
     let counts = server.stop();
-    let has_lost = !told.is_empty() || counts.passed_over > 0;
+    let has_lost = is_astray || !told.is_empty() || counts.passed_over > 0;
     conclude(arguments, address, counts)?;
     Ok(if has_lost { Exit::Fault } else { Exit::Good })
 }
@@ -89,6 +91,15 @@ fn tell_topics(bus: &Bus) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Tells which topics are gone, or another's in their place, which is served all the same. Whether there are any.
+fn tell_astray(bus: &Bus) -> Result<bool, Failure> {
+    bus.topics_doubt().iter().for_each(|doubt| program::note(&doubt.to_string()));
+    let topics = bus.topics()?.into_iter().chain(bus.topics_gone().unwrap_or_default());
+    let astray = Vec::from_iter(topics.filter_map(|topic| bus.astray(&topic)));
+    astray.iter().for_each(|line| program::note(line));
+    Ok(!astray.is_empty())
 }
 
 /// Tells what consumers met and was lost, each range once.

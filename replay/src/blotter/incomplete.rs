@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-use bus::TOPIC_GONE;
 use bus::event::trade::Withheld;
+use bus::{TOPIC_GONE, TOPIC_REPLACED};
 use serde::Serialize;
 
 use crate::{Findings, Orphans};
@@ -64,6 +64,12 @@ pub enum Incomplete {
     /// A topic that the bus has had, whatever it carried, and that is gone with its directory.
     #[serde(rename = "topic gone")]
     Gone {
+        /// The topic.
+        topic: String,
+    },
+    /// A topic, whatever it carries, whose journal is not the one that the bus has had.
+    #[serde(rename = "topic replaced")]
+    Replaced {
         /// The topic.
         topic: String,
     },
@@ -147,6 +153,7 @@ impl Display for Incomplete {
                 write!(f, "open gap of '{topic}': {count} messages of session {session} from {from}")
             }
             Self::Gone { topic } => write!(f, "topic '{topic}': {TOPIC_GONE}"),
+            Self::Replaced { topic } => write!(f, "topic '{topic}': {TOPIC_REPLACED}"),
             Self::Topic { topic } => write!(f, "no topic '{topic}'"),
             Self::Unjudged { topic, from, count } => {
                 write!(f, "{count} trades of '{topic}' from {from} are not judged by the risk engine")

@@ -24,6 +24,9 @@ fn open(arguments: &Arguments, waits: bool) -> Result<Bus, Failure> {
 fn topics(bus: &Bus) -> Result<Vec<String>, Failure> {
     let topics = bus.topics()?;
     if topics.is_empty() && bus.topics_without_schema()?.is_empty() && bus.topics_gone()?.is_empty() {
+        if let Some(doubt) = bus.topics_doubt() {
+            return Err(doubt.into());
+        }
         let place = bus.directory().display();
         return Err(Failure::new("no topics", place, "start a publisher or name another --bus"));
     }

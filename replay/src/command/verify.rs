@@ -32,10 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 fn reports(bus: &Bus, only: Option<String>) -> Result<(Vec<TopicReport>, Option<BusError>), Failure> {
     let without_schema = bus.topics_without_schema()?;
     let mut topics = if only.is_none() { super::topics(bus)? } else { bus.topics()? };
-    let (gone, mut error) = match bus.topics_gone() {
-        Ok(gone) => (gone, None),
-        Err(error) => (Vec::new(), Some(error)),
-    };
+    let (gone, mut error) = (bus.topics_gone().unwrap_or_default(), bus.topics_doubt());
     topics.extend(without_schema.iter().chain(&gone).cloned());
     topics.sort_unstable();
     if let Some(topic) = only {

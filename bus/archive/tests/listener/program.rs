@@ -103,6 +103,28 @@ fn it_ends_with_1_if_a_consumer_met_what_is_lost() {
 }
 
 #[test]
+fn given_topics_that_are_gone_or_of_another_bus_expect_both_said_at_the_start_and_an_end_with_1() {
+    let [ground, other] = [(); 2].map(|()| published(100));
+    let topic = ground.directory().join("market-data");
+    let served = || {
+        let (mut child, mut told) = start(ground.directory(), "127.0.0.1");
+        line(&mut told);
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        let mut said = String::new();
+        told.read_to_string(&mut said).unwrap();
+        (child.wait().unwrap().code(), said)
+    };
+    std::fs::remove_dir_all(&topic).unwrap();
+    let (code, said) = served();
+    assert!(said.contains("note: topic 'market-data': its directory is gone"), "{said}");
+    assert_eq!(code, Some(1));
+    std::fs::rename(other.directory().join("market-data"), &topic).unwrap();
+    let (code, said) = served();
+    assert!(said.contains("note: topic 'market-data': this is not the journal that bus.topics"), "{said}");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
 fn a_bus_that_is_not_there_is_refused_and_one_without_topics_is_said() {
     let place = tempfile::tempdir().unwrap();
     let absent = place.path().join("absent");

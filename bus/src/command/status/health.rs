@@ -24,16 +24,6 @@ pub(super) fn reasons(report: &Report) -> Vec<String> {
     reasons
 }
 
-/// What it means that this many lines of the list of topics name none.
-pub(super) fn of_list(garbled: usize) -> Option<String> {
-    (garbled > 0).then(|| {
-        format!(
-            "bus.topics: lines that name no topic: {garbled}; whether one of theirs is gone, nobody can tell; restore the file \
-             from a copy, or take them out"
-        )
-    })
-}
-
 fn of_topic(topic: &Topic) -> Vec<String> {
     let name = &topic.topic;
     let error = topic.error.as_deref().unwrap_or_default();
@@ -52,6 +42,13 @@ fn of_topic(topic: &Topic) -> Vec<String> {
         )),
         State::Open | State::Closed | State::Unknown => None,
     };
+    let lost_before = topic.details.as_ref().and_then(|details| details.mark.lost_before);
+    let of_mark = lost_before.map(|epoch| {
+        format!(
+            "topic '{name}': the mark before epoch {epoch} was lost, and with it the proof that nothing was lost there; run \
+             `replay verify` and restore it from a copy"
+        )
+    });
     let of_readers = topic.details.iter().flat_map(|details| {
         details.readers.iter().filter_map(move |reader| {
             let what = of_reader(&details.segments, reader)?;
@@ -62,7 +59,7 @@ fn of_topic(topic: &Topic) -> Vec<String> {
         let told = |keeper| Some(format!("topic '{name}': {}", of_keeper(keeper)?));
         details.keepers.iter().filter_map(told)
     });
-    of_state.into_iter().chain(of_readers).chain(of_keepers).collect()
+    of_state.into_iter().chain(of_mark).chain(of_readers).chain(of_keepers).collect()
 }
 
 fn of_reader(segments: &Segments, reader: &Follower) -> Option<String> {

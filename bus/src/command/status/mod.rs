@@ -134,6 +134,8 @@ struct Mark {
     durable_position: u64,
     sequence: u64,
     newest_segment: u64,
+    /// The epoch before which the mark was lost, where messages from before it are retained.
+    lost_before: Option<u32>,
 }
 
 /// A reader with its lag behind its gate.
@@ -200,12 +202,12 @@ fn report(bus: &Bus) -> Result<Report, BusError> {
         return Err(error);
     }
     topics.extend(without.into_iter().map(without_schema));
-    let (lost, error) = match bus.topics_gone() {
-        Ok(lost) => (lost, None),
-        Err(error) if topics.is_empty() => return Err(error),
-        Err(error) => (Vec::new(), Some(error.to_string())),
+    // What keeps it from being told is told as such.
+    topics.extend(bus.topics_gone().unwrap_or_default().into_iter().map(gone));
+    let error = match bus.topics_doubt() {
+        Some(error) if topics.is_empty() => return Err(error),
+        error => error.map(|error| error.to_string()),
     };
-    topics.extend(lost.into_iter().map(gone));
     topics.sort_by(|one, other| one.topic.cmp(&other.topic));
     let mut report = Report {
         bus: bus.directory().display().to_string(),
@@ -217,7 +219,6 @@ fn report(bus: &Bus) -> Result<Report, BusError> {
         topics,
     };
     report.reasons = health::reasons(&report);
-    report.reasons.extend(health::of_list(bus.topics_garbled().unwrap_or_default()));
     if !report.reasons.is_empty() {
         report.health = Health::Attention;
     }
@@ -250,6 +251,7 @@ fn surveyed(topic: String, survey: Survey, is_replaced: bool) -> Topic {
 fn unopened(topic: String, state: State, error: &BusError) -> Topic {
     let error = match error {
         BusError::Journal { source, .. } => source.to_string(),
+        BusError::JournalGone { .. } => TOPIC_GONE.into(),
         BusError::Schema { source, .. } => source.to_string(),
         other => other.to_string(),
     };
@@ -305,7 +307,9 @@ fn state(survey: &Survey) -> (State, Option<String>) {
 }
 
 fn details(survey: Survey) -> Details {
-    let Survey { owner, mark, control, watermarks, begins, segments, readers, keepers, .. } = survey;
+    let Survey {
+        owner, mark, began_unmarked, control, watermarks, begins, segments, readers, keepers, ..
+    } = survey;
     let holder = match owner {
         Owner::Live(Some(holder)) => Some(Process { process: holder.process, program: holder.program }),
         _ => None,
@@ -369,6 +373,7 @@ fn details(survey: Survey) -> Details {
             durable_position: mark.durable,
             sequence: mark.sequence,
             newest_segment: mark.newest,
+            lost_before: began_unmarked.map(|(epoch, _)| epoch),
         },
         keepers: keepers.into_iter().map(holds).collect(),
         readers: readers.into_iter().map(follower).collect(),
