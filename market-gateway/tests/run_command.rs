@@ -196,3 +196,20 @@ fn an_exchange_that_cannot_open_says_so_and_leaves_nothing() {
     }
     assert_eq!(std::fs::read_to_string(notes).unwrap(), "not a day file");
 }
+
+#[test]
+fn given_a_truth_expect_the_command_that_journals_it_to_give_the_session_and_date_of_the_gateway() {
+    let place = tempfile::tempdir().unwrap();
+    let (truth, bus) = (place.path().join("day.itch50"), place.path().join("bus"));
+    let program = || Command::new(env!("CARGO_BIN_EXE_market-gateway"));
+    let mut simulate = program();
+    simulate.args(["simulate", "--mold", &free(), "--for", "100ms", "--bus"]).arg(&bus);
+    let notes = String::from_utf8(simulate.arg("--truth").arg(&truth).output().unwrap().stderr).unwrap();
+    let line =
+        notes.lines().find_map(|line| line.strip_prefix("note: to journal the truth: market-gateway "));
+    let line = line.unwrap_or_else(|| panic!("no command: {notes}"));
+    let session = notes.lines().find_map(|line| line.strip_prefix("note: session ")).unwrap();
+    assert!(line.contains(&format!("--session {} --date 2", session.split(' ').next().unwrap())), "{line}");
+    let output = program().args(line.split(' ')).current_dir(place.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
