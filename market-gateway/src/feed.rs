@@ -90,9 +90,13 @@ impl FeedSummary {
         self.unconfirmed += counts.unconfirmed;
         self.contradictions += counts.contradictions;
         self.refuted += counts.refuted;
+        self.unlisted_gaps += unlisted;
+        self.list(gaps);
+    }
+
+    fn list(&mut self, gaps: Vec<(Range<u64>, bool)>) {
         let room = GAPS.saturating_sub(self.gaps.len());
-        self.unlisted_gaps +=
-            unlisted + gaps.iter().skip(room).filter(|(_, recovered)| !recovered).count() as u64;
+        self.unlisted_gaps += gaps.iter().skip(room).filter(|(_, recovered)| !recovered).count() as u64;
         self.gaps.extend(gaps.into_iter().take(room));
     }
 }
@@ -125,6 +129,8 @@ pub struct Feed<N, O> {
     current: Option<(Current, Arbiter)>,
     lines: Vec<Line>,
     last_malformation: Option<MoldError>,
+    /// What is lost of sessions that are over. One that comes back tells of its gaps itself.
+    lost: Vec<(SessionId, Vec<Range<u64>>)>,
     /// Sums over the sessions that are over; what is counted here alone.
     totals: FeedSummary,
 }
@@ -146,6 +152,7 @@ where
             current: None,
             lines: Vec::new(),
             last_malformation: None,
+            lost: Vec::new(),
             totals: FeedSummary { unread: history.unread(), ..FeedSummary::default() },
             history,
         }
@@ -310,6 +317,8 @@ where
     /// What happened so far.
     pub fn summary(&self) -> FeedSummary {
         let mut summary = self.totals.clone();
+        let lost = self.lost.iter().flat_map(|(_, ranges)| ranges);
+        summary.list(lost.map(|range| (range.clone(), false)).collect());
         if let Some((_, arbiter)) = &self.current {
             summary.add(arbiter.counts(), arbiter.gaps(), arbiter.unlisted_gaps());
         }
@@ -367,6 +376,7 @@ where
     fn begin(&mut self, id: SessionId, first: u64, now: Time) -> Result<(), O::Error> {
         self.finish_session(now)?;
         self.leave();
+        self.lost.retain(|(session, _)| *session != id);
         let past = self
             .history
             .past(&id)
@@ -408,7 +418,12 @@ where
     fn leave(&mut self) {
         let Some((current, arbiter)) = self.current.take() else { return };
         let id = current.session.session;
-        self.totals.add(arbiter.counts(), arbiter.gaps(), arbiter.unlisted_gaps());
+        let (recovered, lost): (Vec<_>, Vec<_>) =
+            arbiter.gaps().into_iter().partition(|(_, recovered)| *recovered);
+        self.totals.add(arbiter.counts(), recovered, arbiter.unlisted_gaps());
+        if !lost.is_empty() {
+            self.lost.push((id, lost.into_iter().map(|(range, _)| range).collect()));
+        }
         if current.announced {
             self.history.enter(id);
         }

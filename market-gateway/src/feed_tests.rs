@@ -209,6 +209,70 @@ fn strangers_and_garbage_are_counted_and_change_nothing() {
     assert_eq!((summary.lines[1].malformed, summary.lines[1].foreign), (3, 1));
 }
 
+/// What a venue's heartbeat, or end of session, is.
+fn header(session: &[u8; 10], sequence: u64, count: u16) -> Vec<u8> {
+    [&session[..], &sequence.to_be_bytes(), &count.to_be_bytes()].concat()
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+#[test]
+fn given_a_forged_end_and_then_strangers_expect_the_session_to_go_on() {
+    const FAR: u64 = 10_000_000;
+    let mut feed = Journal::default().feed(true);
+    let both = |feed: &mut Feed<Itch, Journal>, now: u64, datagram: &[u8]| {
+        (0..2).for_each(|line| feed.packet(Source::Line(line), Time(MIDNIGHT + now), datagram).unwrap());
+    };
+    both(&mut feed, 0, &datagram(DAY, 1..4));
+    let steps = 200;
+    for step in 0..steps {
+        // Two seconds of a forged end, one of quiet, two of strangers; then the real session alone.
+        let now = (1 + step) * SECOND / 20;
+        if step <= 40 && step % 6 == 0 {
+            both(&mut feed, now, &header(DAY, FAR, u16::MAX));
+            assert!(!feed.is_ended(), "{step}");
+        }
+        if (60..100).contains(&step) {
+            both(&mut feed, now, &datagram(b"STRANGER01", 1..2));
+        }
+        both(&mut feed, now + 1, &datagram(DAY, 4 + step..5 + step));
+        feed.poll(Time(MIDNIGHT + now + SECOND / 40)).unwrap();
+        while feed.request(Time(MIDNIGHT + now + SECOND / 40)).is_some() {}
+        assert!(!feed.is_ended(), "{step}");
+    }
+    both(&mut feed, steps * SECOND / 20 + SECOND, &header(DAY, 4 + steps, u16::MAX));
+    assert!(feed.is_ended());
+    let mut undisturbed = fresh();
+    send(&mut undisturbed, 1..2).unwrap();
+    send(&mut undisturbed, 2..4 + steps).unwrap();
+    undisturbed.end(session_id(*DAY), 4 + steps).unwrap();
+    let told = feed.output().told();
+    let of_gap = |told: &&String| told.starts_with("gap") || **told == format!("E {FAR}");
+    assert_eq!(told.iter().filter(of_gap).count(), 4, "{told:?}");
+    let rest: Vec<_> = told.iter().filter(|told| !of_gap(told)).collect();
+    assert!(rest.into_iter().eq(&undisturbed.output().told()));
+    let summary = feed.summary();
+    assert!(!summary.is_incomplete(), "{:?}", summary.gaps);
+    assert_eq!((summary.messages, summary.foreign), (3 + steps, 80));
+}
+
+#[test]
+fn given_a_session_that_comes_back_and_fills_its_gap_expect_no_open_gap() {
+    let mut feed = fresh();
+    send(&mut feed, 1..4).unwrap();
+    send(&mut feed, 6..8).unwrap();
+    feed.poll(Time(MIDNIGHT + SECOND)).unwrap();
+    feed.end(session_id(*DAY), 8).unwrap();
+    feed.end(session_id(*b"20260106  "), 1).unwrap();
+    assert_eq!(feed.summary().gaps, [(4..6, false)]);
+    send(&mut feed, 4..5).unwrap();
+    send(&mut feed, 5..6).unwrap();
+    feed.poll(Time(MIDNIGHT + SECOND)).unwrap();
+    let summary = feed.summary();
+    assert!(!summary.is_incomplete(), "{:?}", summary.gaps);
+    assert_eq!(feed.output().told().last().unwrap(), "gap C 4+2");
+}
+
 proptest! {
     /// Lives that end anywhere, by a kill or for lack of room, and begin from the journal alone or from a snapshot, leave
     /// together what one undisturbed life leaves.

@@ -2,7 +2,8 @@
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -34,6 +35,27 @@ fn a_drop_copy_that_never_logged_on_is_a_fault_and_is_said() {
     assert_eq!(output.status.code(), Some(0), "without a drop copy there is nothing to miss");
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(summary.get("fix"), None);
+}
+
+#[test]
+fn given_a_source_from_which_no_packet_comes_expect_a_note_that_names_it() {
+    let place = tempfile::tempdir().unwrap();
+    let line = free();
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_market-gateway"));
+    command.args(["run", "--mold", &line, "--source", "127.0.0.2", "--for", "1s", "--bus"]).arg(place.path());
+    let mut gateway = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while gateway.try_wait().unwrap().is_none() {
+        // Nobody may listen yet.
+        let _ = sender.send_to(b"a packet", &line);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output = gateway.wait_with_output().unwrap();
+    let (told, notes) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(told.contains(" strangers, 0 gaps open"), "{told}");
+    let note = " packets came from other addresses than --source 127.0.0.2; name the venue's";
+    assert!(notes.contains(note), "{notes}");
 }
 
 #[test]
@@ -173,4 +195,21 @@ fn an_exchange_that_cannot_open_says_so_and_leaves_nothing() {
         assert!(!bus.exists(), "{arguments:?} has left something behind");
     }
     assert_eq!(std::fs::read_to_string(notes).unwrap(), "not a day file");
+}
+
+#[test]
+fn given_a_truth_expect_the_command_that_journals_it_to_give_the_session_and_date_of_the_gateway() {
+    let place = tempfile::tempdir().unwrap();
+    let (truth, bus) = (place.path().join("day.itch50"), place.path().join("bus"));
+    let program = || Command::new(env!("CARGO_BIN_EXE_market-gateway"));
+    let mut simulate = program();
+    simulate.args(["simulate", "--mold", &free(), "--for", "100ms", "--bus"]).arg(&bus);
+    let notes = String::from_utf8(simulate.arg("--truth").arg(&truth).output().unwrap().stderr).unwrap();
+    let line =
+        notes.lines().find_map(|line| line.strip_prefix("note: to journal the truth: market-gateway "));
+    let line = line.unwrap_or_else(|| panic!("no command: {notes}"));
+    let session = notes.lines().find_map(|line| line.strip_prefix("note: session ")).unwrap();
+    assert!(line.contains(&format!("--session {} --date 2", session.split(' ').next().unwrap())), "{line}");
+    let output = program().args(line.split(' ')).current_dir(place.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }

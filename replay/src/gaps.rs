@@ -12,6 +12,8 @@ use crate::Findings;
 const NUMBER: &str = "venue_sequence";
 /// Ranges that are told apart. Beyond, what came of a gap counts as missing still.
 const MOST_RANGES: usize = 1 << 16;
+/// Sessions that may be taken up again and close their gaps. Beyond, what one of them has left stays missing.
+const MOST_SESSIONS: usize = 16;
 
 /// A range of a venue's messages that is missing: a gap, or what is left of one of which some came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,15 +80,57 @@ impl Missing {
     }
 }
 
-/// Follows the gaps of one market through its sessions.
+/// The gaps of one session.
 #[derive(Default)]
-pub(crate) struct Gaps {
+struct Followed {
     state: State,
     /// Of the gaps that are open now.
     missing: Missing,
+}
+
+impl Followed {
+    /// A session that begins here. What came before it, if it was taken up again, is journalled.
+    fn begun(session: &Session) -> Self {
+        let mut followed = Self::default();
+        followed.state.apply_market(MarketEventRef::Session(&Session { venue_sequence: 1, ..*session }));
+        followed
+    }
+
+    fn apply(&mut self, event: MarketEventRef<'_>) {
+        if let MarketEventRef::Gap(&Gap { venue_sequence: from, count, state, .. }) = event {
+            let end = from.saturating_add(count);
+            match state {
+                Code(b'O') => self.missing.add(from, end),
+                Code(b'C' | b'W') => self.missing.take(from, end),
+                _ => {}
+            }
+        }
+        self.state.apply_market(event);
+    }
+
+    fn session(&self) -> Text<16> {
+        self.state.session().session
+    }
+
+    fn open(&self) -> impl Iterator<Item = OpenGap> + '_ {
+        let session = self.session();
+        let missing = self.state.open_gaps().flat_map(|(from, end)| self.missing.within(from, end));
+        let told = missing.map(move |(from, end)| OpenGap { session, from, count: end - from });
+        // Beyond what the engine tells apart, it only knows that some messages are missing.
+        let untold = self.state.is_stale() && self.state.open_gaps().next().is_none();
+        told.chain(untold.then_some(OpenGap { session, from: 0, count: 0 }))
+    }
+}
+
+/// Follows the gaps of one market through its sessions.
+#[derive(Default)]
+pub(crate) struct Gaps {
+    current: Followed,
     /// Where in the events of a kind the venue's number stands.
     numbers: HashMap<u16, usize>,
-    /// Still open when their session was succeeded: nothing closes them any more.
+    /// Sessions that were succeeded while gaps were open, in their order.
+    succeeded: Vec<Followed>,
+    /// What nothing closes any more.
     left: Findings<OpenGap>,
 }
 
@@ -112,50 +156,54 @@ impl Gaps {
         {
             return self.apply_event(event);
         }
-        if self.missing.ranges.is_empty() {
+        let missing = &mut self.current.missing;
+        if missing.ranges.is_empty() {
             return;
         }
         let number = self.numbers.get(&kind).and_then(|offset| body.get(*offset..)?.first_chunk());
         if let Some(number) = number.map(|bytes| u64::from_le_bytes(*bytes)) {
-            self.missing.take(number, number.saturating_add(1));
+            missing.take(number, number.saturating_add(1));
         }
     }
 
     fn apply_event(&mut self, event: MarketEventRef<'_>) {
         match event {
-            MarketEventRef::Session(session) if session.state == Code(b'S') => {
-                let mut left = std::mem::take(&mut self.left);
-                self.current().for_each(|gap| left.push(gap));
-                self.left = left;
-                self.missing = Missing::default();
-            }
-            MarketEventRef::Gap(&Gap { venue_sequence: from, count, state, .. }) => {
-                let end = from.saturating_add(count);
-                match state {
-                    Code(b'O') => self.missing.add(from, end),
-                    Code(b'C' | b'W') => self.missing.take(from, end),
-                    _ => {}
-                }
-            }
-            _ => {}
+            MarketEventRef::Session(session) if session.state == Code(b'S') => self.goes_over_to(session),
+            event => self.current.apply(event),
         }
-        self.state.apply_market(event);
+    }
+
+    /// The current session is succeeded. One that is taken up again closes the gaps that it left.
+    fn goes_over_to(&mut self, session: &Session) {
+        let before = std::mem::take(&mut self.current);
+        if before.open().next().is_some() {
+            self.succeeded.push(before);
+        }
+        let index = self.succeeded.iter().position(|its| its.session() == session.session);
+        let past = index.map(|index| self.succeeded.remove(index));
+        self.current = match past {
+            Some(past) if session.venue_sequence > 1 => past,
+            past => {
+                past.iter().for_each(|past| self.leave(past));
+                Followed::begun(session)
+            }
+        };
+        if self.succeeded.len() > MOST_SESSIONS {
+            let first = self.succeeded.remove(0);
+            self.leave(&first);
+        }
+    }
+
+    /// A session that is not taken up again.
+    fn leave(&mut self, session: &Followed) {
+        session.open().for_each(|gap| self.left.push(gap));
     }
 
     /// All that are open now.
     pub(crate) fn open(&self) -> Findings<OpenGap> {
         let mut open = self.left.clone();
-        self.current().for_each(|gap| open.push(gap));
+        self.succeeded.iter().chain([&self.current]).flat_map(Followed::open).for_each(|gap| open.push(gap));
         open
-    }
-
-    fn current(&self) -> impl Iterator<Item = OpenGap> + '_ {
-        let session = self.state.session().session;
-        let missing = self.state.open_gaps().flat_map(|(from, end)| self.missing.within(from, end));
-        let told = missing.map(move |(from, end)| OpenGap { session, from, count: end - from });
-        // Beyond what the engine tells apart, it only knows that some messages are missing.
-        let untold = self.state.is_stale() && self.state.open_gaps().next().is_none();
-        told.chain(untold.then_some(OpenGap { session, from: 0, count: 0 }))
     }
 }
 

@@ -306,6 +306,35 @@ fn a_gap_is_a_fault_until_its_messages_come() {
 }
 
 #[test]
+fn given_a_session_that_is_taken_up_again_expect_it_to_close_its_gap() {
+    let ground = Ground::new();
+    let missing =
+        || replay(ground.bus.directory(), &["verify", "--json"]).json()["topics"][0]["gaps"].clone();
+    let mut market = ground.market();
+    let end = 10_000_000;
+    market.publish(&session("DAY1", b'S')).unwrap();
+    market.publish(&gap(b'O', 10, end - 10)).unwrap();
+    market.publish(&session("STRANGER", b'S')).unwrap();
+    market.publish(&gap(b'O', 20, 3)).unwrap();
+    market.publish(&Session { venue_sequence: end, ..session("DAY1", b'S') }).unwrap();
+    let of_stranger = json!({"session": "STRANGER", "from": 20, "count": 3});
+    assert_eq!(missing(), json!([of_stranger, {"session": "DAY1", "from": 10, "count": end - 10}]));
+    market.publish(&gap(b'W', 13, end - 13)).unwrap();
+    for n in 9..12 {
+        market.publish(&add(n)).unwrap();
+    }
+    market.publish(&gap(b'C', 10, 3)).unwrap();
+    assert_eq!(missing(), json!([of_stranger]));
+    // That it has no open gap when it is succeeded again changes nothing.
+    market.publish(&session("DAY2", b'S')).unwrap();
+    market.publish(&Session { venue_sequence: 13, ..session("DAY1", b'S') }).unwrap();
+    market.publish(&session("STRANGER", b'S')).unwrap();
+    market.publish(&gap(b'C', 20, 3)).unwrap();
+    assert_eq!(missing(), json!([of_stranger]), "one that begins anew closes nothing of the one before");
+    market.close().unwrap();
+}
+
+#[test]
 fn of_a_gap_that_was_filled_in_part_only_the_rest_is_told() {
     let ground = Ground::new();
     let mut market = ground.market();

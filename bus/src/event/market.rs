@@ -49,7 +49,8 @@ pub struct Session {
     pub exchange_time: Time,
     /// When it was received.
     pub receive_time: Time,
-    /// First message number of the session; at the end, the number after its last message.
+    /// First message number of the session, from 1; where another session came between, the number at which this one is
+    /// taken up again, and its books are stale. At the end, the number after its last message.
     pub venue_sequence: u64,
     /// Identity of the session.
     pub session: Text<16>,

@@ -322,6 +322,53 @@ fn a_forged_end_beyond_a_session_is_taken_back_and_the_real_one_is_told() {
 }
 
 #[test]
+fn given_lines_that_go_on_below_an_end_that_is_said_on_them_expect_no_end() {
+    for end in [200, 1 << 40] {
+        let mut bench = Bench::new(false);
+        (0..2).for_each(|line| bench.line(SECOND, line, 1..5));
+        for step in 0..100 {
+            let at = SECOND + step * SECOND / 20;
+            if step % 6 == 0 && step <= 40 {
+                (0..2).for_each(|line| bench.end(at, line, end));
+            }
+            assert!(!bench.arbiter().is_ended(), "{end}: {step}, behind a forged end");
+            (0..2).for_each(|line| bench.line(at + 1, line, 5 + step..6 + step));
+            bench.poll(at + SECOND / 50);
+            assert!(!bench.arbiter().is_ended(), "{end}: {step}");
+        }
+        (0..2).for_each(|line| bench.end(7 * SECOND, line, 105));
+        assert!(bench.arbiter().is_ended());
+        assert_eq!(bench.arbiter().gaps().iter().filter(|(_, recovered)| !recovered).count(), 0);
+    }
+}
+
+#[test]
+fn given_an_end_before_which_all_lines_lost_messages_expect_it_once_they_are_given_up() {
+    let mut bench = Bench::new(false);
+    (0..2).for_each(|line| bench.line(SECOND, line, 1..5));
+    bench.end(SECOND + 1, 0, 9);
+    // The other line is a little late.
+    bench.line(SECOND + 2, 1, 5..7);
+    bench.end(SECOND + 3, 1, 9);
+    assert!(!bench.arbiter().is_ended(), "7 and 8 are waited for");
+    bench.poll(SECOND + SECOND / 10);
+    assert!(bench.arbiter().is_ended());
+    assert_eq!(bench.since(4), [new(5..7), gap(b'O', 7..9), vec![End(9)]].concat());
+}
+
+#[test]
+fn given_an_end_far_beyond_all_that_came_expect_it_once_it_has_stood_for_a_while() {
+    let mut bench = Bench::new(false);
+    bench.line(SECOND, 0, 1..5);
+    (0..2).for_each(|line| bench.end(SECOND, line, 1 << 40));
+    bench.poll(3 * SECOND);
+    assert!(!bench.arbiter().is_ended());
+    bench.end(3 * SECOND, 0, 1 << 40);
+    bench.poll(4 * SECOND);
+    assert!(bench.arbiter().is_ended());
+}
+
+#[test]
 fn a_line_that_is_late_and_alone_for_a_while_costs_nothing() {
     let mut bench = Bench::new(false);
     bench.line(SECOND, 0, 1..5);

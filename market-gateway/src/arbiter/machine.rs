@@ -1,6 +1,7 @@
 //! The state machine. See the [module above](super).
 
 mod refute;
+mod voices;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::{Ahead, Counts, GapCause, Limits, OpenGap, Release, Released, Source,
 use crate::mold::{Blocks, Body, Packet, Request};
 use crate::resume::Past;
 use refute::Behind;
+use voices::Voices;
 
 /// Most missing ranges at once. Messages that would make more are not held.
 const MISSING_RANGES: usize = 4_096;
@@ -111,9 +113,10 @@ impl Arbiter {
         self.missing.iter().map(|(range, _)| range.end - range.start).sum::<u64>() + self.lost.missing()
     }
 
-    /// Whether the venue ended the session and all is released or given up.
+    /// Whether the venue ended the session and all is released or given up. Not as long as that is doubted, since what is
+    /// missing before the end may never have been sent.
     pub fn is_ended(&self) -> bool {
-        self.closing.is_some_and(|end| self.next >= end)
+        self.closing.is_some_and(|end| self.next >= end) && !self.is_doubted()
     }
 
     /// What happened so far.
@@ -195,6 +198,7 @@ impl Arbiter {
             self.give_up_first(out)?;
         }
         self.suspects.clear();
+        self.behind.voices = Voices::default();
         self.settle(out)
     }
 
@@ -529,9 +533,15 @@ impl Arbiter {
         if end < self.end || self.lost.last_from(end).is_some() {
             self.counts.contradictions += 1;
             self.says(source, end, Some(end));
-        } else if self.heard_of(source, end, out)? {
+            return Ok(());
+        }
+        let is_far = self.is_far(end);
+        if self.heard_of(source, end, out)? {
             self.says(source, end, None);
             self.closing = Some(end);
+            if is_far {
+                self.doubt();
+            }
         }
         Ok(())
     }

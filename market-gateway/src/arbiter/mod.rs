@@ -28,7 +28,8 @@
 //!   that were held are kept aside, and taken where the lines come there without them. So a line that is seconds late,
 //!   and heard alone, costs no message and makes none come twice.
 //! - The end of the session below what is known is a contradiction, until that is refuted. Nobody can end a session below
-//!   what its lines still say.
+//!   what its lines still say. One beyond that may be refuted, too: where messages before it are missing it is doubted for
+//!   some seconds after a line has said it and lower numbers again, or lower ones only, or at all if it was far.
 //! - What the journal already has ([`Start::journalled`]) is recognised and never released as new.
 //! - A refusing output loses nothing at once: what it refused is held, within the same limits, and offered again.
 

@@ -15,6 +15,7 @@ use market_gateway::live::{
 use market_gateway::net::{Stamps, UdpConfig};
 use market_gateway::normalise::Itch;
 use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let is_refusal_told = receive(&mut gateway, placement, length, arguments.has("until-end"))?;
     let (summary, itch) = gateway.close()?;
     tell_drop_copy(&summary, is_refusal_told);
+    if let Some(source) = config.udp.source {
+        tell_filtered(&summary, source);
+    }
     let market = Summary::of_live(&summary, &itch);
     let report = Report { market, fix: summary.drop_copy.as_ref().map(DropCopyReport::new) };
     if arguments.json() {
@@ -77,6 +81,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     } else {
         Exit::Good
     })
+}
+
+/// Says where the filter left nothing.
+fn tell_filtered(summary: &LiveSummary, source: Ipv4Addr) {
+    let strangers = summary.network.strangers;
+    if summary.feed.packets == 0 && strangers > 0 {
+        program::note(&format!(
+            "all {strangers} packets came from other addresses than --source {source}; name the venue's"
+        ));
+    }
 }
 
 /// Says what of the drop copy is missing, but for a refused Logon that was told.

@@ -1,10 +1,12 @@
 //! `market-gateway simulate`: the simulated exchange as a process of its own.
 
-use bus::program::{self, Arguments, Exit, Failure, Progress, Stop};
+use bus::event::Time;
+use bus::program::{self, Arguments, Date, Exit, Failure, Progress, Stop};
 use bus::wait::{Idle, WaitStrategy};
 use market_gateway::simulate::{Exchange, ExchangeConfig, Faults, LineCounters, MessageRate};
 use serde::Serialize;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The exchange leaves when nobody has asked for anything for so long after the end.
 const QUIET: Duration = Duration::from_secs(2);
@@ -37,8 +39,12 @@ struct Rerequests {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let length: Option<Duration> = arguments.find("for")?;
-    let mut exchange = Exchange::open(&config(arguments)?)?;
+    let config = config(arguments)?;
+    let mut exchange = Exchange::open(&config)?;
     program::note(&format!("session {} with seed {}", exchange.session(), exchange.seed()));
+    if let Some(truth) = &config.truth {
+        program::note(&replay_of(truth, &exchange.session().to_string()));
+    }
     if exchange.sent() > 0 {
         program::note(&format!("continues after message {}", exchange.sent()));
     }
@@ -50,6 +56,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         program::print_line(&describe(&summary))?;
     }
     Ok(Exit::Good)
+}
+
+/// What journals the truth as a gateway does that receives its first packet today.
+fn replay_of(truth: &Path, session: &str) -> String {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let date = Date::of(Time(u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)));
+    format!(
+        "to journal the truth: market-gateway replay {} --session {session} --date {date} --bus truth",
+        truth.display()
+    )
 }
 
 fn config(arguments: &Arguments) -> Result<ExchangeConfig, Failure> {

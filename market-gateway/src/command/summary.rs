@@ -118,12 +118,28 @@ impl Summary {
     /// One line for a person.
     pub(crate) fn describe(&self) -> String {
         let open = self.gaps.iter().filter(|gap| !gap.recovered).count() as u64 + self.unlisted_gaps;
-        // Only who was attacked, or has garbled lines, has any.
-        let refuted = if self.refuted > 0 { format!(", {} refuted", self.refuted) } else { String::new() };
         format!(
-            "{} messages, {} published, {} duplicates, {} recovered{refuted}, {open} gaps open; received with {}",
-            self.messages, self.published, self.duplicates, self.recovered, self.io
+            "{} messages, {} published, {} duplicates, {} recovered{}, {open} gaps open; received with {}",
+            self.messages,
+            self.published,
+            self.duplicates,
+            self.recovered,
+            self.strange(),
+            self.io
         )
+    }
+
+    /// What only those have who are attacked, have garbled lines, or filter: named as in the JSON object.
+    fn strange(&self) -> String {
+        let strangers = self.live.as_ref().map_or(0, |live| live.network.strangers);
+        let counts = [
+            (self.refuted, "refuted"),
+            (self.foreign, "foreign"),
+            (self.malformed, "malformed"),
+            (strangers, "strangers"),
+        ];
+        let told = counts.into_iter().filter(|(count, _)| *count > 0);
+        told.map(|(count, name)| format!(", {count} {name}")).collect()
     }
 }
 
@@ -132,9 +148,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuted_messages_are_told_where_there_are_any() {
-        let told = |refuted| Summary { refuted, ..Summary::nothing("none") }.describe();
-        assert!(told(3).contains(" 0 recovered, 3 refuted, 0 gaps open;"), "{}", told(3));
-        assert!(!told(0).contains("refuted"), "{}", told(0));
+    fn given_strange_packets_expect_their_counts_in_the_line_and_nothing_of_them_where_there_are_none() {
+        let told = |refuted, foreign, malformed, strangers| {
+            let network = Counters { strangers, ..Counters::default() };
+            let live = Some(Live { refused: 0, unsent: 0, network });
+            Summary { refuted, foreign, malformed, live, ..Summary::nothing("none") }.describe()
+        };
+        let all = " 0 recovered, 3 refuted, 4 foreign, 5 malformed, 6 strangers, 0 gaps open;";
+        assert!(told(3, 4, 5, 6).contains(all), "{}", told(3, 4, 5, 6));
+        assert!(told(3, 0, 0, 0).contains(" 0 recovered, 3 refuted, 0 gaps open;"), "{}", told(3, 0, 0, 0));
+        assert!(told(0, 0, 0, 0).contains(" 0 recovered, 0 gaps open;"), "{}", told(0, 0, 0, 0));
     }
 }

@@ -94,7 +94,8 @@ impl Market {
             return self.books.oddities.note(Oddity::UnknownGap);
         };
         if matches!(gap.state, Code(b'C' | b'W')) {
-            if !self.session.close(first, end) {
+            // Of a session that is taken up again, gaps may have been opened before.
+            if !self.session.close(first, end) && !self.session.broken {
                 self.books.oddities.note(Oddity::UnknownGap);
             }
             if self.session.gaps.is_empty() {

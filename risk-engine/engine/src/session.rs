@@ -35,9 +35,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Of one that is taken up again behind another one, the books lack what came before.
     pub(crate) fn begin(start: &market::Session) -> Self {
         Self {
             identity: Identity { session: start.session, date: start.date, ended: false },
+            broken: start.venue_sequence > 1,
             ..Self::default()
         }
     }

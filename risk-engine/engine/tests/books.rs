@@ -227,6 +227,21 @@ fn a_new_session_empties_the_books_and_forgets_gaps() {
 }
 
 #[test]
+fn given_a_session_that_is_taken_up_again_behind_another_expect_its_books_to_be_stale() {
+    let Market::Session(of_test) = session(b'S') else { unreachable!() };
+    let again = Market::Session(bus::event::market::Session { venue_sequence: 90, ..of_test });
+    let (first, second) = (add(1, "Z", Side::BUY, 1, 1), add(2, "Z", Side::BUY, 1, 1));
+    let mut state = run(&[session(b'S'), first, gap(b'O', 40, 50), session(b'S'), again, second]);
+    assert!(state.is_stale(), "order 1 is not in the book");
+    state.apply_market(gap(b'W', 60, 30).message());
+    state.apply_market(gap(b'C', 40, 20).message());
+    assert!(state.is_stale(), "nothing brings it back");
+    assert_eq!(state.oddities().count(Oddity::UnknownGap), 0, "the gap was opened before");
+    state.apply_market(session(b'S').message());
+    assert!(!state.is_stale());
+}
+
+#[test]
 fn an_open_gap_makes_every_book_stale_until_all_gaps_are_closed() {
     let mut state = run(&[add(1, "Z", Side::BUY, 1, 1), gap(b'O', 5, 2), gap(b'O', 9, 1)]);
     let stale = |state: &State| state.book(symbol("Z")).expect("the book was opened").is_stale();

@@ -7,6 +7,7 @@ use bus::event::Time;
 
 use super::super::lost::Lost;
 use super::super::{Ahead, Release, Source};
+use super::voices::Voices;
 use super::{Arbiter, Rest, after};
 
 /// How long the lines say only lower numbers than the highest that is known, until that is refuted: venues send a
@@ -29,6 +30,8 @@ pub(super) struct Behind {
     reach: u64,
     /// Where they said that the session ends, if they did.
     closes: Option<u64>,
+    /// Which of them say what of that number.
+    pub(super) voices: Voices,
 }
 
 impl Behind {
@@ -47,22 +50,38 @@ impl Arbiter {
 
     /// A packet says that the venue has sent all before `number`, and if so, that the session `closes` there.
     pub(super) fn says(&mut self, source: Source, number: u64, closes: Option<u64>) {
-        if source == Source::Rerequest {
-            return;
+        let Source::Line(line) = source else { return };
+        let known = self.known().max(number);
+        if self.behind.known != known {
+            self.behind = Behind { known, ..Behind::default() };
         }
-        let known = self.known();
-        if number >= known {
+        if number == known {
             self.behind.packets = 0;
+            self.behind.voices.say_it(line);
             return;
         }
-        if self.behind.packets == 0 || self.behind.known != known {
-            self.behind = Behind { known, since: self.now.max(self.told), ..Behind::default() };
+        if self.behind.packets == 0 {
+            let (since, voices) = (self.now.max(self.told), self.behind.voices);
+            self.behind = Behind { known, since, voices, ..Behind::default() };
         }
         let behind = &mut self.behind;
+        behind.voices.say_less(line, self.now);
         behind.packets = behind.packets.saturating_add(1);
         behind.until = self.now;
         behind.reach = behind.reach.max(number);
         behind.closes = closes.or(behind.closes);
+    }
+
+    /// The end of the session is further ahead than anything that a line brought: it has to stand for a while.
+    pub(super) fn doubt(&mut self) {
+        self.behind.voices.doubt(self.now);
+    }
+
+    /// Whether what is known of the last messages may be refuted yet: something of it is missing, and the lines disagree.
+    #[cold]
+    pub(super) fn is_doubted(&self) -> bool {
+        let Behind { reach, voices, .. } = &self.behind;
+        self.now < voices.doubted_until(SILENCE) && self.lost.last_from(*reach).is_some()
     }
 
     /// Nothing that the lines have not reached was sent: gives up waiting for it, and withdraws it from the gaps, the
