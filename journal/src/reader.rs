@@ -39,8 +39,9 @@ pub use ends::Watermarks;
 /// journal's owner changed: the former costs tens of nanoseconds, the latter system calls.
 const GLANCE_EVERY: u32 = 256;
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// Between two looks at the mark of a journal whose memory is there, which may have a writer elsewhere by now.
-const MARK_EVERY: Duration = Duration::from_millis(100);
+/// Between two looks at the mark of a journal whose memory is there, which may have a writer elsewhere by now: that costs a
+/// read of the disk.
+const MARK_EVERY: Duration = Duration::from_secs(1);
 
 /// Between two tries to read what the system refuses or what is not found, after which it counts as lost.
 const SECOND_TRY: Duration = Duration::from_millis(20);

@@ -157,6 +157,12 @@ impl Feed {
     pub(crate) fn bounded(bus: &Bus, topic: &str, start: Start, gate: Gate) -> Result<Self, BusError> {
         let mut feed = Self::following(bus, topic, start, gate)?;
         (feed.end, feed.follows) = (feed.available(), false);
+        // Of a topic of which all is lost the reader is at the end already, and tells that when it is asked.
+        if feed.next() >= feed.end
+            && let Err(error) = feed.reader.has_next()
+        {
+            feed.note(error);
+        }
         Ok(feed)
     }
 

@@ -117,6 +117,21 @@ fn a_segment_that_is_gone_is_missing() {
 }
 
 #[test]
+fn given_that_all_segments_are_gone_expect_the_range_of_all_messages() {
+    let ground = filled(10_000);
+    let count = ground.bus.watermarks("market-data").unwrap().published;
+    for number in 0.. {
+        if fs::remove_file(ground.segment("market-data", number)).is_err() {
+            break;
+        }
+    }
+    let report = verify(&ground.bus, "market-data", &mut silent()).unwrap();
+    let [damage] = report.damage.listed() else { panic!("{:?}", report.damage) };
+    assert_eq!((report.messages, damage.kind), (0, DamageKind::Missing));
+    assert_eq!((damage.from, damage.to), (0, count));
+}
+
+#[test]
 fn a_segment_that_the_system_refuses_is_a_range_with_the_reason_and_all_else_is_read() {
     let ground = filled(40_000);
     let path = ground.segment("market-data", 1);
