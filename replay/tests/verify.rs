@@ -117,7 +117,7 @@ fn a_segment_that_is_gone_is_missing() {
 }
 
 #[test]
-fn given_that_all_segments_are_gone_expect_the_range_of_all_messages() {
+fn given_that_all_segments_are_gone_and_nothing_came_since_expect_the_range_of_all_messages() {
     let ground = filled(10_000);
     let count = ground.bus.watermarks("market-data").unwrap().published;
     for number in 0.. {
@@ -125,6 +125,7 @@ fn given_that_all_segments_are_gone_expect_the_range_of_all_messages() {
             break;
         }
     }
+    ground.market().close().unwrap();
     let report = verify(&ground.bus, "market-data", &mut silent()).unwrap();
     let [damage] = report.damage.listed() else { panic!("{:?}", report.damage) };
     assert_eq!((report.messages, damage.kind), (0, DamageKind::Missing));
