@@ -149,7 +149,9 @@ impl Bus {
     fn described(&self, topic: &str) -> Described {
         match fs::metadata(self.topic_dir(topic).join(SCHEMA)) {
             Ok(found) if found.is_file() => Described::Yes,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) =>
+            {
                 Described::No
             }
             Ok(_) | Err(_) => Described::Unknown,
