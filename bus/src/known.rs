@@ -126,9 +126,7 @@ impl Bus {
         let Some(journal) = self.journal_of(topic) else { return };
         // Only evidence against a later loss: no reason to refuse where the bus directory takes nothing.
         let _ = note_topic(self.directory(), topic, &journal);
-        if self.is_replaced(topic) {
-            note(&format!("topic '{topic}': {TOPIC_REPLACED}"));
-        }
+        self.astray(topic).iter().for_each(|astray| note(astray));
     }
 
     fn journal_of(&self, topic: &str) -> Option<String> {

@@ -34,9 +34,10 @@
 //! # Ok(()) }
 //! ```
 //! [`Subscriber::wait`] sleeps where there is nothing and ends with `None` when the publisher has closed the topic and
-//! all was delivered; [`Subscriber::poll`] never waits, and [`Subscriber::is_closed`] says whether its publisher has ended; [`Subscriber::poll_delivery`] also tells sequence, time and
-//! epoch. A subscriber that comes before the topic exists gets an error for which [`BusError::is_missing`] holds, and may
-//! try again later. The programs `quotes_publish` and `quotes_subscribe` in `examples/` are this, in two processes.
+//! all was delivered; [`Subscriber::poll`] never waits, and [`Subscriber::is_closed`] says whether its publisher has
+//! ended; [`Subscriber::poll_delivery`] also tells sequence, time and epoch. A subscriber that comes before the topic
+//! exists gets an error for which [`BusError::is_missing`] holds, and may try again later. The programs `quotes_publish`
+//! and `quotes_subscribe` in `examples/` are this, in two processes.
 //!
 //! # Message types
 //! A message is a `#[repr(C)]` struct without padding whose fields are numbers or the types of [`event`], such as

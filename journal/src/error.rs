@@ -126,7 +126,8 @@ impl fmt::Display for OpenError {
             }
             Self::Held { path, holder, purpose: Purpose::Complete } => write!(
                 f,
-                "what a dead writer left of the journal is being completed: {}: by {holder}, for longer than is waited; see                  whether it hangs, and start again",
+                "what a dead writer left of the journal is being completed: {}: by {holder}, for longer than is waited; \
+                 see whether it hangs, and start again",
                 path.display()
             ),
             Self::Version { what, found } => {

@@ -120,7 +120,8 @@ impl fmt::Display for EngineError {
                 if let Some(why) = refused {
                     return write!(
                         f,
-                        ": {why}; mend that and start again; what cannot be mended is to be restored from a copy; where there                          is none, move it away: {ANEW} then"
+                        ": {why}; mend that and start again; what cannot be mended is to be restored from a copy; where there \
+                         is none, move it away: {ANEW} then"
                     );
                 }
                 write!(

@@ -42,8 +42,9 @@
 //! way the step shows in the offsets.
 //!
 //! Clients are strangers: at most 64 connections, of which the one that is silent longest, one that never asked before
-//! all others, gives way to a new one after two seconds without a request, requests of a megabyte, answers of four, 32 readers a connection, and
-//! time limits for whatever is sent, taken or left idle. Whoever breaks the protocol is closed and counted.
+//! all others, gives way to a new one after two seconds without a request, requests of a megabyte, answers of four, 32
+//! readers a connection, and time limits for whatever is sent, taken or left idle. Whoever breaks the protocol is closed
+//! and counted.
 
 mod activity;
 mod batch;
